@@ -1,0 +1,1 @@
+"""Interactions, catalogs, splits and examples."""

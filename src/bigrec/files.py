@@ -1,0 +1,137 @@
+"""Files and folders that are either whole or absent, and fingerprints of what went into them.
+
+Everything that bigrec writes goes through here: to a temporary name in the same folder first, then
+renamed. A run that is killed leaves at most a ``.tmp-*`` name behind, which nothing ever reads.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from bigrec.errors import BundleError, StorageError
+
+_TMP = ".tmp-"
+
+
+@contextmanager
+def atomic_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name to write to; it becomes ``path`` when the block ends well.
+
+    Raises:
+        StorageError: If the folder cannot be written to or the disk is full.
+    """
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=_TMP, suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+    temporary = Path(name)
+    try:
+        with _storage_errors(path):
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            _to_disk(temporary)
+            temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a temporary folder to fill; it takes the place of ``path`` when the block ends well.
+
+    An existing ``path`` stays whole until the new folder is complete.
+
+    Raises:
+        StorageError: If the parent cannot be written to or the disk is full.
+    """
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=_TMP, dir=path.parent))
+    try:
+        with _storage_errors(path):
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _to_disk(file)
+            if path.exists():
+                retired = Path(tempfile.mkdtemp(prefix=_TMP, dir=path.parent))
+                path.replace(retired / "old")
+                temporary.replace(path)
+                shutil.rmtree(retired, ignore_errors=True)
+            else:
+                temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with atomic_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write a value as indented JSON, whole or not at all; NaN is refused."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        BundleError: If the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BundleError(
+            f"{path} is missing. The folder is incomplete: write it again with the command that "
+            "made it."
+        ) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise BundleError(
+            f"{path} is damaged: expected JSON, got an error at {error}. Write it again with the "
+            "command that made it."
+        ) from None
+
+
+def fingerprint(value: Any) -> str:
+    """16 hexadecimal digits that change whenever a JSON-like value does; key order is ignored."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's bytes, in hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _to_disk(path: Path) -> None:
+    # Without this a power cut after the rename can leave a file of the right name and no bytes.
+    with path.open("rb") as stream:
+        os.fsync(stream.fileno())
+
+
+def _umask() -> int:
+    current = os.umask(0)
+    os.umask(current)
+    return current
+
+
+@contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"Could not write {path}: {error.strerror or error}. Nothing was changed there. Free "
+            "some space or choose a folder you may write to."
+        ) from error

@@ -1,0 +1,1 @@
+"""From generated texts to ranked items of the catalog."""

@@ -1,0 +1,1 @@
+"""The language model: loading, fine-tuning, generation and embedding."""
