@@ -1,1 +1,292 @@
-"""TODO."""
+"""The ``bigrec`` command: parses, calls, prints. What it calls is the library."""
+
+import functools
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
+
+import typer
+from rich.console import Console
+
+from bigrec import __version__, render
+from bigrec.errors import BigrecError
+from bigrec.settings import Settings, preset_names
+from bigrec.types import Track
+
+if TYPE_CHECKING:
+    from bigrec.run import Run
+
+app = typer.Typer(
+    name="bigrec",
+    help="Make a language model recommend real items: fine-tune it on a few histories, let it "
+    "write titles, and ground them to a catalog.",
+    epilog="Start with: bigrec demo. Every command does what is missing before it, so `bigrec "
+    "evaluate` alone prepares, trains, indexes and evaluates.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+)
+
+RunOption = Annotated[
+    Path,
+    typer.Option("--run", "-r", help="The run folder: stages done in it before are reused."),
+]
+SettingsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--settings",
+        "-s",
+        help="A YAML file or a preset (" + ", ".join(preset_names()) + "). "
+        "By default the settings the run folder was last used with.",
+    ),
+]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Change one value, as in --set train.epochs=3. May be given many times."
+    ),
+]
+DataOption = Annotated[
+    str | None,
+    typer.Option(
+        "--data", "-d", help="Short for --set data.source=…: a folder, a file or ml-100k."
+    ),
+]
+ItemsOption = Annotated[
+    str | None, typer.Option("--items", help="Short for --set data.items=…: the file of titles.")
+]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model", "-m", help="Short for --set model.base=…: hub id, folder, .gguf or short name."
+    ),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+_P = ParamSpec("_P")
+
+DEFAULT_RUN = Path("runs/default")
+
+
+def _guarded(command: Callable[_P, None]) -> Callable[_P, None]:
+    """Tell our errors in one message, without a traceback; what was done stays."""
+
+    @functools.wraps(command)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        except (BigrecError, ValueError) as error:
+            if os.environ.get("BIGREC_TRACEBACK"):
+                raise
+            render.tell_error(error)
+            raise typer.Exit(2) from None
+        except KeyboardInterrupt:
+            render.tell_stopped()
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+@app.callback(invoke_without_command=True)
+def _main(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+) -> None:
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+@_guarded
+def prepare(
+    run: RunOption = DEFAULT_RUN,
+    settings: SettingsOption = None,
+    change: SetOption = None,
+    data: DataOption = None,
+    items: ItemsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Read the data, repair it, split it and draw the examples."""
+    with render.progress() as track:
+        opened = _open(run, settings, _changes(change, data, items), track)
+        drawn, dataset = opened.drawn, opened.dataset
+    _show(as_json, render.preparation(dataset, drawn))
+
+
+@app.command()
+@_guarded
+def audit(
+    run: RunOption = DEFAULT_RUN,
+    settings: SettingsOption = None,
+    change: SetOption = None,
+    data: DataOption = None,
+    items: ItemsOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell what is wrong with the data, and what was done about it."""
+    with render.progress() as track:
+        opened = _open(run, settings, _changes(change, data, items), track)
+        found = opened.audit()
+    _show(as_json, render.audit(found))
+
+
+@app.command()
+@_guarded
+def train(
+    run: RunOption = DEFAULT_RUN,
+    settings: SettingsOption = None,
+    change: SetOption = None,
+    data: DataOption = None,
+    items: ItemsOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Step 1: fine-tune the base model. Ctrl-C saves; the same command goes on.
+
+    With several GPUs or processes: accelerate launch -m bigrec train …
+    """
+    with render.progress() as track:
+        opened = _open(run, settings, _changes(change, data, items, model), track)
+        log = opened.train()
+    _show(as_json, render.training(opened.train_stage.folder, log))
+
+
+@app.command()
+@_guarded
+def index(
+    run: RunOption = DEFAULT_RUN,
+    settings: SettingsOption = None,
+    change: SetOption = None,
+    data: DataOption = None,
+    items: ItemsOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Embed the catalog. Only titles that are new since the last time cost anything."""
+    with render.progress() as track:
+        opened = _open(run, settings, _changes(change, data, items, model), track)
+        built = opened.recommender.parts.index
+    _show(as_json, render.index(opened.index_stage.folder, built))
+
+
+@app.command()
+@_guarded
+def evaluate(
+    run: RunOption = DEFAULT_RUN,
+    settings: SettingsOption = None,
+    change: SetOption = None,
+    data: DataOption = None,
+    items: ItemsOption = None,
+    model: ModelOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Rank the whole catalog for every test example; write the report and the bundle."""
+    with render.progress() as track:
+        opened = _open(run, settings, _changes(change, data, items, model), track)
+        report = opened.evaluate()
+    _show(as_json, render.evaluation(report, opened))
+
+
+@app.command()
+@_guarded
+def recommend(
+    history: Annotated[
+        list[str],
+        typer.Argument(help="Item ids or titles, oldest first.", show_default=False),
+    ],
+    bundle: Annotated[
+        Path, typer.Option("--bundle", "-b", help="The folder that evaluate or save() wrote.")
+    ] = DEFAULT_RUN / "bundle",
+    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    exclude_seen: Annotated[
+        bool | None,
+        typer.Option(
+            "--exclude-seen/--keep-seen",
+            help="Leave out what is in the history. By default as the bundle's settings say.",
+        ),
+    ] = None,
+    beams: Annotated[
+        Literal["first", "all"] | None,
+        typer.Option(help="Ground the first text or all; by default as the bundle's settings say."),
+    ] = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Where the base model is, if it moved.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items for a history, of a known user or a new one.
+
+    Example: bigrec recommend -b runs/demo/bundle "Toy Story (1995)" "Fargo (1996)"
+    """
+    from bigrec.recommender import BIGRec  # noqa: PLC0415 - torch, seconds
+
+    loaded = BIGRec.load(bundle, base_model=model, device=device)
+    found = loaded.recommend(history, k=k, exclude_seen=exclude_seen, beams=beams)
+    _show(as_json, render.recommendations(found))
+
+
+@app.command()
+@_guarded
+def demo(
+    run: RunOption = Path("runs/demo"),
+    settings: SettingsOption = "demo",
+    change: SetOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """All of BIGRec on MovieLens-100K with a small model: audit, train, index, evaluate."""
+    with render.progress() as track:
+        opened = _open(run, settings, _changes(change), track)
+        found = opened.audit()
+        report = opened.evaluate()
+    parts = [render.evaluation(report, opened)]
+    if not as_json:
+        parts = [render.audit(found), *parts, render.example(report.examples[0])]
+    for part in parts:
+        _show(as_json, part)
+
+
+@app.command()
+@_guarded
+def info(
+    folder: Annotated[
+        Path | None, typer.Argument(help="A run folder or a bundle.", show_default=False)
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a run folder or a bundle holds; without one, every setting and its effect."""
+    _show(as_json, render.settings_help() if folder is None else render.folder_info(folder))
+
+
+def _open(run: Path, settings: str | None, changes: list[str], track: Track) -> "Run":
+    from bigrec.run import Run  # noqa: PLC0415 - torch, seconds
+
+    last = run / "settings.yaml"
+    chosen = settings or (str(last) if last.is_file() else None)
+    return Run(run, Settings.read(chosen, changes), track=track)
+
+
+def _changes(
+    change: list[str] | None,
+    data: str | None = None,
+    items: str | None = None,
+    model: str | None = None,
+) -> list[str]:
+    short = {"data.source": data, "data.items": items, "model.base": model}
+    named = [f"{name}={json.dumps(value)}" for name, value in short.items() if value is not None]
+    return [*named, *(change or [])]
+
+
+def _show(as_json: bool, shown: render.Shown) -> None:
+    if as_json:
+        typer.echo(json.dumps(shown.values, indent=2, ensure_ascii=False))
+    else:
+        Console().print(shown.view)
+
+
+def main() -> None:
+    """Run the command."""
+    app()

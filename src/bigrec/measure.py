@@ -1,0 +1,150 @@
+"""Full-ranking evaluation of a recommender beside popularity and a random order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from bigrec.data.dataset import Dataset
+from bigrec.data.examples import Examples
+from bigrec.evaluation.protocol import (
+    MethodResult,
+    SummaryRow,
+    random_ranks,
+    score_ranks,
+    summarise,
+    text_shares,
+)
+from bigrec.evaluation.query_table import QueryTable
+from bigrec.evaluation.report import ReportExample
+from bigrec.recommender import BIGRec, listed
+from bigrec.signals.groups import group_scores
+from bigrec.signals.popularity import Popularity
+from bigrec.types import FloatArray, GeneratedText, IntArray, Progress
+
+METHODS = {"first": "BIGRec, first beam", "all": "BIGRec, all beams"}
+POPULARITY = "popularity"
+RANDOM = "random"
+
+_LIST_LENGTH = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What an evaluation found.
+
+    Attributes:
+        table: Every query with every method's target rank.
+        rows: HR, NDCG and MRR with 95 % intervals.
+        shares: What the generated texts are like.
+        nearest: Distance of each query's first text to the nearest title, ``[q]``.
+        examples: Some queries, with the list recommended for each.
+    """
+
+    table: QueryTable
+    rows: list[SummaryRow]
+    shares: dict[str, float]
+    nearest: FloatArray
+    examples: list[ReportExample]
+
+
+def measure(
+    model: BIGRec,
+    dataset: Dataset,
+    test: Examples,
+    *,
+    texts: Sequence[Sequence[GeneratedText]],
+    n_examples: int = 3,
+    progress: Progress | None = None,
+) -> Measured:
+    """Rank the whole catalog for every test example.
+
+    Both ways of using the beams, popularity (counted on the training split) and a random order,
+    each with the history's items kept in the ranking (published) and left out of it.
+
+    Args:
+        model: The recommender.
+        dataset: What the examples are from.
+        test: Test examples, ``q`` of them.
+        texts: What the model wrote for each.
+        n_examples: Queries to show in full.
+        progress: Called with (texts embedded, texts to embed).
+    """
+    parts = model.parts
+    catalog = dataset.catalog
+    seen = [history[history >= 0] for history in test.histories()]
+    queries = parts.ranker.queries(texts, parts.embedder, progress=progress)
+    k = min(_LIST_LENGTH, catalog.n_groups)
+    found = parts.ranker.evaluate(queries, test.targets, k=k, exclude=seen)
+    results = [MethodResult(METHODS[one.beams], one.exclude_seen, one.ranks) for one in found]
+    results += _baselines(parts.counts, test, seen, dataset=dataset)
+    table = _table(dataset, test, seen, texts=texts)
+    for result in results:
+        table = table.with_ranks(result)
+    titles = [[catalog.titles[item] for item in items] for items in seen]
+    chosen = model.settings.recommend
+    first = next(one for one in found if one.beams == "first" and not one.exclude_seen)
+    shown = next(
+        one
+        for one in found
+        if one.beams == chosen.beams and one.exclude_seen == chosen.exclude_seen
+    )
+    return Measured(
+        table=table,
+        rows=summarise(results, seed=0),
+        shares=text_shares(
+            [[text.text for text in beams] for beams in texts],
+            set(catalog.group_titles),
+            histories=titles,
+        ),
+        nearest=first.lists.distances[:, 0],
+        examples=[
+            ReportExample(
+                history=titles[query],
+                target=catalog.titles[test.targets[query]],
+                texts=[text.text for text in texts[query]],
+                recommendations=listed(catalog, shown.lists, query, texts=texts[query]),
+            )
+            for query in range(min(n_examples, len(test)))
+        ],
+    )
+
+
+def _baselines(
+    counts: IntArray, test: Examples, seen: Sequence[IntArray], *, dataset: Dataset
+) -> list[MethodResult]:
+    catalog = dataset.catalog
+    targets = catalog.group[test.targets]
+    gone = [np.unique(catalog.group[items]) for items in seen]
+    popular = group_scores(
+        Popularity.fit(counts).scores(seen[:1]), catalog.group, n_groups=catalog.n_groups
+    )
+    # A target that was seen before cannot be found by a ranking without what was seen.
+    repeated = np.array([target in groups for target, groups in zip(targets, gone, strict=True)])
+    n_groups = catalog.n_groups
+    sizes = np.minimum([len(groups) for groups in gone], n_groups - 1)
+    shuffled = random_ranks(n_groups, len(test), seed=0)
+    shuffled_unseen = random_ranks(n_groups, len(test), seed=0, excluded_counts=sizes)
+    return [
+        MethodResult(POPULARITY, False, score_ranks(popular, targets)),
+        MethodResult(POPULARITY, True, score_ranks(popular, targets, exclude=gone)),
+        MethodResult(RANDOM, False, shuffled),
+        MethodResult(RANDOM, True, np.where(repeated, n_groups, shuffled_unseen)),
+    ]
+
+
+def _table(
+    dataset: Dataset,
+    test: Examples,
+    seen: Sequence[IntArray],
+    *,
+    texts: Sequence[Sequence[GeneratedText]],
+) -> QueryTable:
+    catalog = dataset.catalog
+    return QueryTable.build(
+        user_ids=[dataset.interactions.user_ids[user] for user in test.users],
+        histories=[[catalog.item_ids[item] for item in items] for items in seen],
+        targets=[catalog.item_ids[item] for item in test.targets],
+        target_titles=[catalog.titles[item] for item in test.targets],
+        texts=texts,
+    )

@@ -1,0 +1,241 @@
+"""What the command line shows: every result as a rich view and as JSON-like values."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console, Group, RenderableType
+from rich.markup import escape
+from rich.panel import Panel
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from bigrec.bundle import MANIFEST, read_manifest
+from bigrec.data.audit import Audit
+from bigrec.data.dataset import Dataset
+from bigrec.errors import BundleError
+from bigrec.evaluation.protocol import SummaryRow
+from bigrec.evaluation.report import Report, ReportExample, report_json
+from bigrec.files import read_json
+from bigrec.grounding.index import ItemIndex
+from bigrec.settings import Settings
+from bigrec.types import Recommendation, Track
+
+if TYPE_CHECKING:
+    from bigrec.run import Run
+    from bigrec.steps import Drawn
+
+_TABLE_KS = (1, 5, 10, 20)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A result in both forms."""
+
+    view: RenderableType
+    values: Any
+
+
+@contextmanager
+def progress() -> Iterator[Track]:
+    """Progress bars with time left, on the error stream; gives what starts one."""
+    bars = Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+    )
+    tasks: dict[str, Any] = {}
+
+    def track(name: str) -> Any:
+        def report(done: int, total: int) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=total)
+            bars.update(tasks[name], completed=done, total=total)
+
+        return report
+
+    with bars:
+        yield track
+
+
+def tell_error(error: Exception) -> None:
+    """One message on the error stream."""
+    Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+
+
+def tell_stopped() -> None:
+    """What Ctrl-C leaves."""
+    Console(stderr=True).print(
+        "Stopped. What was done is kept: give the same command to go on.", highlight=False
+    )
+
+
+def preparation(dataset: Dataset, drawn: "Drawn") -> Shown:
+    """Sizes of the dataset and of what was drawn from it."""
+    values = {
+        "dataset": dataset.name,
+        "users": len(dataset.interactions.user_ids),
+        "items": dataset.catalog.n_items,
+        "different titles": dataset.catalog.n_groups,
+        "interactions": len(dataset.interactions.items),
+        **{f"{name} examples": size for name, size in drawn.sizes.items()},
+        "drawn to train on": len(drawn.train),
+        "drawn to validate on": len(drawn.valid),
+        "drawn to test on": len(drawn.test),
+    }
+    return Shown(_pairs(values), values)
+
+
+def audit(found: Audit) -> Shown:
+    """The checks of the data."""
+    table = Table("Check", "Count", "Share", "Examples", "What it means", title="Audit")
+    for row in found.rows:
+        share = "" if row.share is None else f"{row.share:.1%}"
+        examples = "; ".join(row.examples[:3])
+        table.add_row(row.check, f"{row.count:,}", share, escape(examples), escape(row.note))
+    return Shown(table, found.to_json())
+
+
+def training(folder: Path, log: Sequence[dict[str, float]]) -> Shown:
+    """How the losses went."""
+    losses = [entry for entry in log if "eval_loss" in entry]
+    table = Table("Epoch", "Validation loss")
+    for entry in losses:
+        table.add_row(f"{entry['epoch']:.0f}", f"{entry['eval_loss']:.4f}")
+    place = f"Adapter: {folder / 'adapter'}\nLoss curve: {folder / 'loss.png'}"
+    return Shown(Group(table, escape(place)), {"folder": str(folder), "log": list(log)})
+
+
+def index(folder: Path, built: ItemIndex) -> Shown:
+    """What was embedded."""
+    values = {
+        "folder": str(folder),
+        "titles": len(built.titles),
+        "embedding size": int(built.embeddings.shape[1]),
+        "space": built.space_kind,
+        "key": built.key,
+    }
+    return Shown(_pairs(values), values)
+
+
+def evaluation(report: Report, run: "Run") -> Shown:
+    """The metric table, and where the rest is."""
+    shares = "  ".join(f"{name}: {value:.1%}" for name, value in report.shares.items())
+    places = (
+        f"Report: {run.evaluation_stage.folder / 'report.html'}\n"
+        f"Every query: {run.evaluation_stage.folder / 'queries.parquet'}\n"
+        f"Bundle: {run.bundle}"
+    )
+    notes = "\n".join(report.notes)
+    view = Group(metric_table(report.rows), escape(notes), escape(shares), escape(places))
+    return Shown(view, report_json(report))
+
+
+def metric_table(rows: Sequence[SummaryRow], *, ks: Sequence[int] = _TABLE_KS) -> RenderableType:
+    """HR and NDCG of every method, with intervals."""
+    names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in ks]
+    tables: list[RenderableType] = []
+    for hide in (False, True):
+        title = "seen items left out" if hide else "seen items kept (published protocol)"
+        table = Table("Method", *(name.upper() for name in names), title=title)
+        chosen = [row for row in rows if row.exclude_seen == hide]
+        for method in dict.fromkeys(row.method for row in chosen):
+            cells = {row.metric: row for row in chosen if row.method == method}
+            table.add_row(method, *(_interval(cells[name]) for name in names))
+        tables.append(table)
+    return Group(*tables)
+
+
+def recommendations(found: Sequence[Recommendation]) -> Shown:
+    """A recommended list."""
+    return Shown(_list(found), [asdict(one) for one in found])
+
+
+def example(one: ReportExample) -> Shown:
+    """One user's history, the texts written for it, and the list."""
+    history = "\n".join(one.history)
+    texts = "\n".join(one.texts)
+    view = Group(
+        Panel(escape(history), title="One user's history, oldest first"),
+        Panel(escape(texts), title="What the model wrote, best first"),
+        _list(one.recommendations),
+        escape(f"The user's next item was: {one.target}"),
+    )
+    return Shown(view, asdict(one))
+
+
+def folder_info(folder: Path) -> Shown:
+    """What a run folder or a bundle holds.
+
+    Raises:
+        BundleError: If it is neither.
+    """
+    if (folder / MANIFEST).is_file():
+        manifest = read_manifest(folder)
+        values = {name: value for name, value in manifest.items() if name != "files"}
+        values["files"] = len(manifest["files"])
+        return Shown(_pairs(values), values)
+    stages = sorted(folder.glob("*-*/done.json"))
+    if not (folder / "settings.yaml").is_file():
+        raise BundleError(
+            f"{folder} is neither a bundle nor a run folder: it has no {MANIFEST} and no "
+            "settings.yaml."
+        )
+    values = {stage.parent.name: read_json(stage) for stage in stages}
+    table = Table("Stage", "Seconds", title=str(folder))
+    for name, done in values.items():
+        table.add_row(name, f"{done['seconds']:.1f}")
+    settings = Settings.read(folder / "settings.yaml").model_dump(mode="json")
+    return Shown(table, {"stages": values, "settings": settings})
+
+
+def settings_help() -> Shown:
+    """Every setting, its default and its effect."""
+    values: dict[str, dict[str, Any]] = {}
+    table = Table("Setting", "Default", "Effect", title="Settings (--set name=value)")
+    for section, outer in Settings.model_fields.items():
+        fields = getattr(outer.annotation, "model_fields", {"": outer})
+        for name, field in fields.items():
+            full = f"{section}.{name}" if name else section
+            default = field.get_default(call_default_factory=True)
+            text = " ".join((field.description or "").replace("``", "").split())
+            values[full] = {"default": default, "effect": text}
+            table.add_row(full, escape(str(default)), escape(text))
+    return Shown(table, values)
+
+
+def _interval(row: SummaryRow) -> str:
+    return f"{row.value:.3f}\n[dim]{row.low:.3f}-{row.high:.3f}[/]"
+
+
+def _list(found: Sequence[Recommendation]) -> Table:
+    table = Table("Rank", "Item", "Title", "Distance", "Grounded from", title="Recommended")
+    for one in found:
+        table.add_row(
+            str(one.rank),
+            escape(one.item_id),
+            escape(one.title),
+            f"{one.distance:.2f}",
+            escape(one.generated_text),
+        )
+    return table
+
+
+def _pairs(values: dict[str, Any]) -> Table:
+    table = Table(show_header=False)
+    for name, value in values.items():
+        table.add_row(name, escape(f"{value:,}" if isinstance(value, int) else str(value)))
+    return table

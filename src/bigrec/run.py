@@ -1,0 +1,362 @@
+"""A run folder: every stage done once, reused while what it depends on stays the same.
+
+Each stage has a folder named after the stage and a key of everything its result depends on. A
+changed setting therefore starts a new folder beside the old one, going back finds the old one
+again, and an interrupted stage goes on in its own::
+
+    settings.yaml            what the last command ran with
+    data-<key>/              the dataset, read and repaired; audit.json
+    train-<key>/             checkpoints, adapter, loss.json, loss.png
+    index-<key>/             the catalog's embeddings
+    texts-<key>/             what the model wrote for the test examples, in parts
+    evaluation-<key>/        queries.parquet, metrics.json, report.html
+    bundle/                  the recommender, ready to be copied elsewhere
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from bigrec.data.audit import audit
+from bigrec.data.dataset import Dataset
+from bigrec.errors import BundleError, ModelError
+from bigrec.evaluation.plots import plot_losses, plot_metric_by_k, plot_nearest_distances
+from bigrec.evaluation.report import Report, report_from_json, report_json, write_report
+from bigrec.files import atomic_file, fingerprint, read_json, write_json
+from bigrec.grounding.index import ItemIndex
+from bigrec.lm.distributed import main_process_first
+from bigrec.lm.locate import find_base_model
+from bigrec.lm.model import LanguageModel
+from bigrec.measure import measure
+from bigrec.recommender import BIGRec, untracked
+from bigrec.settings import Settings, SourceSettings
+from bigrec.steps import Drawn, draw, load_model, read_source, train_adapter
+from bigrec.types import GeneratedText, IntArray, Track
+
+_DONE = "done.json"
+_TEXTS_IN_PART = 64
+# How a stage's result is stored; raised when that changes, so that old folders are not read.
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage's folder."""
+
+    folder: Path
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the stage ended; an unfinished one can be gone on with."""
+        return (self.folder / _DONE).is_file()
+
+    @property
+    def seconds(self) -> float:
+        """Wall-clock time of the call that ended it."""
+        return float(read_json(self.folder / _DONE)["seconds"]) if self.is_done else 0.0
+
+    def finish(self, started: float, **info: Any) -> None:
+        """Mark the stage as done."""
+        seconds = round(time.monotonic() - started, 1)
+        write_json(self.folder / _DONE, {"seconds": seconds, **info})
+
+
+class Run:
+    """The stages of one run.
+
+    Args:
+        folder: Where everything goes. May hold the stages of earlier runs.
+        settings: What to run.
+        track: Called with the name of each long step; gives what reports its progress.
+
+    Raises:
+        ModelError: If the base model cannot be found; said before any work is done.
+    """
+
+    def __init__(self, folder: Path, settings: Settings, *, track: Track | None = None) -> None:
+        self.folder = folder
+        self.settings = settings
+        self._track = track or untracked
+        find_base_model(settings.model.base)
+        settings.write(folder / "settings.yaml")
+
+    # Stages and what they depend on
+
+    @cached_property
+    def data_stage(self) -> Stage:
+        """The dataset."""
+        return self._stage("data", _source_key(self.settings.data))
+
+    @cached_property
+    def train_stage(self) -> Stage:
+        """The adapter."""
+        settings = self.settings
+        train = settings.train.model_dump(
+            mode="json", exclude={"save_every_s", "report_to", "micro_batch_size"}
+        )
+        data = settings.data.model_dump(
+            mode="json", exclude={*SourceSettings.model_fields, "test_examples", "also_train_on"}
+        )
+        sources = [_source_key(one) for one in (settings.data, *settings.data.also_train_on)]
+        model = self._model_key()
+        prompt = settings.prompt.fingerprint()
+        return self._stage("train", [sources, data, train, model, prompt, settings.seed])
+
+    @cached_property
+    def index_stage(self) -> Stage:
+        """The catalog's embeddings."""
+        key = [
+            _source_key(self.settings.data),
+            self._model_key(),
+            self.settings.embed.fingerprint(),
+        ]
+        return self._stage("index", key)
+
+    @cached_property
+    def texts_stage(self) -> Stage:
+        """What the model wrote for the test examples."""
+        generate = self.settings.generate.model_dump(mode="json", exclude={"batch_size"})
+        key = [self.train_stage.folder.name, generate, self.settings.data.test_examples]
+        return self._stage("texts", key)
+
+    @cached_property
+    def evaluation_stage(self) -> Stage:
+        """Metrics, per-query results and the report."""
+        recommend = self.settings.recommend.fingerprint()
+        key = [self.texts_stage.folder.name, self.index_stage.folder.name, recommend]
+        return self._stage("evaluation", key)
+
+    @property
+    def bundle(self) -> Path:
+        """Where the recommender is saved."""
+        return self.folder / "bundle"
+
+    def _stage(self, name: str, key: Any) -> Stage:
+        return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
+
+    def _model_key(self) -> Any:
+        return self.settings.model.model_dump(mode="json", exclude={"device", "trust_remote_code"})
+
+    # What the stages give
+
+    @cached_property
+    def dataset(self) -> Dataset:
+        """The dataset, read and repaired once."""
+        stage = self.data_stage
+        with main_process_first():
+            if not stage.is_done:
+                started = time.monotonic()
+                dataset = read_source(self.settings.data)
+                dataset.save(stage.folder / "dataset")
+                write_json(stage.folder / "audit.json", audit(dataset).to_json())
+                stage.finish(started)
+        return Dataset.load(stage.folder / "dataset")
+
+    @cached_property
+    def drawn(self) -> Drawn:
+        """The examples."""
+        others = [read_source(source) for source in self.settings.data.also_train_on]
+        return draw(self.dataset, self.settings, others=others)
+
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        """The base model with the adapter of this run, trained if it is not yet."""
+        stage = self.train_stage
+        # The data first: bad data should be told before a large model is loaded.
+        drawn = None if stage.is_done else self.drawn
+        with main_process_first():
+            lm = load_model(self.settings)
+        if drawn is None:
+            _check_base(lm, stage)
+            lm.load_adapter(stage.folder / "adapter")
+            return lm
+        started = time.monotonic()
+        result = train_adapter(
+            lm, drawn, self.settings, folder=stage.folder, progress=self._track("Training")
+        )
+        with main_process_first():
+            if not stage.is_done:
+                with atomic_file(stage.folder / "loss.png") as temporary:
+                    temporary.write_bytes(plot_losses(result.log))
+                stage.finish(started, base_fingerprint=lm.base_fingerprint)
+        return lm
+
+    @cached_property
+    def recommender(self) -> BIGRec:
+        """The recommender, its catalog embedded once."""
+        stage = self.index_stage
+        lm = self.language_model
+        started = time.monotonic()
+        model = BIGRec.assemble(
+            self.settings,
+            lm=lm,
+            catalog=self.dataset.catalog,
+            counts=self.drawn.counts,
+            noun=self.dataset.noun,
+            index=ItemIndex.load(stage.folder / "index") if stage.is_done else None,
+            index_parts=stage.folder / "parts",
+            progress=self._track("Embedding the catalog"),
+        )
+        if not stage.is_done:
+            model.parts.index.save(stage.folder / "index")
+            stage.finish(started)
+        return model
+
+    @cached_property
+    def texts(self) -> list[list[GeneratedText]]:
+        """What the model wrote for the test examples, kept part by part."""
+        stage = self.texts_stage
+        histories = [history[history >= 0] for history in self.drawn.test.histories()]
+        started = time.monotonic()
+        found: list[list[GeneratedText]] = []
+        for start in range(0, len(histories), _TEXTS_IN_PART):
+            part = stage.folder / f"part-{start // _TEXTS_IN_PART:05d}.parquet"
+            if not part.is_file():
+                some = histories[start : start + _TEXTS_IN_PART]
+                _write_texts(part, self._write_some(some, before=start, total=len(histories)))
+            found += _read_texts(part)
+        if not stage.is_done:
+            stage.finish(started)
+        return found
+
+    def audit(self) -> Audit:
+        """Checks of the dataset against what the prompt and the split need."""
+        return audit(self.dataset, special_tokens=self._special_tokens(), **self._audit_limits())
+
+    def train(self) -> list[dict[str, float]]:
+        """Train if it is not done yet; the losses by step."""
+        if not self.train_stage.is_done:
+            _ = self.language_model
+        log: list[dict[str, float]] = read_json(self.train_stage.folder / "loss.json")
+        return log
+
+    def evaluate(self) -> Report:
+        """Evaluate on the test examples, write the report and save the bundle."""
+        stage = self.evaluation_stage
+        if not stage.is_done:
+            started = time.monotonic()
+            report = self._measured(stage.folder)
+            write_report(stage.folder / "report.html", report)
+            write_json(stage.folder / "metrics.json", report_json(report))
+            stage.finish(started)
+        metrics = read_json(stage.folder / "metrics.json")
+        self._save_bundle({"stage": stage.folder.name, **metrics})
+        return report_from_json(metrics)
+
+    def _measured(self, folder: Path) -> Report:
+        measured = measure(
+            self.recommender,
+            self.dataset,
+            self.drawn.test,
+            texts=self.texts,
+            progress=self._track("Embedding generated titles"),
+        )
+        measured.table.save(folder / "queries.parquet")
+        rows = measured.rows
+        plots = {
+            f"{metric.upper()}@K, {'seen items left out' if hide else 'seen items kept'}": (
+                plot_metric_by_k(rows, metric=metric, exclude_seen=hide)
+            )
+            for hide in (True, False)
+            for metric in ("hr", "ndcg")
+        }
+        plots["Loss"] = (self.train_stage.folder / "loss.png").read_bytes()
+        plots["Distance of the first text to the nearest title"] = plot_nearest_distances(
+            measured.nearest
+        )
+        return Report(
+            title=f"BIGRec on {self.dataset.name}",
+            rows=rows,
+            shares=measured.shares,
+            settings=self.settings.model_dump(mode="json"),
+            examples=measured.examples,
+            plots=plots,
+            timings={
+                "prepare": self.data_stage.seconds,
+                "train": self.train_stage.seconds,
+                "index": self.index_stage.seconds,
+                "generate": self.texts_stage.seconds,
+            },
+            notes=self._notes(len(measured.table.frame)),
+        )
+
+    def _notes(self, n_queries: int) -> list[str]:
+        drawn, catalog = self.drawn, self.dataset.catalog
+        examples = (
+            f"{len(drawn.train)} training examples of {drawn.sizes['train']}; {n_queries} test "
+            f"examples of {drawn.sizes['test']}."
+        )
+        ranking = (
+            f"Every target is ranked among all {catalog.n_groups} different titles "
+            f"({catalog.n_items} items); items that share a title share a place, and a tie counts "
+            "against the target."
+        )
+        return [examples, ranking, "Intervals are 95 % bootstrap intervals over the test examples."]
+
+    def _save_bundle(self, metrics: dict[str, Any]) -> None:
+        kept = self.bundle / "metrics.json"
+        if not kept.is_file() or read_json(kept).get("stage") != metrics["stage"]:
+            self.recommender.save(self.bundle, metrics=metrics)
+
+    def _write_some(
+        self, histories: Sequence[IntArray], *, before: int, total: int
+    ) -> list[list[GeneratedText]]:
+        progress = self._track("Generating titles")
+        return self.recommender.write_texts(
+            histories, progress=lambda done, _: progress(before + done, total)
+        )
+
+
+def _source_key(source: SourceSettings) -> Any:
+    """What the dataset depends on: its settings and the files as they are now."""
+    values = source.model_dump(mode="json", include=set(SourceSettings.model_fields))
+    files = [
+        [str(file), file.stat().st_size, file.stat().st_mtime_ns]
+        for name in (source.source, source.items)
+        if name is not None
+        for file in _files(Path(name))
+    ]
+    return [values, files]
+
+
+def _files(path: Path) -> list[Path]:
+    if path.is_dir():
+        return sorted(file for file in path.iterdir() if file.is_file())
+    return [path] if path.is_file() else []
+
+
+def _check_base(lm: LanguageModel, stage: Stage) -> None:
+    trained_on = read_json(stage.folder / _DONE)["base_fingerprint"]
+    if trained_on != lm.base_fingerprint:
+        raise ModelError(
+            f"the adapter in {stage.folder} was trained on base model {trained_on}, but "
+            f"{lm.source.name!r} is now {lm.base_fingerprint}. Put the old model back, or remove "
+            "that folder to train again."
+        )
+
+
+def _write_texts(path: Path, texts: Sequence[Sequence[GeneratedText]]) -> None:
+    frame = pl.DataFrame(
+        {
+            "texts": [[text.text for text in beams] for beams in texts],
+            "log_probs": [[text.log_prob for text in beams] for beams in texts],
+        }
+    )
+    with atomic_file(path) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _read_texts(path: Path) -> list[list[GeneratedText]]:
+    try:
+        frame = pl.read_parquet(path)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{path} is damaged: {error}. Remove it to have it made again.") from None
+    return [
+        [GeneratedText(text, log_prob) for text, log_prob in zip(*row, strict=True)]
+        for row in frame.select("texts", "log_probs").iter_rows()
+    ]

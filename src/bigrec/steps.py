@@ -1,0 +1,140 @@
+"""The steps of BIGRec, each configured from settings: what fitting and a run have in common."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from bigrec.data.dataset import Dataset
+from bigrec.data.examples import Examples, TitleExample, mix, title_examples
+from bigrec.data.sources import load_dataset
+from bigrec.data.splits import Split, split_dataset
+from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
+from bigrec.lm.finetune import FinetuneResult, finetune
+from bigrec.lm.generate import TransformersGenerator
+from bigrec.lm.model import LanguageModel, load_language_model
+from bigrec.prompts import PromptRenderer, PromptTemplate
+from bigrec.settings import DataSettings, Settings, SourceSettings
+from bigrec.types import IntArray, Progress, TextEmbedder
+
+# Not the run's seed: runs that differ in their seed are compared on the same examples.
+_EVALUATION_SEED = 0
+_LONGEST_TEXT = 64
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """The examples of a run.
+
+    Attributes:
+        train: Training examples of all datasets, mixed.
+        valid: Validation examples of all datasets.
+        test: Test examples of the dataset that is recommended from.
+        counts: How often each item occurs in the training split, ``[n]``.
+        sizes: Examples there are in all of each part, before sampling.
+    """
+
+    train: list[TitleExample]
+    valid: list[TitleExample]
+    test: Examples
+    counts: IntArray
+    sizes: dict[str, int]
+
+
+def read_source(settings: SourceSettings) -> Dataset:
+    """Load a dataset as its settings say."""
+    options = settings.model_dump(include=set(SourceSettings.model_fields), exclude_none=True)
+    return load_dataset(options.pop("source"), **options)
+
+
+def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()) -> Drawn:
+    """Split a dataset and draw the examples.
+
+    Args:
+        dataset: What is recommended from.
+        settings: Sizes, windows and the seed.
+        others: Further datasets, whose training and validation examples are mixed in.
+
+    Raises:
+        DataError: If a part of the split has no examples.
+    """
+    data = settings.data
+    split = _split(dataset, data)
+    train, valid = [], []
+    for one in (dataset, *others):
+        parts = split if one is dataset else _split(one, data)
+        chosen = parts.train.sample(data.train_examples, seed=settings.seed)
+        train.append(title_examples(chosen, one))
+        chosen = parts.valid.sample(data.valid_examples, seed=_EVALUATION_SEED)
+        valid.append(title_examples(chosen, one))
+    return Drawn(
+        train=mix(train, seed=settings.seed),
+        valid=mix(valid, seed=_EVALUATION_SEED),
+        test=split.test.sample(data.test_examples, seed=_EVALUATION_SEED),
+        counts=split.train_counts(dataset.catalog.n_items),
+        sizes={
+            "train": len(split.train),
+            "valid": len(split.valid),
+            "test": len(split.test),
+        },
+    )
+
+
+def load_model(settings: Settings) -> LanguageModel:
+    """Load the base model as the settings say."""
+    options = settings.model.model_dump()
+    return load_language_model(options.pop("base"), **options)
+
+
+def make_renderer(lm: LanguageModel, settings: Settings) -> PromptRenderer:
+    """The prompt as the settings say."""
+    options = settings.prompt.model_dump()
+    max_tokens = options.pop("max_tokens")
+    return PromptRenderer(lm.tokenizer, PromptTemplate(**options), max_tokens=max_tokens)
+
+
+def make_embedder(lm: LanguageModel, settings: Settings) -> TextEmbedder:
+    """The embedder as the settings say."""
+    if settings.embed.embedder == "base":
+        return LanguageModelEmbedder(lm, pooling=settings.embed.pooling)
+    return SentenceEmbedder(settings.embed.embedder, device=str(lm.device))
+
+
+def make_generator(
+    lm: LanguageModel, renderer: PromptRenderer, titles: Sequence[str], *, settings: Settings
+) -> TransformersGenerator:
+    """The generator as the settings say, with room for the longest of the titles."""
+    options = settings.generate.model_dump()
+    if options["max_new_tokens"] is None:
+        longest = max(len(renderer.response_ids(title)) for title in titles)
+        options["max_new_tokens"] = min(longest, _LONGEST_TEXT)
+    return TransformersGenerator(lm, renderer, **options)
+
+
+def train_adapter(
+    lm: LanguageModel,
+    drawn: Drawn,
+    settings: Settings,
+    *,
+    folder: Path,
+    progress: Progress | None = None,
+) -> FinetuneResult:
+    """Fine-tune as the settings say; ``lm`` carries the adapter afterwards."""
+    return finetune(
+        lm,
+        make_renderer(lm, settings),
+        train=drawn.train,
+        valid=drawn.valid,
+        folder=folder,
+        seed=settings.seed,
+        progress=progress,
+        **settings.train.model_dump(),
+    )
+
+
+def _split(dataset: Dataset, data: DataSettings) -> Split:
+    return split_dataset(
+        dataset.interactions,
+        method=data.split_method,
+        history_length=data.history_length,
+        min_history=data.min_history,
+    )

@@ -1,0 +1,117 @@
+"""Fixtures shared by all tests: a language model of a few layers, made on the spot."""
+
+import importlib.metadata
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Nothing in the tests may reach for the hub: what is not local is an error at once.
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+TITLES = [
+    "Toy Story (1995)",
+    "GoldenEye (1995)",
+    "Twelve Monkeys (1995)",
+    "Babe (1995)",
+    "Dead Man Walking (1995)",
+    "Seven (1995)",
+    "The Usual Suspects (1995)",
+    "Mighty Aphrodite (1995)",
+    'A "Quoted" Title',
+    "Two\nLines",
+    "Star Trek: First Contact (1996)",
+    "Fargo (1996)",
+]
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|im_start|>{{ message['role'] }}\n{{ message['content'] }}"
+    "<|im_end|>\n{% endfor %}{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+
+
+def make_tokenizer(*, chat: bool) -> Any:
+    """A byte-level BPE tokenizer trained on a few titles."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    raw = Tokenizer(models.BPE())
+    raw.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    raw.decoder = decoders.ByteLevel()
+    controls = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=controls,
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    raw.train_from_iterator(TITLES, trainer)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=raw,
+        eos_token="<|im_end|>" if chat else "<|endoftext|>",
+        pad_token="<|endoftext|>",
+        extra_special_tokens=["<|im_start|>", "<|im_end|>"],
+    )
+    if chat:
+        tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a two-layer Llama of random weights and a chat tokenizer."""
+    return save_tiny_model(tmp_path_factory.mktemp("tiny"), chat=True)
+
+
+def save_tiny_model(folder: Path, *, chat: bool, seed: int = 0) -> Path:
+    """Write a two-layer Llama of random weights, tokenizer included."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    tokenizer = make_tokenizer(chat=chat)
+    torch.manual_seed(seed)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=512,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+        bos_token_id=None,
+        tie_word_embeddings=True,
+    )
+    LlamaForCausalLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tokenizer() -> Any:
+    """The chat tokenizer alone."""
+    return make_tokenizer(chat=True)
+
+
+@pytest.fixture(scope="session")
+def plain_tokenizer() -> Any:
+    """A base model's tokenizer, without a chat template."""
+    return make_tokenizer(chat=False)
+
+
+def installed(package: str) -> bool:
+    """Whether a package is installed, without importing it."""
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+needs: Callable[[str], Any] = lambda package: pytest.mark.skipif(  # noqa: E731
+    not installed(package), reason=f"{package} is not installed"
+)

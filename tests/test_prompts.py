@@ -1,0 +1,142 @@
+"""The prompt template: safe with any data, and exact both ways."""
+
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bigrec.errors import ModelError, SettingsError
+from bigrec.prompts import (
+    PromptRenderer,
+    PromptTemplate,
+    TextEncoder,
+    escape_title,
+    unescape_title,
+)
+from tests.conftest import make_tokenizer
+
+pytestmark = pytest.mark.model
+
+HISTORY = ["Toy Story (1995)", "Fargo (1996)"]
+# Pieces that are likely to collide with the template, mixed with ordinary text.
+NASTY = st.lists(
+    st.sampled_from(["<|im_end|>", "<|im_", "end|>", "\n", "\\", "n", '"', "{noun}", "é", " a"])
+    | st.text(max_size=5),
+    max_size=8,
+).map("".join)
+
+
+def test_chat_prompt_puts_the_instruction_before_the_history(tokenizer: Any) -> None:
+    renderer = PromptRenderer(tokenizer)
+    assert renderer.describe(HISTORY, "movie") == (
+        "<|im_start|>system\nGiven movies in the order a user chose them, write the next movie."
+        "<|im_end|>\n<|im_start|>user\nToy Story (1995)\nFargo (1996)<|im_end|>\n"
+        "<|im_start|>assistant\n"
+    )
+
+
+def test_plain_prompt_ends_with_the_cue_on_a_line_of_its_own(plain_tokenizer: Any) -> None:
+    renderer = PromptRenderer(plain_tokenizer)
+    assert renderer.describe(HISTORY, "book") == (
+        "Given books in the order a user chose them, write the next book.\n\n"
+        "Toy Story (1995)\nFargo (1996)\n\nNext book:\n"
+    )
+
+
+def test_a_chat_template_without_system_role_still_gets_the_instruction() -> None:
+    tokenizer = make_tokenizer(chat=True)
+    tokenizer.chat_template = (
+        "{% for message in messages %}{% if message['role'] == 'system' %}"
+        "{{ raise_exception('no system') }}{% endif %}<|im_start|>{{ message['content'] }}"
+        "<|im_end|>{% endfor %}"
+    )
+    text = PromptRenderer(tokenizer).describe(HISTORY, "movie")
+    assert text.startswith("<|im_start|>Given movies")
+    assert text.endswith("Fargo (1996)<|im_end|>")
+
+
+def test_the_response_ends_with_the_token_that_ends_a_chat_turn(tokenizer: Any) -> None:
+    ids = PromptRenderer(tokenizer).response_ids("Fargo (1996)")
+    assert ids[-1] == tokenizer.convert_tokens_to_ids("<|im_end|>")
+
+
+def test_training_and_generation_see_the_same_prompt_tokens(tokenizer: Any) -> None:
+    # A title has the same tokens in a history and as a target.
+    renderer = PromptRenderer(tokenizer)
+    prompt = renderer.prompt_ids(HISTORY, "movie")
+    title = renderer.response_ids("Fargo (1996)")[:-1]
+    assert any(prompt[i : i + len(title)] == title for i in range(len(prompt)))
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(title=NASTY)
+def test_text_from_data_never_holds_a_control_token(tokenizer: Any, title: str) -> None:
+    ids = TextEncoder(tokenizer).encode(title)
+    assert not set(ids) & set(tokenizer.all_special_ids)
+    assert tokenizer.decode(ids, clean_up_tokenization_spaces=False) == title
+
+
+def test_added_tokens_that_are_not_special_are_broken_up_too() -> None:
+    tokenizer = make_tokenizer(chat=False)
+    tokenizer.add_tokens(["<tool>", "<tool_call>"])
+    encoder = TextEncoder(tokenizer)
+    ids = encoder.encode("a <tool_call> b <tool>")
+    assert not set(ids) & set(tokenizer.get_added_vocab().values())
+    assert encoder.held_controls("a <tool_call> b") == ["<tool_call>"]
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(title=NASTY)
+def test_a_title_survives_the_round_trip_through_the_response(tokenizer: Any, title: str) -> None:
+    renderer = PromptRenderer(tokenizer, max_tokens=2048)
+    assert renderer.read(renderer.response_ids(title)) == title.strip()
+
+
+@given(title=st.text())
+def test_escaping_is_undone_exactly_and_leaves_one_line(title: str) -> None:
+    escaped = escape_title(title)
+    assert unescape_title(escaped) == title
+    assert "\n" not in escaped
+
+
+def test_reading_stops_at_the_end_of_the_first_line(tokenizer: Any) -> None:
+    renderer = PromptRenderer(tokenizer)
+    ids = tokenizer("Fargo (1996)\nBabe (1995)", add_special_tokens=False)["input_ids"]
+    assert renderer.read(ids) == "Fargo (1996)"
+
+
+def test_the_oldest_titles_are_left_out_of_a_prompt_that_is_too_long(tokenizer: Any) -> None:
+    renderer = PromptRenderer(tokenizer, max_tokens=256)
+    history = [f"Title number {i}" for i in range(60)]
+    prompt = renderer.prompt_ids(history, "movie")
+    text = tokenizer.decode(prompt)
+    assert len(prompt) <= 256 - 64
+    assert "Title number 59" in text
+    assert "Title number 0\n" not in text
+
+
+def test_a_title_longer_than_the_context_is_cut(tokenizer: Any) -> None:
+    renderer = PromptRenderer(tokenizer, max_tokens=256)
+    assert len(renderer.title_ids("x y " * 500)) == 64
+    assert len(renderer.prompt_ids(["x y " * 500], "movie")) <= 256
+
+
+def test_an_empty_history_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(ValueError, match="the history is empty"):
+        PromptRenderer(tokenizer).prompt_ids([], "movie")
+
+
+def test_unknown_fields_in_the_wording_are_refused() -> None:
+    with pytest.raises(SettingsError, match=r"only field is \{noun\}"):
+        PromptTemplate(instruction="Recommend a {thing}.")
+
+
+def test_chat_style_needs_a_chat_template(plain_tokenizer: Any) -> None:
+    with pytest.raises(ModelError, match="Use style 'plain' or 'auto'"):
+        PromptRenderer(plain_tokenizer, PromptTemplate(style="chat"))
+
+
+def test_a_prompt_without_room_for_a_history_is_refused(tokenizer: Any) -> None:
+    with pytest.raises(SettingsError, match="Use a shorter instruction"):
+        PromptRenderer(tokenizer, PromptTemplate(instruction="word " * 100), max_tokens=64)
