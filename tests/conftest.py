@@ -2,7 +2,6 @@
 
 import importlib.metadata
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +111,40 @@ def installed(package: str) -> bool:
     return True
 
 
-needs: Callable[[str], Any] = lambda package: pytest.mark.skipif(  # noqa: E731
-    not installed(package), reason=f"{package} is not installed"
-)
+def needs(package: str) -> pytest.MarkDecorator:
+    """Skips a test, visibly, where a package is not installed."""
+    return pytest.mark.skipif(not installed(package), reason=f"{package} is not installed")
+
+
+def tiny_frames() -> tuple[Any, Any]:
+    """Interactions of 20 users with 12 items over time, and the items."""
+    import polars as pl
+
+    rows = [
+        {
+            "user_id": f"u{user}",
+            "item_id": f"i{(user * 5 + step) % 12}",
+            "timestamp": 100 * step + user,
+        }
+        for user in range(20)
+        for step in range(8)
+    ]
+    items = [{"item_id": f"i{number}", "title": title} for number, title in enumerate(TITLES)]
+    return pl.DataFrame(rows), pl.DataFrame(items)
+
+
+def tiny_overrides(model: Path) -> list[str]:
+    """Settings under which a whole run takes seconds."""
+    return [
+        f"model.base={model}",
+        "model.device=cpu",
+        "data.train_examples=8",
+        "data.valid_examples=4",
+        "data.test_examples=6",
+        "data.noun=movie",
+        "train.batch_size=4",
+        "train.micro_batch_size=4",
+        "train.epochs=1",
+        "generate.beams=2",
+        "generate.max_new_tokens=8",
+    ]

@@ -11,6 +11,7 @@ from bigrec.prompts import (
     PromptRenderer,
     PromptTemplate,
     TextEncoder,
+    control_tokens,
     escape_title,
     unescape_title,
 )
@@ -80,10 +81,9 @@ def test_text_from_data_never_holds_a_control_token(tokenizer: Any, title: str) 
 def test_added_tokens_that_are_not_special_are_broken_up_too() -> None:
     tokenizer = make_tokenizer(chat=False)
     tokenizer.add_tokens(["<tool>", "<tool_call>"])
-    encoder = TextEncoder(tokenizer)
-    ids = encoder.encode("a <tool_call> b <tool>")
+    ids = TextEncoder(tokenizer).encode("a <tool_call> b <tool>")
     assert not set(ids) & set(tokenizer.get_added_vocab().values())
-    assert encoder.held_controls("a <tool_call> b") == ["<tool_call>"]
+    assert control_tokens(tokenizer)[:2] == ["<|endoftext|>", "<|im_start|>"]
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

@@ -74,15 +74,21 @@ def unescape_title(text: str) -> str:
     return re.sub(r"\\[\\nr]", lambda match: _UNESCAPES[match.group()], text)
 
 
+def control_tokens(tokenizer: Any) -> list[str]:
+    """Spellings that a tokenizer would read as one token of control, the longest first.
+
+    Longest first, so that of two tokens, one within the other, the outer one is found.
+    """
+    found = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
+    return sorted((token for token in found if len(token) > 1), key=lambda t: (-len(t), t))
+
+
 class TextEncoder:
     """Tokenizes text from data so that no part of it becomes a control token."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
-        controls = {token for token in tokenizer.get_added_vocab() if len(token) > 1}
-        controls |= {token for token in tokenizer.all_special_tokens if len(token) > 1}
-        # Longest first, so that a token that contains another is the one that is found.
-        self._controls = sorted(controls, key=len, reverse=True)
+        self._controls = control_tokens(tokenizer)
 
     @cached_property
     def _control_pattern(self) -> re.Pattern[str] | None:
@@ -107,10 +113,6 @@ class TextEncoder:
             start = match.start() + 1
         if start < len(text):
             yield text[start:]
-
-    def held_controls(self, text: str) -> list[str]:
-        """The control tokens whose spelling occurs in a text."""
-        return [] if self._control_pattern is None else self._control_pattern.findall(text)
 
 
 class PromptRenderer:

@@ -3,7 +3,7 @@
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
@@ -13,6 +13,7 @@ from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, DataError
 from bigrec.files import atomic_folder, write_json
+from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import RankedLists, Ranker
 from bigrec.lm.model import LanguageModel
@@ -155,7 +156,7 @@ class BIGRec:
         *,
         k: int = 10,
         exclude_seen: bool | None = None,
-        beams: Literal["first", "all"] | None = None,
+        beams: BeamMode | None = None,
     ) -> list[Recommendation]:
         """Recommend items for one history; see `recommend_batch`."""
         return self.recommend_batch([history], k=k, exclude_seen=exclude_seen, beams=beams)[0]
@@ -166,7 +167,7 @@ class BIGRec:
         *,
         k: int = 10,
         exclude_seen: bool | None = None,
-        beams: Literal["first", "all"] | None = None,
+        beams: BeamMode | None = None,
         progress: Progress | None = None,
     ) -> list[list[Recommendation]]:
         """Recommend items for many histories at once.

@@ -1,8 +1,10 @@
 """What the command line shows: every result as a rich view and as JSON-like values."""
 
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
     from bigrec.steps import Drawn
 
 _TABLE_KS = (1, 5, 10, 20)
+_LINE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,14 @@ class Shown:
 
 @contextmanager
 def progress() -> Iterator[Track]:
-    """Progress bars with time left, on the error stream; gives what starts one."""
+    """Progress with time left, on the error stream; gives what starts a step.
+
+    Bars on a terminal; elsewhere, where bars would show only at the end, a line now and then.
+    """
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda name: _Lines(name, console)
+        return
     bars = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -55,7 +65,7 @@ def progress() -> Iterator[Track]:
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=console,
     )
     tasks: dict[str, Any] = {}
 
@@ -69,6 +79,27 @@ def progress() -> Iterator[Track]:
 
     with bars:
         yield track
+
+
+class _Lines:
+    """Progress as lines, at most one in `_LINE_EVERY_S`."""
+
+    def __init__(self, name: str, console: Console) -> None:
+        self._name = name
+        self._console = console
+        self._started = self._told = time.monotonic()
+        self._first: int | None = None
+
+    def __call__(self, done: int, total: int) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = done
+        if done < total and now - self._told < _LINE_EVERY_S:
+            return
+        self._told = now
+        per_unit = (now - self._started) / max(1, done - self._first)
+        left = timedelta(seconds=round(per_unit * (total - done)))
+        self._console.print(f"{self._name}: {done} of {total}, {left} left", highlight=False)
 
 
 def tell_error(error: Exception) -> None:
@@ -146,16 +177,17 @@ def evaluation(report: Report, run: "Run") -> Shown:
 
 def metric_table(rows: Sequence[SummaryRow], *, ks: Sequence[int] = _TABLE_KS) -> RenderableType:
     """HR and NDCG of every method, with intervals."""
-    names = [f"{metric}@{k}" for metric in ("hr", "ndcg") for k in ks]
     tables: list[RenderableType] = []
     for hide in (False, True):
-        title = "seen items left out" if hide else "seen items kept (published protocol)"
-        table = Table("Method", *(name.upper() for name in names), title=title)
         chosen = [row for row in rows if row.exclude_seen == hide]
-        for method in dict.fromkeys(row.method for row in chosen):
-            cells = {row.metric: row for row in chosen if row.method == method}
-            table.add_row(method, *(_interval(cells[name]) for name in names))
-        tables.append(table)
+        for metric in ("hr", "ndcg"):
+            names = [f"{metric}@{k}" for k in ks]
+            protocol = "seen items left out" if hide else "seen items kept, as published"
+            table = Table("Method", *map(str.upper, names), title=protocol)
+            for method in dict.fromkeys(row.method for row in chosen):
+                cells = {row.metric: row for row in chosen if row.method == method}
+                table.add_row(method, *(_interval(cells[name]) for name in names))
+            tables.append(table)
     return Group(*tables)
 
 

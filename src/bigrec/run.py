@@ -5,7 +5,7 @@ changed setting therefore starts a new folder beside the old one, going back fin
 again, and an interrupted stage goes on in its own::
 
     settings.yaml            what the last command ran with
-    data-<key>/              the dataset, read and repaired; audit.json
+    data-<key>/              the dataset, read and repaired
     train-<key>/             checkpoints, adapter, loss.json, loss.png
     index-<key>/             the catalog's embeddings
     texts-<key>/             what the model wrote for the test examples, in parts
@@ -22,7 +22,7 @@ from typing import Any
 
 import polars as pl
 
-from bigrec.data.audit import audit
+from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, ModelError
 from bigrec.evaluation.plots import plot_losses, plot_metric_by_k, plot_nearest_distances
@@ -31,8 +31,9 @@ from bigrec.files import atomic_file, fingerprint, read_json, write_json
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.locate import find_base_model
-from bigrec.lm.model import LanguageModel
+from bigrec.lm.model import LanguageModel, load_tokenizer
 from bigrec.measure import measure
+from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec, untracked
 from bigrec.settings import Settings, SourceSettings
 from bigrec.steps import Drawn, draw, load_model, read_source, train_adapter
@@ -153,7 +154,6 @@ class Run:
                 started = time.monotonic()
                 dataset = read_source(self.settings.data)
                 dataset.save(stage.folder / "dataset")
-                write_json(stage.folder / "audit.json", audit(dataset).to_json())
                 stage.finish(started)
         return Dataset.load(stage.folder / "dataset")
 
@@ -226,7 +226,12 @@ class Run:
 
     def audit(self) -> Audit:
         """Checks of the dataset against what the prompt and the split need."""
-        return audit(self.dataset, special_tokens=self._special_tokens(), **self._audit_limits())
+        tokenizer = load_tokenizer(self.settings.model.base)
+        return audit(
+            self.dataset,
+            special_tokens=control_tokens(tokenizer),
+            min_interactions=self.settings.data.min_history + 1,
+        )
 
     def train(self) -> list[dict[str, float]]:
         """Train if it is not done yet; the losses by step."""

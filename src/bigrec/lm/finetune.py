@@ -29,7 +29,7 @@ from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError
 from bigrec.files import read_json, write_json
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
-from bigrec.lm.model import LanguageModel
+from bigrec.lm.model import LanguageModel, quiet_peft
 from bigrec.prompts import PromptRenderer
 from bigrec.types import Progress
 
@@ -171,7 +171,8 @@ def finetune(
 def _with_adapter(lm: LanguageModel, config: LoraConfig) -> Any:
     base = lm.model.unload() if lm.has_adapter else lm.model
     try:
-        lm.model = get_peft_model(base, config)
+        with quiet_peft():
+            lm.model = get_peft_model(base, config)
     except ValueError as error:
         names = sorted(
             {

@@ -2,9 +2,11 @@
 
 import inspect
 import logging
+import math
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from transformers import DynamicCache
 
@@ -28,13 +30,14 @@ class Generator(Protocol):
 class TransformersGenerator:
     """Beam search with transformers, on any device and any causal language model.
 
+    All beams are kept; those that wrote the same title count as one of their summed probability.
     Prompts of similar length share a batch and are padded on the left. The prompt is read once
     for all beams of a history, not once for each.
 
     Args:
         lm: The language model, with its adapter if it has one.
         renderer: Tells where a title ends and reads texts back.
-        beams: Texts for each prompt, all kept; 1 is greedy search.
+        beams: Beams for each prompt, at most as many texts; 1 is greedy search.
         max_new_tokens: Longest text, in tokens.
         batch_size: Prompts in a batch.
         length_penalty: Exponent of the length that a beam's log-probability is divided by when
@@ -121,7 +124,7 @@ class TransformersGenerator:
             GeneratedText(self._renderer.read(ids), log_prob)
             for ids, log_prob in zip(written, log_probs, strict=True)
         ]
-        return [flat[i : i + self._beams] for i in range(0, len(flat), self._beams)]
+        return [_merged(flat[i : i + self._beams]) for i in range(0, len(flat), self._beams)]
 
     def _read_prompts(self, input_ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
         """Keys and values of all tokens but the last, which ``generate`` reads itself."""
@@ -162,6 +165,18 @@ class TransformersGenerator:
         chosen = result.sequences[:, -steps.shape[1] :].unsqueeze(-1)
         per_token = steps.gather(-1, chosen).squeeze(-1)
         return [float(row[:size].sum()) for row, size in zip(per_token, sizes, strict=True)]
+
+
+def _merged(beams: Sequence[GeneratedText]) -> list[GeneratedText]:
+    """Beams in their order, those with one text as one of their summed probability.
+
+    One title can be written in several ways: ended by either stop, or in other tokens.
+    """
+    together: dict[str, float] = {}
+    for beam in beams:
+        before = together.get(beam.text, -math.inf)
+        together[beam.text] = float(np.logaddexp(before, beam.log_prob))
+    return [GeneratedText(text, log_prob) for text, log_prob in together.items()]
 
 
 def _by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:

