@@ -12,7 +12,7 @@ demo: $(READY)
 	$(BIN)/bigrec demo --run runs/demo
 
 test: check
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -2,6 +2,8 @@
 
 import importlib.metadata
 import os
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,12 @@ def tiny_overrides(model: Path) -> list[str]:
         "generate.beams=2",
         "generate.max_new_tokens=8",
     ]
+
+
+def wait_for(condition: Callable[[], object], *, timeout_s: float = 90) -> None:
+    """Wait until something another process does has happened."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        if time.monotonic() > end:
+            raise TimeoutError
+        time.sleep(0.05)

@@ -4,7 +4,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +14,7 @@ from typer.testing import CliRunner
 from bigrec.cli import app
 from bigrec.evaluation.metrics import hr_at
 from bigrec.evaluation.query_table import QueryTable
-from tests.conftest import tiny_frames, tiny_overrides
+from tests.conftest import tiny_frames, tiny_overrides, wait_for
 
 pytestmark = pytest.mark.model
 
@@ -174,11 +173,3 @@ def test_a_run_that_is_interrupted_goes_on_where_it_was(
     assert process.returncode == 130
     assert "give the same command to go on" in " ".join(told.split())
     assert not list(tmp_path.glob("run/train-*/adapter"))
-
-
-def wait_for(condition: Any, *, timeout_s: float = 90) -> None:
-    end = time.monotonic() + timeout_s
-    while not condition():
-        if time.monotonic() > end:
-            raise TimeoutError
-        time.sleep(0.05)

@@ -5,8 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bigrec.data.dataset import Dataset
-from bigrec.data.examples import Examples
+from bigrec.data.catalog import Catalog
 from bigrec.evaluation.protocol import (
     MethodResult,
     SummaryRow,
@@ -20,6 +19,7 @@ from bigrec.evaluation.report import ReportExample
 from bigrec.recommender import BIGRec, listed
 from bigrec.signals.groups import group_scores
 from bigrec.signals.popularity import Popularity
+from bigrec.steps import TestQueries
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress
 
 METHODS = {"first": "BIGRec, first beam", "all": "BIGRec, all beams"}
@@ -50,8 +50,7 @@ class Measured:
 
 def measure(
     model: BIGRec,
-    dataset: Dataset,
-    test: Examples,
+    test: TestQueries,
     *,
     texts: Sequence[Sequence[GeneratedText]],
     n_examples: int = 3,
@@ -64,21 +63,19 @@ def measure(
 
     Args:
         model: The recommender.
-        dataset: What the examples are from.
-        test: Test examples, ``q`` of them.
+        test: Histories and their targets, ``q`` of them.
         texts: What the model wrote for each.
         n_examples: Queries to show in full.
         progress: Called with (texts embedded, texts to embed).
     """
     parts = model.parts
-    catalog = dataset.catalog
-    seen = [history[history >= 0] for history in test.histories()]
+    catalog, seen = parts.catalog, test.histories
     queries = parts.ranker.queries(texts, parts.embedder, progress=progress)
     k = min(_LIST_LENGTH, catalog.n_groups)
     found = parts.ranker.evaluate(queries, test.targets, k=k, exclude=seen)
     results = [MethodResult(METHODS[one.beams], one.exclude_seen, one.ranks) for one in found]
-    results += _baselines(parts.counts, test, seen, dataset=dataset)
-    table = _table(dataset, test, seen, texts=texts)
+    results += _baselines(parts.counts, test, catalog)
+    table = _table(catalog, test, texts)
     for result in results:
         table = table.with_ranks(result)
     titles = [[catalog.titles[item] for item in items] for items in seen]
@@ -110,14 +107,11 @@ def measure(
     )
 
 
-def _baselines(
-    counts: IntArray, test: Examples, seen: Sequence[IntArray], *, dataset: Dataset
-) -> list[MethodResult]:
-    catalog = dataset.catalog
+def _baselines(counts: IntArray, test: TestQueries, catalog: Catalog) -> list[MethodResult]:
     targets = catalog.group[test.targets]
-    gone = [np.unique(catalog.group[items]) for items in seen]
+    gone = [np.unique(catalog.group[items]) for items in test.histories]
     popular = group_scores(
-        Popularity.fit(counts).scores(seen[:1]), catalog.group, n_groups=catalog.n_groups
+        Popularity.fit(counts).scores(test.histories[:1]), catalog.group, n_groups=catalog.n_groups
     )
     # A target that was seen before cannot be found by a ranking without what was seen.
     repeated = np.array([target in groups for target, groups in zip(targets, gone, strict=True)])
@@ -134,16 +128,11 @@ def _baselines(
 
 
 def _table(
-    dataset: Dataset,
-    test: Examples,
-    seen: Sequence[IntArray],
-    *,
-    texts: Sequence[Sequence[GeneratedText]],
+    catalog: Catalog, test: TestQueries, texts: Sequence[Sequence[GeneratedText]]
 ) -> QueryTable:
-    catalog = dataset.catalog
     return QueryTable.build(
-        user_ids=[dataset.interactions.user_ids[user] for user in test.users],
-        histories=[[catalog.item_ids[item] for item in items] for items in seen],
+        user_ids=test.user_ids,
+        histories=[[catalog.item_ids[item] for item in items] for items in test.histories],
         targets=[catalog.item_ids[item] for item in test.targets],
         target_titles=[catalog.titles[item] for item in test.targets],
         texts=texts,

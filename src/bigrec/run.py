@@ -30,8 +30,7 @@ from bigrec.evaluation.report import Report, report_from_json, report_json, writ
 from bigrec.files import atomic_file, fingerprint, read_json, write_json
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import main_process_first
-from bigrec.lm.locate import find_base_model
-from bigrec.lm.model import LanguageModel, load_tokenizer
+from bigrec.lm.model import LanguageModel, check_base_model, load_tokenizer
 from bigrec.measure import measure
 from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec, untracked
@@ -83,7 +82,11 @@ class Run:
         self.folder = folder
         self.settings = settings
         self._track = track or untracked
-        find_base_model(settings.model.base)
+        check_base_model(
+            settings.model.base,
+            revision=settings.model.revision,
+            trust_remote_code=settings.model.trust_remote_code,
+        )
         settings.write(folder / "settings.yaml")
 
     # Stages and what they depend on
@@ -101,7 +104,8 @@ class Run:
             mode="json", exclude={"save_every_s", "report_to", "micro_batch_size"}
         )
         data = settings.data.model_dump(
-            mode="json", exclude={*SourceSettings.model_fields, "test_examples", "also_train_on"}
+            mode="json",
+            exclude={*SourceSettings.model_fields, "test_examples", "test_file", "also_train_on"},
         )
         sources = [_source_key(one) for one in (settings.data, *settings.data.also_train_on)]
         model = self._model_key()
@@ -122,8 +126,9 @@ class Run:
     def texts_stage(self) -> Stage:
         """What the model wrote for the test examples."""
         generate = self.settings.generate.model_dump(mode="json", exclude={"batch_size"})
-        key = [self.train_stage.folder.name, generate, self.settings.data.test_examples]
-        return self._stage("texts", key)
+        data = self.settings.data
+        test = [data.test_examples, _stamps(data.test_file)]
+        return self._stage("texts", [self.train_stage.folder.name, generate, test])
 
     @cached_property
     def evaluation_stage(self) -> Stage:
@@ -211,7 +216,7 @@ class Run:
     def texts(self) -> list[list[GeneratedText]]:
         """What the model wrote for the test examples, kept part by part."""
         stage = self.texts_stage
-        histories = [history[history >= 0] for history in self.drawn.test.histories()]
+        histories = self.drawn.test.histories
         started = time.monotonic()
         found: list[list[GeneratedText]] = []
         for start in range(0, len(histories), _TEXTS_IN_PART):
@@ -256,7 +261,6 @@ class Run:
     def _measured(self, folder: Path) -> Report:
         measured = measure(
             self.recommender,
-            self.dataset,
             self.drawn.test,
             texts=self.texts,
             progress=self._track("Embedding generated titles"),
@@ -320,13 +324,13 @@ class Run:
 def _source_key(source: SourceSettings) -> Any:
     """What the dataset depends on: its settings and the files as they are now."""
     values = source.model_dump(mode="json", include=set(SourceSettings.model_fields))
-    files = [
-        [str(file), file.stat().st_size, file.stat().st_mtime_ns]
-        for name in (source.source, source.items)
-        if name is not None
-        for file in _files(Path(name))
-    ]
-    return [values, files]
+    return [values, _stamps(source.source), _stamps(source.items)]
+
+
+def _stamps(name: str | None) -> list[Any]:
+    """Name, size and time of the files at a path; none where it is no path."""
+    files = [] if name is None else _files(Path(name))
+    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
 
 
 def _files(path: Path) -> list[Path]:

@@ -78,6 +78,8 @@ class DataSettings(SourceSettings):
     """Random validation examples, for early stopping."""
     test_examples: PositiveInt | None = 1000
     """Random test examples; None takes all."""
+    test_file: str | None = None
+    """Published BIGRec examples (JSON) to test on in place of the dataset's own."""
     also_train_on: tuple[SourceSettings, ...] = ()
     """Further datasets whose training examples are mixed in, as many from each."""
 

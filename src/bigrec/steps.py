@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bigrec.data.dataset import Dataset
-from bigrec.data.examples import Examples, TitleExample, mix, title_examples
-from bigrec.data.sources import load_dataset
+from bigrec.data.examples import TitleExample, mix, title_examples
+from bigrec.data.sources import load_bigrec_json, load_dataset
 from bigrec.data.splits import Split, split_dataset
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
 from bigrec.lm.finetune import FinetuneResult, finetune
@@ -21,6 +21,26 @@ _EVALUATION_SEED = 0
 _LONGEST_TEXT = 64
 
 
+@dataclass(frozen=True, eq=False)
+class TestQueries:
+    """What is asked in an evaluation.
+
+    Attributes:
+        user_ids: Each query's user.
+        histories: Item numbers of each history, oldest first.
+        targets: Item number of each target, ``[q]``.
+    """
+
+    __test__ = False  # pytest takes the name for a test
+
+    user_ids: list[str]
+    histories: list[IntArray]
+    targets: IntArray
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+
 @dataclass(frozen=True)
 class Drawn:
     """The examples of a run.
@@ -28,14 +48,14 @@ class Drawn:
     Attributes:
         train: Training examples of all datasets, mixed.
         valid: Validation examples of all datasets.
-        test: Test examples of the dataset that is recommended from.
+        test: Test examples of the dataset that is recommended from, or of a file.
         counts: How often each item occurs in the training split, ``[n]``.
         sizes: Examples there are in all of each part, before sampling.
     """
 
     train: list[TitleExample]
     valid: list[TitleExample]
-    test: Examples
+    test: TestQueries
     counts: IntArray
     sizes: dict[str, int]
 
@@ -69,13 +89,30 @@ def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()
     return Drawn(
         train=mix(train, seed=settings.seed),
         valid=mix(valid, seed=_EVALUATION_SEED),
-        test=split.test.sample(data.test_examples, seed=_EVALUATION_SEED),
+        test=_test_queries(dataset, split, data),
         counts=split.train_counts(dataset.catalog.n_items),
         sizes={
             "train": len(split.train),
             "valid": len(split.valid),
             "test": len(split.test),
         },
+    )
+
+
+def _test_queries(dataset: Dataset, split: Split, data: DataSettings) -> TestQueries:
+    if data.test_file is not None:
+        examples = load_bigrec_json(data.test_file)[: data.test_examples]
+        catalog = dataset.catalog
+        return TestQueries(
+            user_ids=[str(number) for number in range(len(examples))],
+            histories=[catalog.resolve(example.history) for example in examples],
+            targets=catalog.resolve([example.target for example in examples]),
+        )
+    test = split.test.sample(data.test_examples, seed=_EVALUATION_SEED)
+    return TestQueries(
+        user_ids=[dataset.interactions.user_ids[user] for user in test.users],
+        histories=[history[history >= 0] for history in test.histories()],
+        targets=test.targets,
     )
 
 

@@ -96,7 +96,7 @@ def test_a_row_that_repeats_id_and_title_is_read_once_and_counted() -> None:
 
 
 def test_an_id_with_two_titles_is_refused() -> None:
-    with pytest.raises(DataError, match="1 item ids stand with two .* '1' with 'A' and 'B'"):
+    with pytest.raises(DataError, match=r"1 item ids stand with two .* '1' with 'A' and 'B'"):
         read({"item_id": [1, 2, 1], "title": ["A", "C", "B"]})
 
 
@@ -126,7 +126,11 @@ def test_articles_go_first_where_asked() -> None:
 
 
 def test_years_are_appended() -> None:
-    frame = {"item_id": [1, 2], "title": ["Matrix, The", "Fargo (1996)"], "y": [1999, 1996]}
+    frame: dict[str, list[Any]] = {
+        "item_id": [1, 2],
+        "title": ["Matrix, The", "Fargo (1996)"],
+        "y": [1999, 1996],
+    }
     made, _ = read(frame, year="y", article_first=True)
     assert made.titles == ["The Matrix (1999)", "Fargo (1996)"]
 
@@ -153,7 +157,7 @@ def test_unknown_ids_are_told_with_similar_ones() -> None:
 
 
 def test_of_many_unknown_ids_three_are_shown() -> None:
-    with pytest.raises(DataError, match="5 item ids .* 'v', 'w', 'x' and 2 more. Give"):
+    with pytest.raises(DataError, match=r"5 item ids .* 'v', 'w', 'x' and 2 more. Give"):
         catalog("A").numbers(list("vwxyz"))
 
 
@@ -197,13 +201,13 @@ def test_a_saved_catalog_is_read_back(tmp_path: Path) -> None:
 
 
 def test_a_missing_catalog_is_told(tmp_path: Path) -> None:
-    with pytest.raises(BundleError, match="catalog.parquet could not be read as a catalog"):
+    with pytest.raises(BundleError, match=r"catalog.parquet could not be read as a catalog"):
         Catalog.load(tmp_path / "catalog.parquet")
 
 
 def test_a_damaged_catalog_is_told(tmp_path: Path) -> None:
     (tmp_path / "catalog.parquet").write_bytes(b"no parquet")
-    with pytest.raises(BundleError, match="catalog.parquet could not be read as a catalog"):
+    with pytest.raises(BundleError, match=r"catalog.parquet could not be read as a catalog"):
         Catalog.load(tmp_path / "catalog.parquet")
 
 

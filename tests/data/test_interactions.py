@@ -91,7 +91,9 @@ def test_rows_without_any_order_are_refused() -> None:
 
 
 def test_a_missing_column_is_told() -> None:
-    with pytest.raises(DataError, match="the interactions have no column 'user_id'. Their columns"):
+    with pytest.raises(
+        DataError, match=r"the interactions have no column 'user_id'. Their columns"
+    ):
         read({"uid": ["u"], "item_id": ["a"], "timestamp": [1]})
 
 
@@ -170,7 +172,7 @@ def test_unknown_items_are_left_out_counted_and_shown() -> None:
 
 
 def test_interactions_with_unknown_items_only_are_refused() -> None:
-    with pytest.raises(DataError, match="items such as 'z', the catalog such as 'a'. The ids may"):
+    with pytest.raises(DataError, match=r"items such as 'z', the catalog such as 'a'. The ids may"):
         read({"user_id": ["u"], "item_id": ["z"], "timestamp": [1]})
 
 
@@ -220,7 +222,7 @@ def test_min_rating_without_ratings_is_refused() -> None:
 
 
 def test_a_min_rating_that_leaves_nothing_is_refused() -> None:
-    with pytest.raises(DataError, match="no interaction is rated 6 or higher: the highest .* 5.0"):
+    with pytest.raises(DataError, match=r"no interaction is rated 6 or higher: the highest .* 5.0"):
         read({"user_id": ["u"], "item_id": ["a"], "timestamp": [1], "rating": [5]}, min_rating=6)
 
 
@@ -304,7 +306,7 @@ def test_what_is_not_known_is_not_known_after_loading(tmp_path: Path) -> None:
 def test_missing_or_damaged_interactions_are_told(tmp_path: Path, content: bytes | None) -> None:
     if content is not None:
         (tmp_path / "i.parquet").write_bytes(content)
-    with pytest.raises(BundleError, match="i.parquet could not be read as interactions"):
+    with pytest.raises(BundleError, match=r"i.parquet could not be read as interactions"):
         Interactions.load(tmp_path / "i.parquet")
 
 

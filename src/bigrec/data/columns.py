@@ -30,7 +30,7 @@ def lazy_frame(frame: Frame, *, what: str) -> pl.LazyFrame:
     # By name: pandas is optional, and importing it to look would cost seconds.
     if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "columns"):
         return pl.from_pandas(frame).lazy()
-    raise TypeError(f"{what} are a {type(frame).__name__}: expected a polars or pandas frame.")
+    raise TypeError(f"the {what} are a {type(frame).__name__}: expected a polars or pandas frame.")
 
 
 def require_columns(schema: Mapping[str, Any], named: Mapping[str, str], *, what: str) -> None:

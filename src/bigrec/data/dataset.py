@@ -140,4 +140,11 @@ class Dataset:
                 "again with the command that made it."
             ) from None
         interactions = Interactions.load(folder / _INTERACTIONS)
-        return cls(name, noun, interactions, Catalog.load(folder / _CATALOG), repairs)
+        catalog = Catalog.load(folder / _CATALOG)
+        if len(interactions) and int(interactions.items.max()) >= len(catalog):
+            raise BundleError(
+                f"{folder / _INTERACTIONS} names item {interactions.items.max()}, but "
+                f"{folder / _CATALOG} holds {len(catalog)} items: the two do not belong together. "
+                "Write the dataset again with the command that made it."
+            )
+        return cls(name, noun, interactions, catalog, repairs)

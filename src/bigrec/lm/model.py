@@ -15,6 +15,7 @@ import torch
 from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import (
+    AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
@@ -139,6 +140,23 @@ def load_language_model(
         model = _load_weights(source, precision, target, quantize_bits, options)
     model.eval()
     return LanguageModel(source, model, tokenizer, _fingerprint(source, model, tokenizer))
+
+
+def check_base_model(
+    name: str, *, revision: str | None = None, trust_remote_code: bool = False
+) -> None:
+    """Make sure that a base model is there, without loading its weights.
+
+    Raises:
+        ModelError: If it cannot be found, or its hub cannot be reached; says what to do.
+    """
+    source = find_base_model(name)
+    if not source.is_local:
+        with _loading(name), _quiet():
+            # The smallest file of a model: what it needs from the hub, everything else needs too.
+            AutoConfig.from_pretrained(
+                source.location, revision=revision, trust_remote_code=trust_remote_code
+            )
 
 
 def load_tokenizer(name: str, *, cache: Path | None = None) -> PreTrainedTokenizerBase:

@@ -1,0 +1,214 @@
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+
+from bigrec.data.examples import TitleExample
+from bigrec.data.sources import load_bigrec_json, load_dataset
+from bigrec.data.splits import split_dataset
+from bigrec.errors import DataError
+from tests.conftest import installed
+
+VIDEO_GAMES = Path(
+    os.environ.get(
+        "BIGREC_VIDEO_GAMES", Path(__file__).parents[3] / "shared" / "data" / "video_games"
+    )
+)
+
+ITEMS = 'item_id,title,category\na,A &amp; B,K\nb,"C, The",\n'
+
+
+def write(folder: Path, rows: str, *, items: str = ITEMS) -> Path:
+    (folder / "interactions.csv").write_text(rows)
+    (folder / "items.csv").write_text(items)
+    return folder
+
+
+def test_a_folder_of_tables_is_read(tmp_path: Path) -> None:
+    write(tmp_path, "user_id,item_id,position,split\n7,b,1,test\n7,a,0,train\n")
+    made = load_dataset(tmp_path)
+    assert made.name == tmp_path.name
+    assert made.interactions.user_ids == ["7"]
+    np.testing.assert_array_equal(made.interactions.items, [0, 1])
+    np.testing.assert_array_equal(made.interactions.splits, [0, 2])
+    assert made.interactions.times is None
+    assert made.catalog.titles == ["A & B", "C, The"]
+    assert made.catalog.categories == ["K", ""]
+
+
+def test_every_option_is_passed_on(tmp_path: Path) -> None:
+    interactions = "u,i,when,p,stars,part\n7,b,1,0,5,test\n7,a,0,1,1,train\n"
+    items = 'i,name,kind\na,A &amp; B,K\nb,"C, The",L\n'
+    made = load_dataset(
+        str(write(tmp_path, interactions, items=items)),
+        kind="tables",
+        name="mine",
+        noun="game",
+        user_id="u",
+        item_id="i",
+        title="name",
+        category="kind",
+        time="when",
+        order="p",
+        rating="stars",
+        split="part",
+        min_rating=5,
+        decode_html=False,
+        article_first=True,
+    )
+    assert (made.name, made.noun) == ("mine", "game")
+    assert made.catalog.titles == ["A &amp; B", "The C"]
+    assert made.catalog.categories == ["K", "L"]
+    np.testing.assert_array_equal(made.interactions.times, [1])
+    np.testing.assert_array_equal(made.interactions.ratings, [5])
+    np.testing.assert_array_equal(made.interactions.splits, [2])
+
+
+def test_a_timestamp_that_is_named_needs_no_position(tmp_path: Path) -> None:
+    write(tmp_path, "user_id,item_id,position,when\n7,a,0,9\n7,b,,5\n")
+    made = load_dataset(tmp_path, time="when")
+    np.testing.assert_array_equal(made.interactions.items, [1, 0])
+
+
+def test_the_order_of_the_rows_is_taken_where_asked(tmp_path: Path) -> None:
+    made = load_dataset(write(tmp_path, "user_id,item_id\n7,b\n7,a\n"), order="row")
+    np.testing.assert_array_equal(made.interactions.items, [1, 0])
+
+
+def test_an_error_names_the_file(tmp_path: Path) -> None:
+    write(tmp_path, "user,item_id,timestamp\n7,b,1\n")
+    with pytest.raises(DataError, match=r"interactions\.csv: the interactions have no column 'us"):
+        load_dataset(tmp_path)
+
+
+def test_files_of_other_formats_are_read_together(tmp_path: Path) -> None:
+    pl.DataFrame({"user_id": [7], "item_id": ["a"], "timestamp": [1]}).write_parquet(
+        tmp_path / "plays.parquet"
+    )
+    items = tmp_path / "games.jsonl"
+    items.write_text('{"item_id": "a", "title": "A"}\n')
+    made = load_dataset(tmp_path / "plays.parquet", items=items)
+    assert (made.name, made.catalog.titles) == ("plays", ["A"])
+
+
+def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"nowhere does not exist: expected .* 'ml-100k'"):
+        load_dataset(tmp_path / "nowhere")
+
+
+def test_items_that_are_not_there_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "user_id\n")
+    with pytest.raises(DataError, match=r"nothing\.csv does not exist"):
+        load_dataset(tmp_path, items=tmp_path / "nothing.csv")
+
+
+def test_a_folder_of_something_else_is_told_with_all_that_was_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path)
+    message = str(caught.value)
+    assert "which holds notes.txt. Looked for:\n  movielens: u.data and u.item, or" in message
+    for kind in ("recbole", "amazon-2018", "amazon-2023", "tables"):
+        assert f"\n  {kind}: " in message
+
+
+def test_a_kind_that_is_named_is_the_only_one_looked_for(tmp_path: Path) -> None:
+    write(tmp_path, "user_id,item_id,timestamp\n7,a,1\n")
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path, kind="movielens")
+    assert str(caught.value).count("\n") == 1
+
+
+def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="kind is 'netflix': expected auto, movielens, recbole"):
+        load_dataset(tmp_path, kind="netflix")
+
+
+def test_a_folder_of_the_short_name_comes_before_the_wheel(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "ml-100k").mkdir()
+    write(tmp_path / "ml-100k", "user_id,item_id,timestamp\n7,a,1\n")
+    monkeypatch.chdir(tmp_path)
+    assert len(load_dataset("ml-100k").interactions) == 1
+
+
+def published(history: str, target: str) -> dict[str, str]:
+    return {"instruction": "Given a list", "input": f"Played: {history}\n ", "output": target}
+
+
+def test_published_examples_are_read(tmp_path: Path) -> None:
+    file = tmp_path / "test.json"
+    rows = [
+        published('"A", "B, the ""C"""', '"D"\n '),
+        published('"E"', '"F \\"G\\""'),
+    ]
+    file.write_text(json.dumps(rows))
+    assert load_bigrec_json(file, noun="game") == [
+        TitleExample(("A", 'B, the ""C""'), "D", "game"),
+        TitleExample(("E",), 'F \\"G\\"', "game"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("no json", r"test\.json: expected JSON, got an error at"),
+        ("[]", "expected a JSON list of examples"),
+        ("{}", "expected a JSON list of examples"),
+        (
+            '[{"input": "none", "output": "x"}]',
+            "example 1 has no title in double quotes in 'input'",
+        ),
+        ("[7]", "example 1 has no title in double quotes in 'input': got None"),
+    ],
+)
+def test_other_files_are_not_taken_for_published_examples(
+    tmp_path: Path, content: str, message: str
+) -> None:
+    (tmp_path / "test.json").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load_bigrec_json(tmp_path / "test.json")
+
+
+def test_published_examples_that_are_not_there_are_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"test\.json could not be read"):
+        load_bigrec_json(tmp_path / "test.json")
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not installed("recbole"), reason="recbole is not installed")
+def test_movielens_100k_is_read_whole_and_fast() -> None:
+    started = time.monotonic()
+    made = load_dataset("ml-100k")
+    split = split_dataset(made.interactions, min_history=10)
+    assert time.monotonic() - started < 5
+    assert (made.name, made.noun) == ("ml-100k", "movie")
+    assert len(made.interactions.user_ids) == 943
+    assert len(made.interactions) == 100_000
+    assert made.catalog.n_items == 1682
+    # 18 titles stand twice once they carry their year
+    assert made.catalog.n_groups == 1682 - 18
+    assert made.catalog.titles[0] == "Toy Story (1995)"
+    # every position from 10 on, each user has at least 20
+    assert len(split.train) + len(split.valid) + len(split.test) == 100_000 - 943 * 10
+
+
+@pytest.mark.real
+@pytest.mark.skipif(not VIDEO_GAMES.is_dir(), reason=f"no video games in {VIDEO_GAMES}")
+def test_video_games_are_read_with_their_given_split() -> None:
+    made = load_dataset(VIDEO_GAMES)
+    assert len(made.interactions) == 342_329
+    assert len(made.interactions.user_ids) == 49_156
+    assert made.catalog.n_items == 17_332
+    assert not made.interactions.has_global_time
+    repairs: dict[str, Any] = {row.name: row for row in made.repairs.as_rows()}
+    assert repairs["HTML entities in titles"].count == 745
+    split = split_dataset(made.interactions)
+    np.testing.assert_array_equal(np.bincount(split.row_splits), [299_987, 22_609, 19_733])
+    assert (len(split.valid), len(split.test)) == (22_609, 19_733)
