@@ -135,6 +135,16 @@ def tiny_frames() -> tuple[Any, Any]:
     return pl.DataFrame(rows), pl.DataFrame(items)
 
 
+@pytest.fixture(scope="session")
+def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with `tiny_frames` as CSV."""
+    folder = tmp_path_factory.mktemp("data")
+    interactions, items = tiny_frames()
+    interactions.write_csv(folder / "interactions.csv")
+    items.write_csv(folder / "items.csv")
+    return folder
+
+
 def tiny_overrides(model: Path) -> list[str]:
     """Settings under which a whole run takes seconds."""
     return [

@@ -14,23 +14,14 @@ from typer.testing import CliRunner
 from bigrec.cli import app
 from bigrec.evaluation.metrics import hr_at
 from bigrec.evaluation.query_table import QueryTable
-from tests.conftest import tiny_frames, tiny_overrides, wait_for
+from tests.conftest import tiny_overrides, wait_for
 
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture(scope="module")
-def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    interactions, items = tiny_frames()
-    interactions.write_csv(folder / "interactions.csv")
-    items.write_csv(folder / "items.csv")
-    return folder
-
-
-def arguments(command: str, run: Path, files: Path, model: Path) -> list[str]:
+def arguments(command: str, run: Path, tiny_files: Path, model: Path) -> list[str]:
     changes = [part for one in tiny_overrides(model) for part in ("--set", one)]
-    return [command, "--run", str(run), "--data", str(files), *changes]
+    return [command, "--run", str(run), "--data", str(tiny_files), *changes]
 
 
 def invoke(*args: str, ok: bool = True) -> Any:
@@ -41,9 +32,9 @@ def invoke(*args: str, ok: bool = True) -> Any:
 
 
 @pytest.fixture(scope="module")
-def evaluated(files: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def evaluated(tiny_files: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("run") / "a"
-    invoke(*arguments("evaluate", run, files, tiny_model))
+    invoke(*arguments("evaluate", run, tiny_files, tiny_model))
     return run
 
 
@@ -72,10 +63,10 @@ def test_any_metric_can_be_computed_again_from_the_queries(evaluated: Path) -> N
 
 
 def test_a_second_evaluation_reuses_every_stage(
-    evaluated: Path, files: Path, tiny_model: Path
+    evaluated: Path, tiny_files: Path, tiny_model: Path
 ) -> None:
     before = {path: path.stat().st_mtime_ns for path in evaluated.rglob("*.*") if path.is_file()}
-    invoke(*arguments("evaluate", evaluated, files, tiny_model))
+    invoke(*arguments("evaluate", evaluated, tiny_files, tiny_model))
     changed = {path.name for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns}
     assert changed == {"settings.yaml"}
 
@@ -86,10 +77,10 @@ def test_settings_are_remembered_by_the_run_folder(evaluated: Path) -> None:
 
 
 def test_a_changed_setting_starts_a_new_stage_beside_the_old(
-    evaluated: Path, files: Path, tiny_model: Path
+    evaluated: Path, tiny_files: Path, tiny_model: Path
 ) -> None:
     change = ["--set", "embed.pooling=mean"]
-    invoke(*arguments("index", evaluated, files, tiny_model), *change)
+    invoke(*arguments("index", evaluated, tiny_files, tiny_model), *change)
     folders = sorted(evaluated.glob("index-*"))
     assert len(folders) == 2
     assert len(list(evaluated.glob("train-*"))) == 1
@@ -101,11 +92,11 @@ def test_a_changed_setting_starts_a_new_stage_beside_the_old(
     newest.rmdir()
 
 
-def test_changed_data_is_noticed(files: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_changed_data_is_noticed(tiny_files: Path, tiny_model: Path, tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir()
     for name in ("interactions.csv", "items.csv"):
-        (data / name).write_text((files / name).read_text())
+        (data / name).write_text((tiny_files / name).read_text())
     first = json.loads(
         invoke(*arguments("prepare", tmp_path / "run", data, tiny_model), "--json").stdout
     )
@@ -128,8 +119,10 @@ def test_recommend_prints_a_list_for_a_new_user(evaluated: Path) -> None:
     assert "Grounded from" in table.stdout
 
 
-def test_audit_and_info_show_what_is_there(evaluated: Path, files: Path, tiny_model: Path) -> None:
-    assert "Audit" in invoke(*arguments("audit", evaluated, files, tiny_model)).stdout
+def test_audit_and_info_show_what_is_there(
+    evaluated: Path, tiny_files: Path, tiny_model: Path
+) -> None:
+    assert "Audit" in invoke(*arguments("audit", evaluated, tiny_files, tiny_model)).stdout
     stages = json.loads(invoke("info", str(evaluated), "--json").stdout)["stages"]
     assert len(stages) == 5
     bundle = json.loads(invoke("info", str(evaluated / "bundle"), "--json").stdout)
@@ -160,11 +153,11 @@ def test_bad_input_is_one_clear_message_without_traceback(
 
 
 def test_a_run_that_is_interrupted_goes_on_where_it_was(
-    files: Path, tiny_model: Path, tmp_path: Path
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     command = [
         sys.executable, "-m", "bigrec",
-        *arguments("train", tmp_path / "run", files, tiny_model), "--set", "train.epochs=400",
+        *arguments("train", tmp_path / "run", tiny_files, tiny_model), "--set", "train.epochs=400",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list(tmp_path.glob("run/train-*/checkpoints/checkpoint-*/bigrec_complete")))

@@ -15,54 +15,45 @@ from safetensors.torch import load_file
 from bigrec.errors import BundleError, DataError, ModelError
 from bigrec.run import Run
 from bigrec.settings import Settings
-from tests.conftest import TITLES, save_tiny_model, tiny_frames, tiny_overrides, wait_for
+from tests.conftest import TITLES, save_tiny_model, tiny_overrides, wait_for
 
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture(scope="module")
-def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("data")
-    interactions, items = tiny_frames()
-    interactions.write_csv(folder / "interactions.csv")
-    items.write_csv(folder / "items.csv")
-    return folder
-
-
-def open_run(folder: Path, data: Path, model: Path, *changes: str) -> Run:
-    overrides = [*tiny_overrides(model), f"data.source={data}", *changes]
+def open_run(folder: Path, tiny_files: Path, model: Path, *changes: str) -> Run:
+    overrides = [*tiny_overrides(model), f"data.source={tiny_files}", *changes]
     return Run(folder, Settings.read(overrides=overrides))
 
 
 def test_generation_that_was_stopped_goes_on_after_the_parts_that_are_there(
-    data: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tiny_files: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("bigrec.run._TEXTS_IN_PART", 2)
-    first = open_run(tmp_path, data, tiny_model)
+    first = open_run(tmp_path, tiny_files, tiny_model)
     texts = first.texts
     parts = sorted(first.texts_stage.folder.glob("part-*.parquet"))
     assert len(parts) == 3
     parts[1].unlink()
     kept = {part: part.stat().st_mtime_ns for part in (parts[0], parts[2])}
-    second = open_run(tmp_path, data, tiny_model)
+    second = open_run(tmp_path, tiny_files, tiny_model)
     assert second.texts == texts
     assert {part: part.stat().st_mtime_ns for part in kept} == kept
 
 
-def test_a_damaged_part_is_named(data: Path, tiny_model: Path, tmp_path: Path) -> None:
-    first = open_run(tmp_path, data, tiny_model)
+def test_a_damaged_part_is_named(tiny_files: Path, tiny_model: Path, tmp_path: Path) -> None:
+    first = open_run(tmp_path, tiny_files, tiny_model)
     assert first.texts
     (part,) = first.texts_stage.folder.glob("part-*.parquet")
     part.write_bytes(b"PAR1")
     with pytest.raises(BundleError, match=r"part-00000\.parquet is damaged.*Remove it"):
-        _ = open_run(tmp_path, data, tiny_model).texts
+        _ = open_run(tmp_path, tiny_files, tiny_model).texts
 
 
 def test_training_that_was_killed_ends_with_the_same_adapter(
-    data: Path, tiny_model: Path, tmp_path: Path
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     changes = ["train.epochs=60", "train.patience=60"]
-    overrides = [*tiny_overrides(tiny_model), f"data.source={data}", *changes]
+    overrides = [*tiny_overrides(tiny_model), f"data.source={tiny_files}", *changes]
     command = [sys.executable, "-m", "bigrec", "train", "--run", str(tmp_path / "killed")]
     command += [part for one in overrides for part in ("--set", one)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
@@ -74,7 +65,7 @@ def test_training_that_was_killed_ends_with_the_same_adapter(
     assert process.wait(timeout=30) == -signal.SIGKILL
     adapters = []
     for name in ("killed", "whole"):
-        run = open_run(tmp_path / name, data, tiny_model, *changes)
+        run = open_run(tmp_path / name, tiny_files, tiny_model, *changes)
         assert not run.train_stage.is_done
         run.train()
         adapters.append(load_file(run.train_stage.folder / "adapter" / "adapter_model.safetensors"))
@@ -82,28 +73,34 @@ def test_training_that_was_killed_ends_with_the_same_adapter(
     assert all(bool((first[name] == second[name]).all()) for name in first)
 
 
-def test_another_base_model_in_the_same_place_is_noticed(data: Path, tmp_path: Path) -> None:
+def test_another_base_model_in_the_same_place_is_noticed(tiny_files: Path, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model", chat=True)
-    open_run(tmp_path / "run", data, model).train()
+    open_run(tmp_path / "run", tiny_files, model).train()
     shutil.rmtree(model)
     save_tiny_model(model, chat=True, seed=5)
     with pytest.raises(ModelError, match="was trained on base model"):
-        _ = open_run(tmp_path / "run", data, model).language_model
+        _ = open_run(tmp_path / "run", tiny_files, model).language_model
 
 
-def test_a_missing_model_is_told_before_anything_is_written(data: Path, tmp_path: Path) -> None:
+def test_a_missing_model_is_told_before_anything_is_written(
+    tiny_files: Path, tmp_path: Path
+) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        open_run(tmp_path / "run", data, Path("/no/such/model"))
+        open_run(tmp_path / "run", tiny_files, Path("/no/such/model"))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_base_model_without_chat_template_goes_all_the_way(data: Path, tmp_path: Path) -> None:
+def test_a_base_model_without_chat_template_goes_all_the_way(
+    tiny_files: Path, tmp_path: Path
+) -> None:
     model = save_tiny_model(tmp_path / "model", chat=False)
-    report = open_run(tmp_path / "run", data, model).evaluate()
+    report = open_run(tmp_path / "run", tiny_files, model).evaluate()
     assert {row.metric for row in report.rows} >= {"hr@1", "ndcg@50"}
 
 
-def test_published_examples_can_be_tested_on(data: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_published_examples_can_be_tested_on(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     def example(history: list[str], target: str) -> dict[str, str]:
         watched = ", ".join(f'"{title}"' for title in history)
         return {"instruction": "…", "input": f"watched: {watched}", "output": f'"{target}"'}
@@ -111,25 +108,25 @@ def test_published_examples_can_be_tested_on(data: Path, tiny_model: Path, tmp_p
     file = tmp_path / "test.json"
     rows = [example(TITLES[:3], TITLES[5]), example([TITLES[6]], TITLES[0])]
     file.write_text(json.dumps(rows))
-    run = open_run(tmp_path / "run", data, tiny_model, f"data.test_file={file}")
+    run = open_run(tmp_path / "run", tiny_files, tiny_model, f"data.test_file={file}")
     run.evaluate()
     test: Any = run.drawn.test
     assert [history.tolist() for history in test.histories] == [[0, 1, 2], [6]]
     assert test.targets.tolist() == [5, 0]
     file.write_text(json.dumps([example(["No Such Title (1900)"], TITLES[0])]))
     with pytest.raises(DataError, match="No Such Title"):
-        _ = open_run(tmp_path / "run", data, tiny_model, f"data.test_file={file}").drawn
+        _ = open_run(tmp_path / "run", tiny_files, tiny_model, f"data.test_file={file}").drawn
 
 
 def test_two_datasets_are_mixed_and_one_is_recommended_from(
-    data: Path, tiny_model: Path, tmp_path: Path
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     other = tmp_path / "other"
-    shutil.copytree(data, other)
+    shutil.copytree(tiny_files, other)
     titles = (other / "items.csv").read_text().replace("(199", "[199")
     (other / "items.csv").write_text(titles)
     values = Settings.read(
-        overrides=[*tiny_overrides(tiny_model), f"data.source={data}"]
+        overrides=[*tiny_overrides(tiny_model), f"data.source={tiny_files}"]
     ).model_dump(mode="json")
     values["data"]["also_train_on"] = [{"source": str(other), "noun": "game"}]
     drawn = Run(tmp_path / "run", Settings.checked(values)).drawn

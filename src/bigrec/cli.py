@@ -99,95 +99,70 @@ def _main(
         raise typer.Exit
 
 
-@app.command()
-@_guarded
-def prepare(
-    run: RunOption = DEFAULT_RUN,
-    settings: SettingsOption = None,
-    change: SetOption = None,
-    data: DataOption = None,
-    items: ItemsOption = None,
-    as_json: JsonOption = False,
+def _add_stage(
+    name: str,
+    result: "Callable[[Run], render.Shown]",
+    *,
+    about: str,
+    run: Path = DEFAULT_RUN,
+    settings: str | None = None,
 ) -> None:
-    """Read the data, repair it, split it and draw the examples."""
-    with render.progress() as track:
-        opened = _open(run, settings, _changes(change, data, items), track)
-        drawn, dataset = opened.drawn, opened.dataset
-    _show(as_json, render.preparation(dataset, drawn))
+    """Add a command that runs the stages up to one; they all take the same options."""
+
+    def command(
+        run: RunOption = run,
+        settings: SettingsOption = settings,
+        change: SetOption = None,
+        data: DataOption = None,
+        items: ItemsOption = None,
+        model: ModelOption = None,
+        as_json: JsonOption = False,
+    ) -> None:
+        short = {"data.source": data, "data.items": items, "model.base": model}
+        named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
+        last = run / "settings.yaml"
+        chosen = settings or (str(last) if last.is_file() else None)
+        with render.progress() as track:
+            opened = _open(run, Settings.read(chosen, [*named, *(change or [])]), track)
+            shown = result(opened)
+        _show(as_json, shown)
+
+    app.command(name, help=about)(_guarded(command))
 
 
-@app.command()
-@_guarded
-def audit(
-    run: RunOption = DEFAULT_RUN,
-    settings: SettingsOption = None,
-    change: SetOption = None,
-    data: DataOption = None,
-    items: ItemsOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Tell what is wrong with the data, and what was done about it."""
-    with render.progress() as track:
-        opened = _open(run, settings, _changes(change, data, items), track)
-        found = opened.audit()
-    _show(as_json, render.audit(found))
-
-
-@app.command()
-@_guarded
-def train(
-    run: RunOption = DEFAULT_RUN,
-    settings: SettingsOption = None,
-    change: SetOption = None,
-    data: DataOption = None,
-    items: ItemsOption = None,
-    model: ModelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Step 1: fine-tune the base model. Ctrl-C saves; the same command goes on.
-
-    With several GPUs or processes: accelerate launch -m bigrec train …
-    """
-    with render.progress() as track:
-        opened = _open(run, settings, _changes(change, data, items, model), track)
-        log = opened.train()
-    _show(as_json, render.training(opened.train_stage.folder, log))
-
-
-@app.command()
-@_guarded
-def index(
-    run: RunOption = DEFAULT_RUN,
-    settings: SettingsOption = None,
-    change: SetOption = None,
-    data: DataOption = None,
-    items: ItemsOption = None,
-    model: ModelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Embed the catalog. Only titles that are new since the last time cost anything."""
-    with render.progress() as track:
-        opened = _open(run, settings, _changes(change, data, items, model), track)
-        built = opened.recommender.parts.index
-    _show(as_json, render.index(opened.index_stage.folder, built))
-
-
-@app.command()
-@_guarded
-def evaluate(
-    run: RunOption = DEFAULT_RUN,
-    settings: SettingsOption = None,
-    change: SetOption = None,
-    data: DataOption = None,
-    items: ItemsOption = None,
-    model: ModelOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Rank the whole catalog for every test example; write the report and the bundle."""
-    with render.progress() as track:
-        opened = _open(run, settings, _changes(change, data, items, model), track)
-        report = opened.evaluate()
-    _show(as_json, render.evaluation(report, opened))
+_add_stage(
+    "prepare",
+    lambda run: render.preparation(run.dataset, run.drawn),
+    about="Read the data, repair it, split it and draw the examples.",
+)
+_add_stage(
+    "audit",
+    lambda run: render.audit(run.audit()),
+    about="Tell what is wrong with the data, and what was done about it.",
+)
+_add_stage(
+    "train",
+    lambda run: render.training(run.train_stage.folder, run.train()),
+    about="Step 1: fine-tune the base model. Ctrl-C saves; the same command goes on.\n\n"
+    "With several GPUs or processes: accelerate launch -m bigrec train …",
+)
+_add_stage(
+    "index",
+    lambda run: render.index(run.index_stage.folder, run.recommender.parts.index),
+    about="Embed the catalog. Only titles that are new since the last time cost anything.",
+)
+_add_stage(
+    "evaluate",
+    lambda run: render.evaluation(run.evaluate(), run),
+    about="Rank the whole catalog for every test example; write the report and the bundle.",
+)
+_add_stage(
+    "demo",
+    render.demonstration,
+    about="All of BIGRec on MovieLens-100K with a small model: audit, train, index, evaluate.",
+    run=Path("runs/demo"),
+    settings="demo",
+)
 
 
 @app.command()
@@ -231,26 +206,6 @@ def recommend(
 
 @app.command()
 @_guarded
-def demo(
-    run: RunOption = Path("runs/demo"),
-    settings: SettingsOption = "demo",
-    change: SetOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """All of BIGRec on MovieLens-100K with a small model: audit, train, index, evaluate."""
-    with render.progress() as track:
-        opened = _open(run, settings, _changes(change), track)
-        found = opened.audit()
-        report = opened.evaluate()
-    parts = [render.evaluation(report, opened)]
-    if not as_json:
-        parts = [render.audit(found), *parts, render.example(report.examples[0])]
-    for part in parts:
-        _show(as_json, part)
-
-
-@app.command()
-@_guarded
 def info(
     folder: Annotated[
         Path | None, typer.Argument(help="A run folder or a bundle.", show_default=False)
@@ -261,23 +216,10 @@ def info(
     _show(as_json, render.settings_help() if folder is None else render.folder_info(folder))
 
 
-def _open(run: Path, settings: str | None, changes: list[str], track: Track) -> "Run":
+def _open(run: Path, settings: Settings, track: Track) -> "Run":
     from bigrec.run import Run  # noqa: PLC0415 - torch, seconds
 
-    last = run / "settings.yaml"
-    chosen = settings or (str(last) if last.is_file() else None)
-    return Run(run, Settings.read(chosen, changes), track=track)
-
-
-def _changes(
-    change: list[str] | None,
-    data: str | None = None,
-    items: str | None = None,
-    model: str | None = None,
-) -> list[str]:
-    short = {"data.source": data, "data.items": items, "model.base": model}
-    named = [f"{name}={json.dumps(value)}" for name, value in short.items() if value is not None]
-    return [*named, *(change or [])]
+    return Run(run, settings, track=track)
 
 
 def _show(as_json: bool, shown: render.Shown) -> None:

@@ -209,6 +209,16 @@ def example(one: ReportExample) -> Shown:
     return Shown(view, asdict(one))
 
 
+def demonstration(run: "Run") -> Shown:
+    """Everything a first look should show."""
+    found, report = audit(run.audit()), run.evaluate()
+    measured, shown = evaluation(report, run), example(report.examples[0])
+    return Shown(
+        Group(found.view, measured.view, shown.view),
+        {"audit": found.values, "evaluation": measured.values, "example": shown.values},
+    )
+
+
 def folder_info(folder: Path) -> Shown:
     """What a run folder or a bundle holds.
 
