@@ -8,7 +8,6 @@ import pytest
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
-from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError, DataError
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender import BIGRec
@@ -156,9 +155,7 @@ def test_new_items_are_recommended_without_training(bundle: Path) -> None:
         [model.catalog.to_frame(), pl.DataFrame({"item_id": ["new"], "title": ["N"]})]
     )
     embedded: list[tuple[int, int]] = []
-    model.update_catalog(
-        Catalog.from_frame(items[1:], repairs=Repairs()), progress=lambda *a: embedded.append(a)
-    )
+    model.update_catalog(Catalog.from_frame(items[1:]), progress=lambda *a: embedded.append(a))
     # One item was added and one removed: only the new title had to be embedded.
     assert embedded[-1] == (1, 1)
     found = {one.item_id for one in model.recommend(["i3"], k=12, exclude_seen=False)}
@@ -168,6 +165,6 @@ def test_new_items_are_recommended_without_training(bundle: Path) -> None:
 
 def test_a_catalog_of_one_item_can_be_recommended_from(bundle: Path) -> None:
     model = BIGRec.load(bundle, device="cpu")
-    model.update_catalog(Catalog.from_frame(model.catalog.to_frame()[:1], repairs=Repairs()))
+    model.update_catalog(Catalog.from_frame(model.catalog.to_frame()[:1]))
     assert [one.item_id for one in model.recommend(["i0"], k=1, exclude_seen=False)] == ["i0"]
     assert model.recommend(["i0"], k=1, exclude_seen=True) == []

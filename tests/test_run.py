@@ -15,6 +15,7 @@ from safetensors.torch import load_file
 from bigrec.errors import BundleError, DataError, ModelError
 from bigrec.run import Run
 from bigrec.settings import Settings
+from bigrec.types import Progress
 from tests.conftest import TITLES, save_tiny_model, tiny_overrides, wait_for
 
 pytestmark = pytest.mark.model
@@ -133,3 +134,32 @@ def test_two_datasets_are_mixed_and_one_is_recommended_from(
     assert sorted(one.noun for one in drawn.train) == ["game"] * 8 + ["movie"] * 8
     assert sorted(one.noun for one in drawn.valid) == ["game"] * 4 + ["movie"] * 4
     assert len(drawn.test) == 6
+
+
+def test_new_items_and_a_new_space_embed_only_what_is_new(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    files = tmp_path / "files"
+    shutil.copytree(tiny_files, files)
+    open_run(tmp_path / "run", files, tiny_model).recommender.catalog.titles[0]
+    with (files / "items.csv").open("a") as stream:
+        stream.write("new,A New Title (1998)\n")
+    embedded: list[int] = []
+
+    def track(name: str) -> Progress:
+        def report(_: int, total: int) -> None:
+            if name == "Embedding the catalog":
+                embedded.append(total)
+
+        return report
+
+    settings = open_run(tmp_path / "other", files, tiny_model).settings
+    model = Run(tmp_path / "run", settings, track=track).recommender
+    assert "A New Title (1998)" in model.parts.index.titles
+    assert embedded == [1]
+    whitened = settings.model_copy(
+        update={"embed": settings.embed.model_copy(update={"space": "whitened"})}
+    )
+    model = Run(tmp_path / "run", whitened, track=track).recommender
+    assert model.parts.index.space_kind == "whitened"
+    assert embedded == [1]

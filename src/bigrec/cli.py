@@ -132,7 +132,7 @@ def _add_stage(
 
 _add_stage(
     "prepare",
-    lambda run: render.preparation(run.dataset, run.drawn),
+    render.preparation,
     about="Read the data, repair it, split it and draw the examples.",
 )
 _add_stage(
@@ -223,6 +223,8 @@ def _open(run: Path, settings: Settings, track: Track) -> "Run":
 
 
 def _show(as_json: bool, shown: render.Shown) -> None:
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes, one speaks
     if as_json:
         typer.echo(json.dumps(shown.values, indent=2, ensure_ascii=False))
     else:

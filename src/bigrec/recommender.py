@@ -70,14 +70,14 @@ class BIGRec:
             catalog: What can be recommended.
             counts: How often each item occurs in the training split, ``[n]``.
             noun: What the prompt calls a title.
-            index: The catalog's embeddings. One of another catalog is brought up to date; without
-                one every title is embedded.
+            index: Embeddings made before. One of another catalog or space is brought up to date,
+                one of another embedder is made anew.
             index_parts: Folder that lets an interrupted embedding go on.
             progress: Called with (titles embedded, titles to embed).
         """
         embedder = make_embedder(lm, settings)
         titles = catalog.group_titles
-        if index is None or index.titles != tuple(titles):
+        if index is None or not index.belongs_to(embedder, titles, space=settings.embed.space):
             index = ItemIndex.build(
                 titles,
                 embedder,
@@ -86,7 +86,6 @@ class BIGRec:
                 parts=index_parts,
                 progress=progress,
             )
-        index.check(embedder, titles, space=settings.embed.space)
         model = cls(settings)
         model._parts = _Parts(settings, lm, catalog=catalog, counts=counts, noun=noun, index=index)
         return model
@@ -312,13 +311,16 @@ class BIGRec:
                 f"({lm.base_fingerprint}). Pass base_model with the right one."
             )
         lm.load_adapter(folder / "adapter")
+        catalog = Catalog.load(folder / "catalog.parquet")
+        index = ItemIndex.load(folder / "index")
+        index.check(make_embedder(lm, settings), catalog.group_titles, space=settings.embed.space)
         return cls.assemble(
             settings,
             lm=lm,
-            catalog=Catalog.load(folder / "catalog.parquet"),
+            catalog=catalog,
             counts=pl.read_parquet(folder / "counts.parquet")["count"].to_numpy(),
             noun=manifest["noun"],
-            index=ItemIndex.load(folder / "index"),
+            index=index,
         )
 
     def _resolve(self, history: Sequence[str]) -> IntArray:
@@ -366,7 +368,7 @@ class _Parts:
         self.counts = counts
         self.noun = noun
         self.index = index
-        self.renderer = make_renderer(lm, settings)
+        self.renderer = make_renderer(lm.tokenizer, settings)
         self.embedder = make_embedder(lm, settings)
         self.generator = make_generator(lm, self.renderer, catalog.group_titles, settings=settings)
         self.ranker = Ranker(index, catalog.group, counts=counts)

@@ -23,7 +23,6 @@ from rich.table import Table
 
 from bigrec.bundle import MANIFEST, read_manifest
 from bigrec.data.audit import Audit
-from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.report import Report, ReportExample, report_json
@@ -34,7 +33,6 @@ from bigrec.types import Recommendation, Track
 
 if TYPE_CHECKING:
     from bigrec.run import Run
-    from bigrec.steps import Drawn
 
 _TABLE_KS = (1, 5, 10, 20)
 _LINE_EVERY_S = 30.0
@@ -114,8 +112,9 @@ def tell_stopped() -> None:
     )
 
 
-def preparation(dataset: Dataset, drawn: "Drawn") -> Shown:
-    """Sizes of the dataset and of what was drawn from it."""
+def preparation(run: "Run") -> Shown:
+    """Sizes of the dataset and of what was drawn from it, and a prompt."""
+    dataset, drawn, prompt = run.dataset, run.drawn, run.prompt()
     values = {
         "dataset": dataset.name,
         "users": len(dataset.interactions.user_ids),
@@ -127,7 +126,8 @@ def preparation(dataset: Dataset, drawn: "Drawn") -> Shown:
         "drawn to validate on": len(drawn.valid),
         "drawn to test on": len(drawn.test),
     }
-    return Shown(_pairs(values), values)
+    view = Group(_pairs(values), Panel(escape(prompt), title="A prompt"))
+    return Shown(view, {**values, "prompt": prompt})
 
 
 def audit(found: Audit) -> Shown:

@@ -15,16 +15,13 @@ again, and an interrupted stage goes on in its own::
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import polars as pl
-
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
-from bigrec.errors import BundleError, ModelError
+from bigrec.errors import ModelError
 from bigrec.evaluation.plots import plot_losses, plot_metric_by_k, plot_nearest_distances
 from bigrec.evaluation.report import Report, report_from_json, report_json, write_report
 from bigrec.files import atomic_file, fingerprint, read_json, write_json
@@ -35,35 +32,13 @@ from bigrec.measure import measure
 from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec, untracked
 from bigrec.settings import Settings, SourceSettings
-from bigrec.steps import Drawn, draw, load_model, read_source, train_adapter
+from bigrec.stages import DONE, Stage, read_texts, source_key, stamps, write_texts
+from bigrec.steps import Drawn, draw, load_model, make_renderer, read_source, train_adapter
 from bigrec.types import GeneratedText, IntArray, Track
 
-_DONE = "done.json"
 _TEXTS_IN_PART = 64
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
 _FORMAT = 1
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One stage's folder."""
-
-    folder: Path
-
-    @property
-    def is_done(self) -> bool:
-        """Whether the stage ended; an unfinished one can be gone on with."""
-        return (self.folder / _DONE).is_file()
-
-    @property
-    def seconds(self) -> float:
-        """Wall-clock time of the call that ended it."""
-        return float(read_json(self.folder / _DONE)["seconds"]) if self.is_done else 0.0
-
-    def finish(self, started: float, **info: Any) -> None:
-        """Mark the stage as done."""
-        seconds = round(time.monotonic() - started, 1)
-        write_json(self.folder / _DONE, {"seconds": seconds, **info})
 
 
 class Run:
@@ -94,7 +69,7 @@ class Run:
     @cached_property
     def data_stage(self) -> Stage:
         """The dataset."""
-        return self._stage("data", _source_key(self.settings.data))
+        return self._stage("data", source_key(self.settings.data))
 
     @cached_property
     def train_stage(self) -> Stage:
@@ -107,7 +82,7 @@ class Run:
             mode="json",
             exclude={*SourceSettings.model_fields, "test_examples", "test_file", "also_train_on"},
         )
-        sources = [_source_key(one) for one in (settings.data, *settings.data.also_train_on)]
+        sources = [source_key(one) for one in (settings.data, *settings.data.also_train_on)]
         model = self._model_key()
         prompt = settings.prompt.fingerprint()
         return self._stage("train", [sources, data, train, model, prompt, settings.seed])
@@ -116,7 +91,7 @@ class Run:
     def index_stage(self) -> Stage:
         """The catalog's embeddings."""
         key = [
-            _source_key(self.settings.data),
+            source_key(self.settings.data),
             self._model_key(),
             self.settings.embed.fingerprint(),
         ]
@@ -127,7 +102,7 @@ class Run:
         """What the model wrote for the test examples."""
         generate = self.settings.generate.model_dump(mode="json", exclude={"batch_size"})
         data = self.settings.data
-        test = [data.test_examples, _stamps(data.test_file)]
+        test = [data.test_examples, stamps(data.test_file)]
         return self._stage("texts", [self.train_stage.folder.name, generate, test])
 
     @cached_property
@@ -203,7 +178,7 @@ class Run:
             catalog=self.dataset.catalog,
             counts=self.drawn.counts,
             noun=self.dataset.noun,
-            index=ItemIndex.load(stage.folder / "index") if stage.is_done else None,
+            index=self._index_so_far(),
             index_parts=stage.folder / "parts",
             progress=self._track("Embedding the catalog"),
         )
@@ -211,6 +186,12 @@ class Run:
             model.parts.index.save(stage.folder / "index")
             stage.finish(started)
         return model
+
+    def _index_so_far(self) -> ItemIndex | None:
+        """This run's index or, where its catalog or space is new, the last one made before."""
+        done = [path.parent for path in self.folder.glob(f"index-*/{DONE}")]
+        done.sort(key=lambda folder: (folder == self.index_stage.folder, folder.stat().st_mtime_ns))
+        return ItemIndex.load(done[-1] / "index") if done else None
 
     @cached_property
     def texts(self) -> list[list[GeneratedText]]:
@@ -223,8 +204,8 @@ class Run:
             part = stage.folder / f"part-{start // _TEXTS_IN_PART:05d}.parquet"
             if not part.is_file():
                 some = histories[start : start + _TEXTS_IN_PART]
-                _write_texts(part, self._write_some(some, before=start, total=len(histories)))
-            found += _read_texts(part)
+                write_texts(part, self._write_some(some, before=start, total=len(histories)))
+            found += read_texts(part)
         if not stage.is_done:
             stage.finish(started)
         return found
@@ -237,6 +218,12 @@ class Run:
             special_tokens=control_tokens(tokenizer),
             min_interactions=self.settings.data.min_history + 1,
         )
+
+    def prompt(self) -> str:
+        """The prompt of the first training example, as the model reads it."""
+        tokenizer = load_tokenizer(self.settings.model.base)
+        first = self.drawn.train[0]
+        return make_renderer(tokenizer, self.settings).describe(first.history, first.noun)
 
     def train(self) -> list[dict[str, float]]:
         """Train if it is not done yet; the losses by step."""
@@ -255,7 +242,8 @@ class Run:
             write_json(stage.folder / "metrics.json", report_json(report))
             stage.finish(started)
         metrics = read_json(stage.folder / "metrics.json")
-        self._save_bundle({"stage": stage.folder.name, **metrics})
+        kept = {name: metrics[name] for name in ("title", "rows", "shares", "timings_s", "notes")}
+        self._save_bundle({"stage": stage.folder.name, **kept})
         return report_from_json(metrics)
 
     def _measured(self, folder: Path) -> Report:
@@ -321,51 +309,11 @@ class Run:
         )
 
 
-def _source_key(source: SourceSettings) -> Any:
-    """What the dataset depends on: its settings and the files as they are now."""
-    values = source.model_dump(mode="json", include=set(SourceSettings.model_fields))
-    return [values, _stamps(source.source), _stamps(source.items)]
-
-
-def _stamps(name: str | None) -> list[Any]:
-    """Name, size and time of the files at a path; none where it is no path."""
-    files = [] if name is None else _files(Path(name))
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
-
-
-def _files(path: Path) -> list[Path]:
-    if path.is_dir():
-        return sorted(file for file in path.iterdir() if file.is_file())
-    return [path] if path.is_file() else []
-
-
 def _check_base(lm: LanguageModel, stage: Stage) -> None:
-    trained_on = read_json(stage.folder / _DONE)["base_fingerprint"]
+    trained_on = read_json(stage.folder / DONE)["base_fingerprint"]
     if trained_on != lm.base_fingerprint:
         raise ModelError(
             f"the adapter in {stage.folder} was trained on base model {trained_on}, but "
             f"{lm.source.name!r} is now {lm.base_fingerprint}. Put the old model back, or remove "
             "that folder to train again."
         )
-
-
-def _write_texts(path: Path, texts: Sequence[Sequence[GeneratedText]]) -> None:
-    frame = pl.DataFrame(
-        {
-            "texts": [[text.text for text in beams] for beams in texts],
-            "log_probs": [[text.log_prob for text in beams] for beams in texts],
-        }
-    )
-    with atomic_file(path) as temporary:
-        frame.write_parquet(temporary)
-
-
-def _read_texts(path: Path) -> list[list[GeneratedText]]:
-    try:
-        frame = pl.read_parquet(path)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise BundleError(f"{path} is damaged: {error}. Remove it to have it made again.") from None
-    return [
-        [GeneratedText(text, log_prob) for text, log_prob in zip(*row, strict=True)]
-        for row in frame.select("texts", "log_probs").iter_rows()
-    ]

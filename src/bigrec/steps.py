@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample, mix, title_examples
@@ -122,11 +123,11 @@ def load_model(settings: Settings) -> LanguageModel:
     return load_language_model(options.pop("base"), **options)
 
 
-def make_renderer(lm: LanguageModel, settings: Settings) -> PromptRenderer:
+def make_renderer(tokenizer: Any, settings: Settings) -> PromptRenderer:
     """The prompt as the settings say."""
     options = settings.prompt.model_dump()
     max_tokens = options.pop("max_tokens")
-    return PromptRenderer(lm.tokenizer, PromptTemplate(**options), max_tokens=max_tokens)
+    return PromptRenderer(tokenizer, PromptTemplate(**options), max_tokens=max_tokens)
 
 
 def make_embedder(lm: LanguageModel, settings: Settings) -> TextEmbedder:
@@ -158,7 +159,7 @@ def train_adapter(
     """Fine-tune as the settings say; ``lm`` carries the adapter afterwards."""
     return finetune(
         lm,
-        make_renderer(lm, settings),
+        make_renderer(lm.tokenizer, settings),
         train=drawn.train,
         valid=drawn.valid,
         folder=folder,

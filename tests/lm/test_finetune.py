@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
 
 from bigrec.data.examples import TitleExample
-from bigrec.errors import DataError, ModelError
+from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.lm.finetune import FinetuneResult, _Collator, _kept_positions_loss, finetune
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
 from bigrec.prompts import PromptRenderer
@@ -232,3 +232,10 @@ def test_target_modules_that_do_not_exist_name_those_that_do(
 ) -> None:
     with pytest.raises(ModelError, match=r"linear layers are: .*q_proj"):
         run(tiny_model, tmp_path, target_modules=["query_key_value"])
+
+
+def test_a_tracker_that_is_not_installed_is_told_before_training(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="pip install no_such_tracker"):
+        run(tiny_model, tmp_path, report_to=["no_such_tracker"])

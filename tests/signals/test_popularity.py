@@ -3,7 +3,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bigrec.errors import DataError
 from bigrec.signals.popularity import Popularity
+from tests.signals.fakes import every_row, interactions
 
 HISTORIES = [np.array([0, 1]), np.array([2])]
 COUNTS = st.lists(st.integers(0, 10**6), min_size=1, max_size=20).map(np.array)
@@ -64,3 +66,48 @@ def test_counts_that_are_no_list_are_refused(shape: tuple[int, ...]) -> None:
 def test_a_negative_count_is_refused() -> None:
     with pytest.raises(ValueError, match="counts holds -1; expected counts of at least 0"):
         Popularity.fit(np.array([3, -1]))
+
+
+def recent(
+    times: list[int], *, half_life_days: float = 1.0, train: list[bool] | None = None
+) -> Popularity:
+    """Popularity of items 0, 1, 2, ..., each interacted with once, at these times."""
+    of = interactions(range(len(times)), times=times)
+    mask = every_row(of) if train is None else np.array(train)
+    return Popularity.fit_recent(of, train=mask, n_items=len(times), half_life_days=half_life_days)
+
+
+@pytest.mark.parametrize("ticks_a_second", [1, 10**3, 10**6, 10**9])
+def test_an_interaction_counts_half_after_each_half_life(ticks_a_second: int) -> None:
+    # 4, 2 and 0 days before the last one, with a half-life of 2 days
+    days = [19_000 + day for day in (0, 2, 4)]
+    signal = recent([day * 86_400 * ticks_a_second for day in days], half_life_days=2)
+    np.testing.assert_allclose(signal.counts, [0.25, 0.5, 1.0])
+
+
+def test_recent_interactions_of_one_item_add_up() -> None:
+    of = interactions([0, 1], [0], times=[0, 86_400, 86_400])
+    signal = Popularity.fit_recent(of, train=every_row(of), n_items=3, half_life_days=1)
+    np.testing.assert_allclose(signal.counts, [1.5, 1.0, 0.0])
+
+
+def test_ages_are_measured_from_the_last_training_interaction() -> None:
+    signal = recent([0, 86_400, 10 * 86_400], train=[True, True, False])
+    np.testing.assert_allclose(signal.counts, [0.5, 1.0, 0.0])
+
+
+def test_the_name_tells_the_half_life() -> None:
+    assert Popularity.fit(np.array([1])).name == "popularity"
+    assert recent([0], half_life_days=30).name == "popularity, half-life 30 days"
+
+
+@pytest.mark.parametrize("half_life_days", [0.0, -1.0, float("nan"), float("inf")])
+def test_a_half_life_that_is_no_time_is_refused(half_life_days: float) -> None:
+    with pytest.raises(ValueError, match=f"half_life_days is {half_life_days}; expected a number"):
+        recent([0], half_life_days=half_life_days)
+
+
+def test_a_half_life_without_timestamps_is_refused() -> None:
+    of = interactions([0])
+    with pytest.raises(DataError, match="needs timestamps, and these interactions have only an or"):
+        Popularity.fit_recent(of, train=every_row(of), n_items=1, half_life_days=1)

@@ -50,7 +50,7 @@ class Catalog:
         year: str | None = None,
         decode_html: bool = True,
         article_first: bool = False,
-        repairs: Repairs,
+        repairs: Repairs | None = None,
     ) -> Self:
         """Read a catalog from a frame and repair it.
 
@@ -65,11 +65,12 @@ class Catalog:
             year: Column of the year, appended as "Toy Story (1995)" where it is not there yet.
             decode_html: Turn ``&amp;`` in titles into ``&``.
             article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
-            repairs: Where every check is recorded.
+            repairs: Where every check is recorded, if that is of interest.
 
         Raises:
             DataError: If a column is missing, no item is left, or an id has two titles.
         """
+        repairs = Repairs() if repairs is None else repairs
         rows = read_items(frame, item_id=item_id, title=title, category=category, year=year)
         rows = clean_items(
             rows, decode_entities=decode_html, article_first=article_first, repairs=repairs

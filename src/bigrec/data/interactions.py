@@ -53,7 +53,7 @@ class Interactions:
         rating: str | None = "rating",
         split: str | None = "split",
         min_rating: float | None = None,
-        repairs: Repairs,
+        repairs: Repairs | None = None,
     ) -> Self:
         """Read interactions from a frame and repair them.
 
@@ -73,11 +73,12 @@ class Interactions:
             split: Column that says train, valid (validation, val, dev) or test. Optional under its
                 default name.
             min_rating: Leave out interactions rated lower or not at all.
-            repairs: Where every check is recorded.
+            repairs: Where every check is recorded, if that is of interest.
 
         Raises:
             DataError: If a column is missing or holds what it should not, or no row is left.
         """
+        repairs = Repairs() if repairs is None else repairs
         rows = read_interactions(
             frame,
             user_id=user_id,

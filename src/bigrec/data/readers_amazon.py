@@ -1,37 +1,42 @@
 """Readers of the Amazon reviews of 2018 and 2023."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from bigrec.data.tables import SourceTables, first_fields, only_one, scan_table, stem_of
+from bigrec.data.tables import (
+    SourceTables,
+    first_fields,
+    only_one,
+    reading,
+    scan_table,
+    stem_of,
+)
 from bigrec.errors import DataError
 
 _META = "meta_"
 _KINDS = ("json", "json.gz", "jsonl", "jsonl.gz", "csv", "csv.gz")
 
-_Types = Mapping[str, pl.DataType]
-
 
 @dataclass(frozen=True)
 class _Edition:
-    """Fields of one edition, with types: those left out differ in type from line to line."""
+    """Fields of one edition.
 
-    reviews: _Types
-    meta: _Types
+    All are read as text: a category is a list in one line and text in the next, and the fields
+    that are not needed differ in type even more.
+    """
+
+    reviews: tuple[str, ...]
+    meta: tuple[str, ...]
     columns: Mapping[str, str]
 
 
 _2018 = _Edition(
-    reviews={
-        "reviewerID": pl.String(),
-        "asin": pl.String(),
-        "overall": pl.Float64(),
-        "unixReviewTime": pl.Int64(),
-    },
-    meta={"asin": pl.String(), "title": pl.String(), "category": pl.List(pl.String)},
+    reviews=("reviewerID", "asin", "overall", "unixReviewTime"),
+    meta=("asin", "title", "category"),
     columns={
         "user_id": "reviewerID",
         "item_id": "asin",
@@ -41,13 +46,8 @@ _2018 = _Edition(
     },
 )
 _2023 = _Edition(
-    reviews={
-        "user_id": pl.String(),
-        "parent_asin": pl.String(),
-        "rating": pl.Float64(),
-        "timestamp": pl.Int64(),
-    },
-    meta={"parent_asin": pl.String(), "title": pl.String(), "categories": pl.List(pl.String)},
+    reviews=("user_id", "parent_asin", "rating", "timestamp"),
+    meta=("parent_asin", "title", "categories"),
     columns={"item_id": "parent_asin", "category": "categories"},
 )
 
@@ -101,12 +101,32 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
         )
     if edition.columns["item_id"] not in first_fields(items):
         return None
+    item_id, category = edition.columns["item_id"], edition.columns["category"]
+    interactions = scan_table(reviews, schema=dict.fromkeys(edition.reviews, pl.String()))
+    with reading(reviews):
+        reviewed = interactions.select(pl.col(item_id).unique()).collect()
+    # The files of titles list every product of the shop. Those that nobody reviewed are left out,
+    # as published: the catalog of the 5-core reviews is the items in them.
+    titles = (
+        scan_table(items, schema=dict.fromkeys(edition.meta, pl.String()))
+        .join(reviewed.lazy(), on=item_id, how="semi", maintain_order="left")
+        .with_columns(pl.col(category).map_elements(_joined, return_dtype=pl.String))
+    )
     return SourceTables(
-        scan_table(reviews, schema=edition.reviews),
+        interactions,
         reviews,
-        scan_table(items, schema=edition.meta),
+        titles,
         items,
         name=stem_of(reviews),
         noun="product",
         columns=edition.columns,
     )
+
+
+def _joined(category: str) -> str:
+    """A list of categories, which comes as JSON text, as "Video Games > PC > Games"."""
+    try:
+        value = json.loads(category)
+    except json.JSONDecodeError:
+        return category
+    return " > ".join(map(str, value)) if isinstance(value, list) else category

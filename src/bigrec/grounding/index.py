@@ -133,12 +133,28 @@ class ItemIndex:
         """Changes whenever the embedder, the space, the titles or the file format do."""
         return fingerprint([_FORMAT, self.embedder_fingerprint, self.space_kind, list(self.titles)])
 
+    def belongs_to(
+        self, embedder: TextEmbedder, titles: Sequence[str], *, space: SpaceKind
+    ) -> bool:
+        """Whether the index is that of an embedder, a catalog and a space."""
+        return not self._changes(embedder, titles, space)
+
     def check(self, embedder: TextEmbedder, titles: Sequence[str], *, space: SpaceKind) -> None:
         """Make sure that the index belongs to an embedder, a catalog and a space.
 
         Raises:
             StaleIndexError: If one of them is another; says which.
         """
+        changes = self._changes(embedder, titles, space)
+        if changes:
+            raise StaleIndexError(
+                f"The item index was built with another {' and another '.join(changes)}. Update "
+                "the index for the current model and catalog."
+            )
+
+    def _changes(
+        self, embedder: TextEmbedder, titles: Sequence[str], space: SpaceKind
+    ) -> list[str]:
         changes = []
         if embedder.fingerprint != self.embedder_fingerprint:
             changes.append(f"model ({self.embedder_fingerprint}, now {embedder.fingerprint})")
@@ -149,11 +165,7 @@ class ItemIndex:
             removed = len(set(self.titles) - set(titles))
             detail = f"{added} added, {removed} removed" if added or removed else "reordered"
             changes.append(f"titles ({detail})")
-        if changes:
-            raise StaleIndexError(
-                f"The item index was built with another {' and another '.join(changes)}. Update "
-                "the index for the current model and catalog."
-            )
+        return changes
 
     def embed_queries(
         self, texts: Sequence[str], embedder: TextEmbedder, *, progress: Progress | None = None

@@ -8,11 +8,6 @@ import torch
 from accelerate import PartialState
 
 
-def is_main_process() -> bool:
-    """Whether this is the process that speaks and writes."""
-    return int(os.environ.get("RANK", "0")) == 0
-
-
 @contextmanager
 def main_process_first() -> Iterator[None]:
     """The block runs in the main process first, so that the others find what it wrote."""

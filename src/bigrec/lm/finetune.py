@@ -5,6 +5,7 @@ peft's. What is ours: logits are computed only at the positions that the loss co
 interrupted run goes on where it was, and a run that was killed while saving is not trusted.
 """
 
+import importlib.util
 import inspect
 import logging
 import math
@@ -26,7 +27,7 @@ from transformers import (
 )
 
 from bigrec.data.examples import TitleExample
-from bigrec.errors import DataError, ModelError
+from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.files import read_json, write_json
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
 from bigrec.lm.model import LanguageModel, quiet_peft
@@ -108,10 +109,12 @@ def finetune(
         DataError: If there are no training examples.
         ValueError: If the batch size is no multiple of the micro-batch size times processes.
         ModelError: If the target modules do not exist in the model.
+        SettingsError: If a tracker is not installed.
         KeyboardInterrupt: On Ctrl-C, once a checkpoint is written; call again to go on.
 
     Source: arXiv 2308.08434, section 4.1 (published settings).
     """
+    _check_trackers(report_to)
     if not train:
         raise DataError("there are no training examples: expected at least one. Check the split.")
     adapter = folder / "adapter"
@@ -166,6 +169,15 @@ def finetune(
         lm.save_adapter(adapter)
     trainer.accelerator.wait_for_everyone()
     return FinetuneResult(adapter, log, time.monotonic() - started)
+
+
+def _check_trackers(names: Sequence[str]) -> None:
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            raise SettingsError(
+                f"report_to names {name!r}, which is not installed. Run: pip install {name}, or "
+                "leave it out."
+            )
 
 
 def _with_adapter(lm: LanguageModel, config: LoraConfig) -> Any:
