@@ -12,6 +12,7 @@ from rich.console import Console
 
 from bigrec import __version__, render
 from bigrec.errors import BigrecError
+from bigrec.files import write_json
 from bigrec.settings import Settings, preset_names
 from bigrec.types import Track
 
@@ -202,6 +203,30 @@ def recommend(
     loaded = BIGRec.load(bundle, base_model=model, device=device)
     found = loaded.recommend(history, k=k, exclude_seen=exclude_seen, beams=beams)
     _show(as_json, render.recommendations(found))
+
+
+@app.command()
+@_guarded
+def bench(
+    stage: Annotated[
+        list[str] | None, typer.Option(help="Which: prepare, gamma. By default all; may repeat.")
+    ] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the figures to this file too.")
+    ] = None,
+) -> None:
+    """Time stages beside what people run today, in turns, in one run."""
+    from bigrec.bench import STAGES  # noqa: PLC0415 - needed by this command alone
+
+    unknown = set(stage or []) - set(STAGES)
+    if unknown:
+        raise ValueError(f"--stage is {', '.join(sorted(unknown))}: expected {', '.join(STAGES)}.")
+    figures = {}
+    for name in stage or STAGES:
+        figures[name] = STAGES[name]()
+        Console().print(render.figures(name, figures[name]))
+        if json_file is not None:
+            write_json(json_file, figures)
 
 
 @app.command()

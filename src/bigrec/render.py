@@ -244,6 +244,14 @@ def folder_info(folder: Path) -> Shown:
     return Shown(table, {"stages": values, "settings": settings})
 
 
+def figures(name: str, values: dict[str, Any]) -> Table:
+    """What a benchmark measured."""
+    shown = {key: f"{one:.4g}" if isinstance(one, float) else one for key, one in values.items()}
+    table = _pairs(shown)
+    table.title = name
+    return table
+
+
 def settings_help() -> Shown:
     """Every setting, its default and its effect."""
     values: dict[str, dict[str, Any]] = {}

@@ -3,29 +3,21 @@
 The published procedure sorts every query's adjusted distances twice at every gamma. It runs on a
 few queries of each chunk, at all 199 gammas of the collaborative grid, and its time for all queries
 is that of one query times their number. ``gamma_path_ranks`` runs on all queries. The two take
-turns, so that whatever else the machine does slows both::
-
-    python benchmarks/gamma.py --queries 5000 --items 10681 --json gamma.json
+turns, so that whatever else the machine does slows both.
 """
 
-import argparse
-import resource
-import sys
 import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bigrec.files import write_json
+from bigrec.bench.memory import peak_bytes
 from bigrec.grounding.gamma_path import gamma_path_ranks
 from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, normalised
 from bigrec.types import FloatArray, IntArray
 
 _CHUNK = 250
-# getrusage counts in bytes on macOS and in KiB elsewhere.
-_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,31 +29,17 @@ class Turn:
     agree: bool
 
 
-def main() -> None:
-    """Time both procedures and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--queries", type=int, default=5000, help="queries (5000)")
-    parser.add_argument("--items", type=int, default=10_681, help="items (10681)")
-    parser.add_argument("--subset", type=int, default=2, help="published queries of a chunk (2)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    options = parser.parse_args()
-    for name, least in (("queries", 1), ("items", 2), ("subset", 1)):
-        if getattr(options, name) < least:
-            parser.error(f"--{name} is {getattr(options, name)}: expected at least {least}")
-    figures = measure(options.queries, options.items, subset=options.subset)
-    for name, value in figures.items():
-        print(f"{name:>28}  {value if isinstance(value, bool) else format(value, ',.6g')}")
-    if options.json is not None:
-        write_json(options.json, {"gamma": figures})
-
-
-def measure(n_queries: int, n_items: int, *, subset: int) -> dict[str, Any]:
+def bench_gamma(*, n_queries: int = 5000, n_items: int = 10_681, subset: int = 2) -> dict[str, Any]:
     """Time both procedures chunk by chunk on made-up distances and weights.
 
     Args:
         n_queries: Queries that ``gamma_path_ranks`` ranks.
         n_items: Items, all with titles of their own.
         subset: Queries of each chunk that the published procedure ranks too.
+
+    Returns:
+        Among others ``ratio``, published time over ours by the median query, and ``agree``,
+        whether all ranks are the same.
     """
     rng = np.random.default_rng(0)
     sizes = [min(_CHUNK, n_queries - start) for start in range(0, n_queries, _CHUNK)]
@@ -79,7 +57,7 @@ def measure(n_queries: int, n_items: int, *, subset: int) -> dict[str, Any]:
         "published_extrapolated_s": published * n_queries,
         "ratio": published / ours,
         "agree": all(turn.agree for turn in turns),
-        "peak_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES / 2**20,
+        "peak_mib": peak_bytes() / 2**20,
     }
 
 
@@ -111,7 +89,3 @@ def _turn(size: int, n_items: int, *, subset: int, rng: np.random.Generator) -> 
         published_s=(end - between) / len(published),
         agree=np.array_equal(ours[some], published),
     )
-
-
-if __name__ == "__main__":
-    main()

@@ -2,15 +2,11 @@
 
 Writes a made-up dataset of MovieLens-10M's shape (72,000 users, 10,681 movies, Zipf popularity) as
 ``ratings.dat`` and ``movies.dat``, and prepares it in a process of its own, so that the peak memory
-is that of preparing alone::
-
-    python benchmarks/prepare.py FOLDER --rows 10000000 --json prepare.json
+is that of preparing alone.
 """
 
-import argparse
 import multiprocessing
-import resource
-import sys
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
@@ -18,9 +14,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from bigrec.bench.memory import peak_bytes
 from bigrec.data.sources import load_dataset
 from bigrec.data.splits import split_global_time
-from bigrec.files import atomic_file, write_json, write_text
+from bigrec.files import atomic_file, write_text
 
 # MovieLens-10M: 10 million interactions of 72,000 users.
 _PER_USER = 139
@@ -30,27 +27,27 @@ _HISTORY = 10
 _SAMPLED = 1024
 # The years that MovieLens-10M covers, in seconds since 1970.
 _FIRST, _LAST = 789_652_009, 1_231_131_736
-# getrusage counts in bytes on macOS and in KiB elsewhere.
-_BYTES = 1 if sys.platform == "darwin" else 1024
 
 
-def main() -> None:
-    """Write the dataset, prepare it in a child process and print the figures."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("folder", type=Path, help="where the made-up dataset goes")
-    parser.add_argument("--rows", type=int, default=10_000_000, help="interactions (10,000,000)")
-    parser.add_argument("--json", type=Path, help="write the figures to this file too")
-    options = parser.parse_args()
-    if options.rows < _FEWEST_ROWS:
-        parser.error(f"--rows is {options.rows}: expected at least {_FEWEST_ROWS}")
-    write_movielens(options.folder, options.rows, rng=np.random.default_rng(0))
-    # A fresh process: a forked one would start with the memory of writing.
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        figures = pool.apply(prepare, (options.folder,))
-    for name, value in figures.items():
-        print(f"{name:>18}  {value:,}")
-    if options.json is not None:
-        write_json(options.json, figures)
+def bench_prepare(*, n_rows: int = 10_000_000) -> dict[str, Any]:
+    """Write a made-up dataset and measure its preparation in a fresh process.
+
+    Args:
+        n_rows: Interactions, at least 100,000.
+
+    Returns:
+        As `prepare`.
+
+    Raises:
+        ValueError: If there are too few rows to be of that shape.
+    """
+    if n_rows < _FEWEST_ROWS:
+        raise ValueError(f"n_rows is {n_rows}: expected at least {_FEWEST_ROWS}")
+    with tempfile.TemporaryDirectory() as folder:
+        write_movielens(Path(folder), n_rows, rng=np.random.default_rng(0))
+        # A forked process would start with the memory of writing.
+        with multiprocessing.get_context("spawn").Pool(1) as pool:
+            return pool.apply(prepare, (Path(folder),))
 
 
 def write_movielens(folder: Path, n_rows: int, *, rng: np.random.Generator) -> None:
@@ -95,7 +92,6 @@ def prepare(folder: Path) -> dict[str, Any]:
     sample = split.train.sample(_SAMPLED, seed=0)
     sample.histories()
     done = time.perf_counter()
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _BYTES
     return {
         "interactions": len(dataset.interactions),
         "training examples": len(split.train),
@@ -104,9 +100,5 @@ def prepare(folder: Path) -> dict[str, Any]:
         "split_s": round(cut - loaded, 2),
         "sample_s": round(done - cut, 2),
         "total_s": round(done - started, 2),
-        "peak_gb": round(peak / 1e9, 2),
+        "peak_gb": round(peak_bytes() / 1e9, 2),
     }
-
-
-if __name__ == "__main__":
-    main()

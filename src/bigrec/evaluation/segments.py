@@ -1,0 +1,179 @@
+"""Queries sorted into segments, and every method's metrics on each of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+
+from bigrec.evaluation.metrics import KS
+from bigrec.evaluation.protocol import MethodResult, SummaryRow, summarise
+from bigrec.grounding.ranks import check_range
+from bigrec.types import BoolArray, IntArray
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Segments:
+    """One segment for each query.
+
+    Attributes:
+        names: The segments, in the order in which they are shown; some may have no query.
+        of_query: Place in ``names`` of each query's segment, ``[q]``.
+    """
+
+    names: tuple[str, ...]
+    of_query: IntArray = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentRow:
+    """One metric of one method on the queries of one segment.
+
+    Attributes:
+        segment: The segment's name.
+        queries: How many queries it has, at least 1. The interval of a handful says little, and
+            that of a single one has no width.
+        summary: The metric, its mean over these queries and its interval.
+    """
+
+    segment: str
+    queries: int
+    summary: SummaryRow
+
+
+def target_segments(targets: IntArray, counts: IntArray) -> Segments:
+    """``seen`` where the target occurs in training, ``cold`` where it never does.
+
+    Args:
+        targets: Item number of each query's target, ``[q]``.
+        counts: How often each item occurs in the training split, ``[n]``.
+
+    Raises:
+        ValueError: If a target or a count is out of range.
+    """
+    return _by_mask(_trained_on(targets, counts, name="targets"), "seen", "cold")
+
+
+def user_segments(users: IntArray, counts: IntArray) -> Segments:
+    """``known`` where the user has training interactions, ``new`` where all came later.
+
+    Args:
+        users: User number of each query, ``[q]``.
+        counts: How many training interactions each user has, ``[u]``.
+
+    Raises:
+        ValueError: If a user or a count is out of range.
+    """
+    return _by_mask(_trained_on(users, counts, name="users"), "known", "new")
+
+
+def popularity_segments(targets: IntArray, counts: IntArray) -> Segments:
+    """``head``, ``middle`` or ``tail`` by the target's popularity in training.
+
+    An item is head if the items more popular than it hold less than a third of the training
+    interactions, middle if less than two thirds, and tail otherwise. Where no two counts are equal,
+    the head is the fewest items that together hold a third, and the middle the fewest more for two
+    thirds. Items of equal count share a segment; an item that never occurs is tail.
+
+    Args:
+        targets: Item number of each query's target, ``[q]``.
+        counts: How often each item occurs in the training split, ``[n]``.
+
+    Raises:
+        ValueError: If a target or a count is out of range.
+    """
+    check_counts(counts)
+    check_range(targets, len(counts), name="targets")
+    values, place, items = np.unique(counts, return_inverse=True, return_counts=True)
+    total = counts.sum()
+    above = total - np.cumsum(values * items)
+    # In whole numbers, because a third has no exact float.
+    segment = (3 * above >= total).astype(np.int64) + (3 * above >= 2 * total)
+    return Segments(("head", "middle", "tail"), segment[place][targets])
+
+
+def history_segments(lengths: IntArray, *, starts: Sequence[int] = (0, 1, 3, 5, 10)) -> Segments:
+    """Buckets of the history's length, by default ``0``, ``1-2``, ``3-4``, ``5-9`` and ``10+``.
+
+    Args:
+        lengths: Items in each query's history, ``[q]``.
+        starts: Smallest length of each bucket, strictly ascending, at least one.
+
+    Raises:
+        ValueError: If the starts do not ascend, or a length is below the first.
+    """
+    if not starts or any(low >= high for low, high in pairwise(starts)):
+        raise ValueError(
+            f"starts is {tuple(starts)}; expected strictly ascending lengths, at least one."
+        )
+    if lengths.min(initial=starts[0]) < starts[0]:
+        raise ValueError(
+            f"lengths holds {lengths.min()}; expected at least {starts[0]}, the first start. "
+            "Begin starts with a smaller length."
+        )
+    names = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(starts)]
+    buckets = np.searchsorted(np.asarray(starts), lengths, side="right") - 1
+    return Segments((*names, f"{starts[-1]}+"), buckets)
+
+
+def segment_rows(
+    results: Sequence[MethodResult], segments: Segments, *, seed: int, ks: Sequence[int] = KS
+) -> list[SegmentRow]:
+    """HR@K, NDCG@K and MRR of every method on each segment, with intervals.
+
+    Args:
+        results: One for each method and protocol, over the same queries.
+        segments: The segment of each query.
+        seed: Fixes the resamples, drawn within each segment.
+        ks: List lengths.
+
+    Returns:
+        Rows of ``summarise`` for one segment after another; segments without queries are left out.
+
+    Raises:
+        ValueError: If a result is over another number of queries than the segments, or a segment
+            has no name.
+    """
+    q = len(segments.of_query)
+    check_range(segments.of_query, len(segments.names), name="of_query")
+    for result in results:
+        if len(result.ranks) != q:
+            raise ValueError(
+                f"{result.name!r} has {len(result.ranks)} queries and the segments have {q}; "
+                "expected one segment for each query."
+            )
+    rows = []
+    for number, name in enumerate(segments.names):
+        chosen = segments.of_query == number
+        queries = int(np.count_nonzero(chosen))
+        if queries:
+            parts = [
+                MethodResult(result.name, result.exclude_seen, result.ranks[chosen])
+                for result in results
+            ]
+            rows += [SegmentRow(name, queries, row) for row in summarise(parts, seed=seed, ks=ks)]
+    return rows
+
+
+def check_counts(counts: IntArray) -> None:
+    """Refuse what cannot be counts of the training split.
+
+    Raises:
+        ValueError: If ``counts`` is not ``[n]`` with at least one entry, or one is negative.
+    """
+    if counts.ndim != 1 or counts.size == 0:
+        raise ValueError(
+            f"counts has shape {counts.shape}; expected one dimension with at least one entry."
+        )
+    if counts.min() < 0:
+        raise ValueError(f"counts holds {counts.min()}; expected counts of at least 0.")
+
+
+def _trained_on(numbers: IntArray, counts: IntArray, *, name: str) -> BoolArray:
+    check_counts(counts)
+    check_range(numbers, len(counts), name=name)
+    return np.asarray(counts[numbers] > 0)
+
+
+def _by_mask(mask: BoolArray, inside: str, outside: str) -> Segments:
+    return Segments((inside, outside), np.where(mask, 0, 1))

@@ -1,0 +1,41 @@
+"""Benchmarks run and agree; how fast they are decides nothing here."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bigrec import bench
+from bigrec.bench.gamma import bench_gamma
+from bigrec.bench.prepare import bench_prepare
+from bigrec.cli import app
+
+
+def test_the_gamma_path_agrees_with_the_published_procedure() -> None:
+    figures = bench_gamma(n_queries=6, n_items=50)
+    assert figures["agree"]
+    assert figures["ratio"] > 0
+
+
+def test_preparing_counts_what_it_prepared() -> None:
+    figures = bench_prepare(n_rows=100_000)
+    assert 0 < figures["interactions"] <= 100_000
+    assert figures["sampled"] == 1024
+    with pytest.raises(ValueError, match="expected at least 100000"):
+        bench_prepare(n_rows=10)
+
+
+def test_figures_are_written_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"gamma": lambda: bench_gamma(n_queries=2, n_items=20)}
+    monkeypatch.setattr(bench, "STAGES", small)
+    file = tmp_path / "bench.json"
+    result = CliRunner().invoke(app, ["bench", "--stage", "gamma", "--json", str(file)])
+    assert result.exit_code == 0
+    assert json.loads(file.read_text())["gamma"]["agree"] is True
+
+
+def test_an_unknown_stage_is_refused() -> None:
+    result = CliRunner().invoke(app, ["bench", "--stage", "nonsense"])
+    assert result.exit_code == 2
+    assert "expected prepare, gamma" in " ".join(result.stderr.split())
