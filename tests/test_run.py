@@ -31,23 +31,23 @@ def test_generation_that_was_stopped_goes_on_after_the_parts_that_are_there(
 ) -> None:
     monkeypatch.setattr("bigrec.run._TEXTS_IN_PART", 2)
     first = open_run(tmp_path, tiny_files, tiny_model)
-    texts = first.texts
-    parts = sorted(first.texts_stage.folder.glob("part-*.parquet"))
+    texts = first.texts("test")
+    parts = sorted(first.texts_stage("test").folder.glob("part-*.parquet"))
     assert len(parts) == 3
     parts[1].unlink()
     kept = {part: part.stat().st_mtime_ns for part in (parts[0], parts[2])}
     second = open_run(tmp_path, tiny_files, tiny_model)
-    assert second.texts == texts
+    assert second.texts("test") == texts
     assert {part: part.stat().st_mtime_ns for part in kept} == kept
 
 
 def test_a_damaged_part_is_named(tiny_files: Path, tiny_model: Path, tmp_path: Path) -> None:
     first = open_run(tmp_path, tiny_files, tiny_model)
-    assert first.texts
-    (part,) = first.texts_stage.folder.glob("part-*.parquet")
+    assert first.texts("test")
+    (part,) = first.texts_stage("test").folder.glob("part-*.parquet")
     part.write_bytes(b"PAR1")
     with pytest.raises(BundleError, match=r"part-00000\.parquet is damaged.*Remove it"):
-        _ = open_run(tmp_path, tiny_files, tiny_model).texts
+        _ = open_run(tmp_path, tiny_files, tiny_model).texts("test")
 
 
 def test_training_that_was_killed_ends_with_the_same_adapter(

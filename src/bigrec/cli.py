@@ -158,6 +158,12 @@ _add_stage(
     about="Rank the whole catalog for every test example; write the report and the bundle.",
 )
 _add_stage(
+    "compare",
+    lambda run: render.comparison(run.compare(), run.comparison_file),
+    about="Compare with popularity, co-occurrence and EASE, alone and injected, on the same "
+    "queries; every gamma is chosen on validation.",
+)
+_add_stage(
     "demo",
     render.demonstration,
     about="All of BIGRec on MovieLens-100K with a small model: audit, train, index, evaluate.",

@@ -19,7 +19,7 @@ from bigrec.evaluation.report import ReportExample
 from bigrec.recommender import BIGRec, listed
 from bigrec.signals.groups import group_scores
 from bigrec.signals.popularity import Popularity
-from bigrec.steps import TestQueries
+from bigrec.steps import Queries
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress
 
 METHODS = {"first": "BIGRec, first beam", "all": "BIGRec, all beams"}
@@ -50,7 +50,7 @@ class Measured:
 
 def measure(
     model: BIGRec,
-    test: TestQueries,
+    test: Queries,
     *,
     texts: Sequence[Sequence[GeneratedText]],
     n_examples: int = 3,
@@ -107,7 +107,7 @@ def measure(
     )
 
 
-def _baselines(counts: IntArray, test: TestQueries, catalog: Catalog) -> list[MethodResult]:
+def _baselines(counts: IntArray, test: Queries, catalog: Catalog) -> list[MethodResult]:
     targets = catalog.group[test.targets]
     gone = [np.unique(catalog.group[items]) for items in test.histories]
     popular = group_scores(
@@ -127,9 +127,7 @@ def _baselines(counts: IntArray, test: TestQueries, catalog: Catalog) -> list[Me
     ]
 
 
-def _table(
-    catalog: Catalog, test: TestQueries, texts: Sequence[Sequence[GeneratedText]]
-) -> QueryTable:
+def _table(catalog: Catalog, test: Queries, texts: Sequence[Sequence[GeneratedText]]) -> QueryTable:
     return QueryTable.build(
         user_ids=test.user_ids,
         histories=[[catalog.item_ids[item] for item in items] for items in test.histories],

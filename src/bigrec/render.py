@@ -32,6 +32,7 @@ from bigrec.settings import Settings
 from bigrec.types import Recommendation, Track
 
 if TYPE_CHECKING:
+    from bigrec.compare import Comparison
     from bigrec.run import Run
 
 _TABLE_KS = (1, 5, 10, 20)
@@ -189,6 +190,21 @@ def metric_table(rows: Sequence[SummaryRow], *, ks: Sequence[int] = _TABLE_KS) -
                 table.add_row(method, *(_interval(cells[name]) for name in names))
             tables.append(table)
     return Group(*tables)
+
+
+def comparison(found: "Comparison", file: Path) -> Shown:
+    """Metrics, chosen gammas, and differences to the reference."""
+    chosen = Table("Injection", "Seen items", "Gamma", "Published NDCG@10", title="Gammas")
+    for one in found.chosen:
+        seen = "left out" if one.exclude_seen else "kept"
+        chosen.add_row(one.method, seen, f"{one.gamma:g}", f"{one.published['ndcg@10']:.4f}")
+    against = Table("Method", "Seen items", "Metric", "Difference", "p, corrected")
+    for row in found.differences:
+        seen = "left out" if row.exclude_seen else "kept"
+        interval = f"{row.difference:+.4f} [dim]{row.low:+.4f} to {row.high:+.4f}[/]"
+        against.add_row(row.method, seen, row.metric.upper(), interval, f"{row.p_corrected:.4f}")
+    view = Group(metric_table(found.rows), chosen, against, escape(f"Figures: {file}"))
+    return Shown(view, found.to_json())
 
 
 def recommendations(found: Sequence[Recommendation]) -> Shown:

@@ -9,16 +9,16 @@ again, and an interrupted stage goes on in its own::
     train-<key>/             checkpoints, adapter, loss.json, loss.png
     index-<key>/             the catalog's embeddings
     texts-<key>/             what the model wrote for the test examples, in parts
-    evaluation-<key>/        queries.parquet, metrics.json, report.html
+    evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.json
     bundle/                  the recommender, ready to be copied elsewhere
 """
 
 import time
-from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+from bigrec.compare import Comparison, compare, fit_signals
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
 from bigrec.errors import ModelError
@@ -33,8 +33,10 @@ from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec, untracked
 from bigrec.settings import Settings, SourceSettings
 from bigrec.stages import DONE, Stage, read_texts, source_key, stamps, write_texts
-from bigrec.steps import Drawn, draw, load_model, make_renderer, read_source, train_adapter
-from bigrec.types import GeneratedText, IntArray, Track
+from bigrec.steps import Drawn, Queries, draw, load_model, make_renderer, read_source, train_adapter
+from bigrec.types import GeneratedText, Progress, Track
+
+Part = Literal["valid", "test"]
 
 _TEXTS_IN_PART = 64
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
@@ -97,19 +99,19 @@ class Run:
         ]
         return self._stage("index", key)
 
-    @cached_property
-    def texts_stage(self) -> Stage:
-        """What the model wrote for the test examples."""
+    def texts_stage(self, part: Part) -> Stage:
+        """What the model wrote for the validation or the test examples."""
         generate = self.settings.generate.model_dump(mode="json", exclude={"batch_size"})
         data = self.settings.data
-        test = [data.test_examples, stamps(data.test_file)]
-        return self._stage("texts", [self.train_stage.folder.name, generate, test])
+        # The training stage's key covers the validation examples.
+        examples = [data.test_examples, stamps(data.test_file)] if part == "test" else part
+        return self._stage("texts", [self.train_stage.folder.name, generate, examples])
 
     @cached_property
     def evaluation_stage(self) -> Stage:
         """Metrics, per-query results and the report."""
         recommend = self.settings.recommend.fingerprint()
-        key = [self.texts_stage.folder.name, self.index_stage.folder.name, recommend]
+        key = [self.texts_stage("test").folder.name, self.index_stage.folder.name, recommend]
         return self._stage("evaluation", key)
 
     @property
@@ -193,22 +195,30 @@ class Run:
         done.sort(key=lambda folder: (folder == self.index_stage.folder, folder.stat().st_mtime_ns))
         return ItemIndex.load(done[-1] / "index") if done else None
 
-    @cached_property
-    def texts(self) -> list[list[GeneratedText]]:
-        """What the model wrote for the test examples, kept part by part."""
-        stage = self.texts_stage
-        histories = self.drawn.test.histories
+    def texts(self, part: Part) -> list[list[GeneratedText]]:
+        """What the model wrote for the validation or the test examples, kept chunk by chunk."""
+        stage = self.texts_stage(part)
+        histories = self.queries(part).histories
         started = time.monotonic()
         found: list[list[GeneratedText]] = []
         for start in range(0, len(histories), _TEXTS_IN_PART):
-            part = stage.folder / f"part-{start // _TEXTS_IN_PART:05d}.parquet"
-            if not part.is_file():
+            file = stage.folder / f"part-{start // _TEXTS_IN_PART:05d}.parquet"
+            if not file.is_file():
                 some = histories[start : start + _TEXTS_IN_PART]
-                write_texts(part, self._write_some(some, before=start, total=len(histories)))
-            found += read_texts(part)
+                progress = self._track(f"Generating titles ({part})")
+                texts = self.recommender.write_texts(
+                    some,
+                    progress=partial(_further, progress, before=start, total=len(histories)),
+                )
+                write_texts(file, texts)
+            found += read_texts(file)
         if not stage.is_done:
             stage.finish(started)
         return found
+
+    def queries(self, part: Part) -> Queries:
+        """The validation or the test examples."""
+        return self.drawn.test if part == "test" else self.drawn.valid_queries
 
     def audit(self) -> Audit:
         """Checks of the dataset against what the prompt and the split need."""
@@ -246,11 +256,31 @@ class Run:
         self._save_bundle({"stage": stage.folder.name, **kept})
         return report_from_json(metrics)
 
+    def compare(self) -> Comparison:
+        """Compare the recommender with signals and injections; writes ``comparison.json``."""
+        drawn = self.drawn
+        found = compare(
+            self.recommender,
+            drawn,
+            fit_signals(self.dataset, drawn.train_rows, counts=drawn.counts),
+            valid_texts=self.texts("valid"),
+            test_texts=self.texts("test"),
+            reference=self.settings.compare.reference,
+            progress=self._track("Ranking at every gamma"),
+        )
+        write_json(self.comparison_file, found.to_json())
+        return found
+
+    @property
+    def comparison_file(self) -> Path:
+        """Where a comparison's figures go."""
+        return self.evaluation_stage.folder / "comparison.json"
+
     def _measured(self, folder: Path) -> Report:
         measured = measure(
             self.recommender,
             self.drawn.test,
-            texts=self.texts,
+            texts=self.texts("test"),
             progress=self._track("Embedding generated titles"),
         )
         measured.table.save(folder / "queries.parquet")
@@ -277,7 +307,7 @@ class Run:
                 "prepare": self.data_stage.seconds,
                 "train": self.train_stage.seconds,
                 "index": self.index_stage.seconds,
-                "generate": self.texts_stage.seconds,
+                "generate": self.texts_stage("test").seconds,
             },
             notes=self._notes(len(measured.table.frame)),
         )
@@ -300,13 +330,10 @@ class Run:
         if not kept.is_file() or read_json(kept).get("stage") != metrics["stage"]:
             self.recommender.save(self.bundle, metrics=metrics)
 
-    def _write_some(
-        self, histories: Sequence[IntArray], *, before: int, total: int
-    ) -> list[list[GeneratedText]]:
-        progress = self._track("Generating titles")
-        return self.recommender.write_texts(
-            histories, progress=lambda done, _: progress(before + done, total)
-        )
+
+def _further(progress: Progress, done: int, _: int, *, before: int, total: int) -> None:
+    """Progress of a part as progress of the whole."""
+    progress(before + done, total)
 
 
 def _check_base(lm: LanguageModel, stage: Stage) -> None:

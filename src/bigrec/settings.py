@@ -180,6 +180,13 @@ class RecommendSettings(_Section):
     """Leave out what is in the history. The published protocol keeps it; both are reported."""
 
 
+class CompareSettings(_Section):
+    """Comparison with signals and injections."""
+
+    reference: str = "popularity"
+    """Method that the others are compared with, query by query: popularity, co-occurrence, EASE."""
+
+
 class Settings(_Section):
     """All settings of a run."""
 
@@ -190,6 +197,7 @@ class Settings(_Section):
     generate: GenerateSettings = GenerateSettings()
     embed: EmbedSettings = EmbedSettings()
     recommend: RecommendSettings = RecommendSettings()
+    compare: CompareSettings = CompareSettings()
     seed: int = 0
     """Decides sampling, initialization, order and dropout."""
 

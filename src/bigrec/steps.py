@@ -6,16 +6,16 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.data.dataset import Dataset
-from bigrec.data.examples import TitleExample, mix, title_examples
+from bigrec.data.examples import Examples, TitleExample, mix, title_examples
 from bigrec.data.sources import load_bigrec_json, load_dataset
-from bigrec.data.splits import Split, split_dataset
+from bigrec.data.splits import TRAIN, Split, split_dataset
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
 from bigrec.lm.finetune import FinetuneResult, finetune
 from bigrec.lm.generate import TransformersGenerator
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.prompts import PromptRenderer, PromptTemplate
 from bigrec.settings import DataSettings, Settings, SourceSettings
-from bigrec.types import IntArray, Progress, TextEmbedder
+from bigrec.types import BoolArray, IntArray, Progress, TextEmbedder
 
 # Not the run's seed: runs that differ in their seed are compared on the same examples.
 _EVALUATION_SEED = 0
@@ -23,16 +23,14 @@ _LONGEST_TEXT = 64
 
 
 @dataclass(frozen=True, eq=False)
-class TestQueries:
-    """What is asked in an evaluation.
+class Queries:
+    """What is asked of a recommender whose answers are known.
 
     Attributes:
         user_ids: Each query's user.
         histories: Item numbers of each history, oldest first.
         targets: Item number of each target, ``[q]``.
     """
-
-    __test__ = False  # pytest takes the name for a test
 
     user_ids: list[str]
     histories: list[IntArray]
@@ -49,14 +47,18 @@ class Drawn:
     Attributes:
         train: Training examples of all datasets, mixed.
         valid: Validation examples of all datasets.
+        valid_queries: Validation examples of the dataset that is recommended from.
         test: Test examples of the dataset that is recommended from, or of a file.
+        train_rows: Which interactions of that dataset are in the training split, ``[m]``.
         counts: How often each item occurs in the training split, ``[n]``.
         sizes: Examples there are in all of each part, before sampling.
     """
 
     train: list[TitleExample]
     valid: list[TitleExample]
-    test: TestQueries
+    valid_queries: Queries
+    test: Queries
+    train_rows: BoolArray
     counts: IntArray
     sizes: dict[str, int]
 
@@ -79,18 +81,19 @@ def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()
         DataError: If a part of the split has no examples.
     """
     data = settings.data
-    split = _split(dataset, data)
+    splits = [_split(one, data) for one in (dataset, *others)]
     train, valid = [], []
-    for one in (dataset, *others):
-        parts = split if one is dataset else _split(one, data)
+    for one, parts in zip((dataset, *others), splits, strict=True):
         chosen = parts.train.sample(data.train_examples, seed=settings.seed)
         train.append(title_examples(chosen, one))
-        chosen = parts.valid.sample(data.valid_examples, seed=_EVALUATION_SEED)
-        valid.append(title_examples(chosen, one))
+        valid.append(title_examples(_valid(parts, data), one))
+    split = splits[0]
     return Drawn(
         train=mix(train, seed=settings.seed),
         valid=mix(valid, seed=_EVALUATION_SEED),
+        valid_queries=_queries(dataset, _valid(split, data)),
         test=_test_queries(dataset, split, data),
+        train_rows=split.row_splits == TRAIN,
         counts=split.train_counts(dataset.catalog.n_items),
         sizes={
             "train": len(split.train),
@@ -100,20 +103,27 @@ def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()
     )
 
 
-def _test_queries(dataset: Dataset, split: Split, data: DataSettings) -> TestQueries:
+def _test_queries(dataset: Dataset, split: Split, data: DataSettings) -> Queries:
     if data.test_file is not None:
         examples = load_bigrec_json(data.test_file)[: data.test_examples]
         catalog = dataset.catalog
-        return TestQueries(
+        return Queries(
             user_ids=[str(number) for number in range(len(examples))],
             histories=[catalog.resolve(example.history) for example in examples],
             targets=catalog.resolve([example.target for example in examples]),
         )
-    test = split.test.sample(data.test_examples, seed=_EVALUATION_SEED)
-    return TestQueries(
-        user_ids=[dataset.interactions.user_ids[user] for user in test.users],
-        histories=[history[history >= 0] for history in test.histories()],
-        targets=test.targets,
+    return _queries(dataset, split.test.sample(data.test_examples, seed=_EVALUATION_SEED))
+
+
+def _valid(split: Split, data: DataSettings) -> Examples:
+    return split.valid.sample(data.valid_examples, seed=_EVALUATION_SEED)
+
+
+def _queries(dataset: Dataset, examples: Examples) -> Queries:
+    return Queries(
+        user_ids=[dataset.interactions.user_ids[user] for user in examples.users],
+        histories=[history[history >= 0] for history in examples.histories()],
+        targets=examples.targets,
     )
 
 

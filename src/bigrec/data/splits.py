@@ -13,7 +13,7 @@ from bigrec.types import IntArray
 SplitMethod = Literal["auto", "global_time", "leave_one_out", "given"]
 
 _NAMES = ("train", "valid", "test")
-_TRAIN, _VALID, _TEST = range(3)
+TRAIN, VALID, TEST = range(3)
 _PUBLISHED = (0.8, 0.1, 0.1)
 
 
@@ -35,7 +35,7 @@ class Split:
 
     def train_counts(self, n_items: int) -> IntArray:
         """How often each item occurs in the training part, ``[n_items]`` int64."""
-        items = self.train.interactions.items[self.row_splits == _TRAIN]
+        items = self.train.interactions.items[self.row_splits == TRAIN]
         return np.bincount(items, minlength=n_items)
 
 
@@ -151,9 +151,9 @@ def split_leave_one_out(
     row_splits = np.zeros(len(interactions), dtype=np.int8)
     last = interactions.user_start[1:] - 1
     # The row before a user's only one is another user's last, which the next line corrects.
-    row_splits[np.maximum(last - 1, 0)] = _VALID
-    row_splits[last] = _TEST
-    row_splits[~is_target] = _TRAIN
+    row_splits[np.maximum(last - 1, 0)] = VALID
+    row_splits[last] = TEST
+    row_splits[~is_target] = TRAIN
     return _split(
         interactions,
         np.flatnonzero(is_target),
@@ -251,4 +251,4 @@ def _split(
             rows = rows[np.argsort(interactions.times[rows], kind="stable")]
         return Examples(interactions, rows, history_length)
 
-    return Split(part(_TRAIN), part(_VALID), part(_TEST), row_splits)
+    return Split(part(TRAIN), part(VALID), part(TEST), row_splits)
