@@ -303,5 +303,6 @@ def _list(found: Sequence[Recommendation]) -> Table:
 def _pairs(values: dict[str, Any]) -> Table:
     table = Table(show_header=False)
     for name, value in values.items():
-        table.add_row(name, escape(f"{value:,}" if isinstance(value, int) else str(value)))
+        is_count = isinstance(value, int) and not isinstance(value, bool)
+        table.add_row(name, escape(f"{value:,}" if is_count else str(value)))
     return table
