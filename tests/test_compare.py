@@ -61,14 +61,18 @@ def test_an_injection_ranks_by_the_published_product_at_its_gamma(
     weights = minmax(signal.scores(test.histories))
     queries = parts.ranker.queries(run.texts("test"), parts.embedder)
     (chunk,) = parts.ranker.iter_distances(queries, beams="all")
-    adjusted = inject(chunk.combine("all")[0], weights, gamma=chosen.gamma)
+    gamma = float(chosen.rule.removeprefix("gamma "))
+    adjusted = inject(chunk.combine("all")[0], weights, gamma=gamma)
     np.testing.assert_array_equal(found.ranks, target_ranks(adjusted, test.targets))
 
 
 def test_the_published_protocol_stands_apart_with_a_figure_for_every_metric(
     comparison: Comparison,
 ) -> None:
-    for one in comparison.chosen:
+    products = [one for one in comparison.chosen if one.published is not None]
+    assert len(products) == 6
+    for one in products:
+        assert one.published is not None
         assert set(one.published) == {
             f"{m}@{k}" for m in ("hr", "ndcg") for k in (1, 3, 5, 10, 20, 50)
         }
@@ -91,6 +95,14 @@ def test_everyone_but_the_reference_is_compared_with_it(comparison: Comparison) 
 def test_the_command_prints_and_writes_the_figures(run: Run, comparison: Comparison) -> None:
     result = CliRunner().invoke(app, ["compare", "--run", str(run.folder)])
     assert result.exit_code == 0, result.output
-    assert "Gammas" in result.stdout
+    assert "Injections" in result.stdout
     written = json.loads(run.comparison_file.read_text())
     assert written == json.loads(json.dumps(comparison.to_json()))
+
+
+def test_a_fusion_is_one_of_the_rules_and_can_change_rank_1(comparison: Comparison) -> None:
+    fusions = [one for one in comparison.chosen if " + " in one.method]
+    assert len(fusions) == 6
+    for one in fusions:
+        assert one.rule.split()[0] in {"sum,", "reciprocal", "floor"}
+        assert one.published is None

@@ -4,7 +4,7 @@ One gamma serves all metrics of a row. The published protocol, a gamma for every
 computed beside it and never mixed in.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import Any
@@ -17,7 +17,14 @@ from bigrec.evaluation.paired import ComparisonRow, compare_to_reference
 from bigrec.evaluation.protocol import MethodResult, SummaryRow, score_ranks, summarise
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.gamma_path import gamma_path_ranks, published_selection, select_gamma
-from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, POPULARITY_GAMMAS
+from bigrec.grounding.injection import (
+    COLLABORATIVE_GAMMAS,
+    POPULARITY_GAMMAS,
+    fuse_additive,
+    fuse_reciprocal_rank,
+    inject,
+)
+from bigrec.grounding.ranks import target_ranks
 from bigrec.measure import METHODS, POPULARITY
 from bigrec.recommender import BIGRec
 from bigrec.signals.cooccurrence import Cooccurrence
@@ -29,6 +36,11 @@ from bigrec.signals.weights import minmax
 from bigrec.steps import Drawn, Queries
 from bigrec.types import BoolArray, FloatArray, GeneratedText, IntArray, Progress
 
+Fusion = Callable[[FloatArray, FloatArray], FloatArray]
+"""From distances and weights ``[q, g]`` to fused distances, lower is better."""
+
+_FLOORS = (0.01, 0.1, 1.0)
+_SUM_GAMMAS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
 _CHOSEN_BY = partial(ndcg_at, k=10)
 _PUBLISHED = {
     f"{name}@{k}": partial(metric, k=k)
@@ -39,20 +51,21 @@ _PUBLISHED = {
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The gammas of one injection under one protocol, all chosen on validation.
+    """How one signal is put in under one protocol, chosen on validation.
 
     Attributes:
-        method: The injection, as tables name it.
+        method: The injection or fusion, as tables name it.
         exclude_seen: Whether seen items are left out of the ranking.
-        gamma: The one gamma, by NDCG@10.
-        published: What the published protocol reports on test, by metric and K; each figure may
-            have another gamma, so no single recommender reaches all of them.
+        rule: How distances and signal are put together, with the one gamma, by NDCG@10.
+        published: For the published product: what the published protocol reports on test, by
+            metric and K; each figure may have another gamma, so no single recommender reaches all
+            of them.
     """
 
     method: str
     exclude_seen: bool
-    gamma: float
-    published: dict[str, float]
+    rule: str
+    published: dict[str, float] | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +113,10 @@ def compare(
     reference: str = POPULARITY,
     progress: Progress | None = None,
 ) -> Comparison:
-    """Rank every test target by the recommender, by each signal and by each injection.
+    """Rank every test target by the recommender, by each signal and by both together.
+
+    Together once by the published product, and once by whichever fusion past the paper does best
+    on validation: the product with a floor, the weighted sum, or reciprocal ranks.
 
     Args:
         model: The recommender; its setting says which beams are used.
@@ -128,11 +144,12 @@ def compare(
             gone = test.gone if hide else None
             ranks = score_ranks(scores, test.targets, exclude=gone)
             results.append(MethodResult(signal.name, hide, ranks))
-            result, gammas = _injected(signal, valid, test, hide=hide, beams=beams)
-            results.append(result)
-            chosen.append(gammas)
-            if progress is not None:
-                progress(len(chosen), 2 * len(signals))
+            for put_in in (_injected, _fused):
+                result, how = put_in(signal, valid, test, hide=hide, beams=beams)
+                results.append(result)
+                chosen.append(how)
+                if progress is not None:
+                    progress(len(chosen), 4 * len(signals))
     return Comparison(
         rows=summarise(results, seed=0),
         differences=compare_to_reference(results, reference=reference, seed=0),
@@ -165,26 +182,43 @@ class _Part:
         scores = signal.scores(self._histories)
         return group_scores(scores, self._catalog.group, n_groups=self._catalog.n_groups)
 
-    def path(self, weights: FloatArray, gammas: FloatArray, *, hide: bool) -> IntArray:
+    def path(
+        self, weights: FloatArray, gammas: FloatArray, *, hide: bool, eps: float = 0.0
+    ) -> IntArray:
         """Target ranks at every gamma, ``[q, m]``; a column of weights holds for all groups."""
         found = np.empty((len(self.targets), len(gammas)), dtype=np.int64)
-        for chunk in self._ranker.iter_distances(self._queries, beams=self._beams):
-            rows = chunk.rows
-            distances, _ = chunk.combine(self._beams)
+        for rows, distances in self._distances():
             found[rows] = gamma_path_ranks(
                 distances,
                 np.broadcast_to(weights[rows], distances.shape),
                 self.targets[rows],
                 gammas=gammas,
+                eps=eps,
                 exclude=self.gone[rows] if hide else None,
             )
         return found
+
+    def fused(self, weights: FloatArray, fusion: Fusion, *, hide: bool) -> IntArray:
+        """Target ranks after a fusion, ``[q]``."""
+        found = np.empty(len(self.targets), dtype=np.int64)
+        for rows, distances in self._distances():
+            found[rows] = target_ranks(
+                fusion(distances, weights[rows]),
+                self.targets[rows],
+                exclude=self.gone[rows] if hide else None,
+            )
+        return found
+
+    def _distances(self) -> Iterator[tuple[slice, FloatArray]]:
+        for chunk in self._ranker.iter_distances(self._queries, beams=self._beams):
+            yield chunk.rows, chunk.combine(self._beams)[0]
 
 
 def _injected(
     signal: Signal, valid: _Part, test: _Part, *, hide: bool, beams: BeamMode
 ) -> tuple[MethodResult, Chosen]:
-    grid = POPULARITY_GAMMAS if isinstance(signal, Popularity) else COLLABORATIVE_GAMMAS
+    """The published product."""
+    grid = _gammas(signal)
     on_valid, on_test = (
         part.path(minmax(part.scores(signal)), grid, hide=hide) for part in (valid, test)
     )
@@ -196,7 +230,42 @@ def _injected(
         for metric, value in each.items()
     }
     ranks = on_test[:, _column(grid, gamma)]
-    return MethodResult(name, hide, ranks), Chosen(name, hide, gamma, published)
+    return MethodResult(name, hide, ranks), Chosen(name, hide, f"gamma {gamma:g}", published)
+
+
+def _fused(
+    signal: Signal, valid: _Part, test: _Part, *, hide: bool, beams: BeamMode
+) -> tuple[MethodResult, Chosen]:
+    """The fusion that does best on validation; unlike the product, each can change rank 1."""
+    weights = minmax(valid.scores(signal))
+    rules: dict[str, Fusion] = {
+        f"sum, gamma {gamma:g}": partial(_sum, gamma=gamma) for gamma in _SUM_GAMMAS
+    }
+    rules["reciprocal ranks"] = _reciprocal_ranks
+    grid = _gammas(signal)
+    for eps in _FLOORS:
+        path = valid.path(weights, grid, hide=hide, eps=eps)
+        gamma = select_gamma(path, grid, metric=_CHOSEN_BY)
+        rules[f"floor {eps:g}, gamma {gamma:g}"] = partial(inject, gamma=gamma, eps=eps)
+    figures = {
+        rule: _CHOSEN_BY(valid.fused(weights, fusion, hide=hide)) for rule, fusion in rules.items()
+    }
+    rule = max(figures, key=figures.__getitem__)
+    ranks = test.fused(minmax(test.scores(signal)), rules[rule], hide=hide)
+    name = f"{METHODS[beams]} + {signal.name}"
+    return MethodResult(name, hide, ranks), Chosen(name, hide, rule)
+
+
+def _sum(distances: FloatArray, weights: FloatArray, *, gamma: float) -> FloatArray:
+    return fuse_additive(distances, [weights], gammas=[gamma])
+
+
+def _reciprocal_ranks(distances: FloatArray, weights: FloatArray) -> FloatArray:
+    return fuse_reciprocal_rank(distances, [weights])
+
+
+def _gammas(signal: Signal) -> FloatArray:
+    return POPULARITY_GAMMAS if isinstance(signal, Popularity) else COLLABORATIVE_GAMMAS
 
 
 def _column(grid: FloatArray, gamma: float) -> int:

@@ -194,10 +194,13 @@ def metric_table(rows: Sequence[SummaryRow], *, ks: Sequence[int] = _TABLE_KS) -
 
 def comparison(found: "Comparison", file: Path) -> Shown:
     """Metrics, chosen gammas, and differences to the reference."""
-    chosen = Table("Injection", "Seen items", "Gamma", "Published NDCG@10", title="Gammas")
+    chosen = Table(
+        "Method", "Seen items", "Chosen on validation", "NDCG@10, published", title="Injections"
+    )
     for one in found.chosen:
         seen = "left out" if one.exclude_seen else "kept"
-        chosen.add_row(one.method, seen, f"{one.gamma:g}", f"{one.published['ndcg@10']:.4f}")
+        published = "" if one.published is None else f"{one.published['ndcg@10']:.4f}"
+        chosen.add_row(one.method, seen, one.rule, published)
     against = Table("Method", "Seen items", "Metric", "Difference", "p, corrected")
     for row in found.differences:
         seen = "left out" if row.exclude_seen else "kept"
