@@ -246,8 +246,10 @@ class Run:
         """Evaluate on the test examples, write the report and save the bundle."""
         stage = self.evaluation_stage
         if not stage.is_done:
+            # Stages of their own, whose time is not this one's.
+            model, texts = self.recommender, self.texts("test")
             started = time.monotonic()
-            report = self._measured(stage.folder)
+            report = self._measured(model, texts, stage.folder)
             write_report(stage.folder / "report.html", report)
             write_json(stage.folder / "metrics.json", report_json(report))
             stage.finish(started)
@@ -276,11 +278,11 @@ class Run:
         """Where a comparison's figures go."""
         return self.evaluation_stage.folder / "comparison.json"
 
-    def _measured(self, folder: Path) -> Report:
+    def _measured(self, model: BIGRec, texts: list[list[GeneratedText]], folder: Path) -> Report:
         measured = measure(
-            self.recommender,
+            model,
             self.drawn.test,
-            texts=self.texts("test"),
+            texts=texts,
             progress=self._track("Embedding generated titles"),
         )
         measured.table.save(folder / "queries.parquet")
