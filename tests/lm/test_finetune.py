@@ -16,7 +16,7 @@ from transformers import AutoModelForCausalLM
 
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError, SettingsError
-from bigrec.lm.finetune import FinetuneResult, _Collator, _kept_positions_loss, finetune
+from bigrec.lm.finetune import FinetuneResult, _Collator, _kept_positions_loss, _rendered, finetune
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
 from bigrec.prompts import PromptRenderer
 from tests.conftest import TITLES
@@ -126,14 +126,7 @@ def test_training_stops_early_and_keeps_the_epoch_of_the_best_validation_loss(
 
 
 def rows(lm: LanguageModel, examples: list[TitleExample]) -> list[dict[str, list[int]]]:
-    renderer = PromptRenderer(lm.tokenizer)
-    return [
-        {
-            "prompt": renderer.prompt_ids(one.history, one.noun),
-            "response": renderer.response_ids(one.target),
-        }
-        for one in examples
-    ]
+    return _rendered(PromptRenderer(lm.tokenizer), examples)
 
 
 @pytest.mark.parametrize("loss_on", ["response", "all"])

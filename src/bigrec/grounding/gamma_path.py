@@ -15,7 +15,7 @@ from typing import Self
 import numpy as np
 
 from bigrec.grounding.injection import check_not_negative, check_weights, discount, normalised
-from bigrec.grounding.ranks import check_range
+from bigrec.grounding.ranks import check_queries, check_range
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 Metric = Callable[[IntArray], float]
@@ -109,12 +109,7 @@ def gamma_path_ranks(
     check_weights([weights], distances.shape)
     check_not_negative(eps, name="eps")
     q, n_groups = distances.shape
-    if len(targets) != q or (exclude is not None and len(exclude) != q):
-        raise ValueError(
-            f"Got {q} rows of distances, {len(targets)} targets and "
-            f"{q if exclude is None else len(exclude)} exclusions; expected as many of each."
-        )
-    check_range(targets, n_groups, name="targets")
+    check_queries(distances, targets, exclude)
     grid = _Grid.of(gammas)
     rows = np.broadcast_to(weights, distances.shape)
     ranks = np.empty((q, len(gammas)), dtype=np.int64)

@@ -65,12 +65,7 @@ def target_ranks(
             differ or a target is out of range.
     """
     count, n_groups = distances.shape
-    if len(targets) != count or (exclude is not None and len(exclude) != count):
-        raise ValueError(
-            f"Got {count} rows of distances, {len(targets)} targets and "
-            f"{count if exclude is None else len(exclude)} exclusions; expected as many of each."
-        )
-    check_range(targets, n_groups, name="targets")
+    check_queries(distances, targets, exclude)
     ranks = np.empty(count, dtype=np.int64)
     for start in range(0, count, _ROWS):
         rows = slice(start, start + _ROWS)
@@ -99,6 +94,23 @@ def check_length(k: int, n_groups: int) -> None:
         raise ValueError(
             f"k is {k}; expected 1 to {n_groups}, the number of different titles in the catalog."
         )
+
+
+def check_queries(
+    distances: FloatArray, targets: IntArray, exclude: Sequence[IntArray] | None
+) -> None:
+    """Refuse targets or exclusions that do not fit the rows of distances.
+
+    Raises:
+        ValueError: If the lengths differ or a target is out of range.
+    """
+    count, n_groups = distances.shape
+    if len(targets) != count or (exclude is not None and len(exclude) != count):
+        raise ValueError(
+            f"Got {count} rows of distances, {len(targets)} targets and "
+            f"{count if exclude is None else len(exclude)} exclusions; expected as many of each."
+        )
+    check_range(targets, n_groups, name="targets")
 
 
 def check_range(numbers: IntArray, count: int, *, name: str) -> None:

@@ -6,7 +6,6 @@ interrupted run goes on where it was, and a run that was killed while saving is 
 """
 
 import importlib.util
-import inspect
 import logging
 import math
 import time
@@ -31,6 +30,7 @@ from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.files import read_json, write_json
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
 from bigrec.lm.model import LanguageModel, quiet_peft
+from bigrec.lm.padding import left_padded
 from bigrec.prompts import PromptRenderer
 from bigrec.types import Progress
 
@@ -272,31 +272,26 @@ class _Collator:
     """
 
     def __init__(self, lm: LanguageModel, *, loss_on: LossOn) -> None:
-        base = lm.model.get_base_model()
-        self._accepts = set(inspect.signature(base.forward).parameters)
-        self._pad = lm.tokenizer.pad_token_id or 0
+        self._lm = lm
         self._loss_on = loss_on
 
     def __call__(self, features: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
         rows = [(one["prompt"] + one["response"], len(one["response"])) for one in features]
-        width = max(len(ids) for ids, _ in rows)
+        input_ids, mask = left_padded(
+            [ids for ids, _ in rows], pad=self._lm.tokenizer.pad_token_id or 0
+        )
         learned = [len(ids) - 1 if self._loss_on == "all" else size for ids, size in rows]
         # One position more than is learned: the logits there predict the first learned token.
         keep = max(learned) + 1
-        input_ids = torch.full((len(rows), width), self._pad)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
         labels = torch.full((len(rows), keep), _IGNORED)
         for row, ((ids, _), size) in enumerate(zip(rows, learned, strict=True)):
-            tokens = torch.tensor(ids)
-            input_ids[row, width - len(ids) :] = tokens
-            mask[row, width - len(ids) :] = 1
-            labels[row, keep - size :] = tokens[-size:]
-        batch: dict[str, Any] = {"input_ids": input_ids, "attention_mask": mask, "labels": labels}
-        if "position_ids" in self._accepts:
-            batch["position_ids"] = (mask.cumsum(dim=1) - 1).clamp(min=0)
-        if "logits_to_keep" in self._accepts:
-            batch["logits_to_keep"] = keep
-        return batch
+            labels[row, keep - size :] = torch.tensor(ids[-size:])
+        return {
+            "input_ids": input_ids,
+            "attention_mask": mask,
+            "labels": labels,
+            **self._lm.forward_options(mask, keep=keep),
+        }
 
 
 def _kept_positions_loss(

@@ -1,6 +1,5 @@
 """Step 2, first half: the texts that the fine-tuned model writes for a history."""
 
-import inspect
 import logging
 import math
 from collections.abc import Iterator, Sequence
@@ -11,6 +10,7 @@ import torch
 from transformers import DynamicCache
 
 from bigrec.lm.model import LanguageModel
+from bigrec.lm.padding import left_padded
 from bigrec.prompts import PromptRenderer
 from bigrec.types import GeneratedText, Progress
 
@@ -96,7 +96,7 @@ class TransformersGenerator:
     @torch.inference_mode()
     def _batch(self, prompts: Sequence[Sequence[int]]) -> list[list[GeneratedText]]:
         model = self._lm.model
-        input_ids, mask = _left_padded(prompts, self._lm.tokenizer.pad_token_id or 0)
+        input_ids, mask = left_padded(prompts, pad=self._lm.tokenizer.pad_token_id or 0)
         input_ids, mask = input_ids.to(self._lm.device), mask.to(self._lm.device)
         options: dict[str, Any] = {}
         if input_ids.shape[1] > 1:
@@ -129,22 +129,13 @@ class TransformersGenerator:
     def _read_prompts(self, input_ids: torch.Tensor, mask: torch.Tensor) -> DynamicCache:
         """Keys and values of all tokens but the last, which ``generate`` reads itself."""
         body, body_mask = input_ids[:, :-1], mask[:, :-1]
-        base = self._lm.model
-        accepts = inspect.signature(
-            (base.get_base_model() if self._lm.has_adapter else base).forward
-        ).parameters
-        options: dict[str, Any] = {}
-        if "position_ids" in accepts:
-            options["position_ids"] = (body_mask.cumsum(dim=1) - 1).clamp(min=0)
-        if "logits_to_keep" in accepts:
-            options["logits_to_keep"] = 1
         cache = DynamicCache()
-        base(
+        self._lm.model(
             input_ids=body,
             attention_mask=body_mask,
             past_key_values=cache,
             use_cache=True,
-            **options,
+            **self._lm.forward_options(body_mask, keep=1),
         )
         return cache
 
@@ -184,13 +175,3 @@ def _by_length(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[li
     order = sorted(range(len(prompts)), key=lambda i: -len(prompts[i]))
     for start in range(0, len(order), batch_size):
         yield order[start : start + batch_size]
-
-
-def _left_padded(prompts: Sequence[Sequence[int]], pad: int) -> tuple[torch.Tensor, torch.Tensor]:
-    width = max(map(len, prompts))
-    ids = torch.full((len(prompts), width), pad)
-    mask = torch.zeros((len(prompts), width), dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        ids[row, width - len(prompt) :] = torch.tensor(prompt)
-        mask[row, width - len(prompt) :] = 1
-    return ids, mask

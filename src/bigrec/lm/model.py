@@ -2,12 +2,14 @@
 
 import hashlib
 import importlib.util
+import inspect
 import logging
 import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -70,6 +72,24 @@ class LanguageModel:
         off = self.model.disable_adapter() if self.has_adapter else nullcontext()
         with off:
             yield self.model.get_base_model() if self.has_adapter else self.model
+
+    @cached_property
+    def _base_arguments(self) -> frozenset[str]:
+        base = self.model.get_base_model() if self.has_adapter else self.model
+        return frozenset(inspect.signature(base.forward).parameters)
+
+    def forward_options(self, mask: torch.Tensor, *, keep: int) -> dict[str, Any]:
+        """What a forward pass over left-padded rows takes, as far as the architecture knows it.
+
+        Args:
+            mask: 1 for tokens, 0 for padding, ``[b, width]``.
+            keep: Trailing positions whose logits are needed.
+
+        Returns:
+            ``position_ids`` that count from each row's first token, and ``logits_to_keep``.
+        """
+        options = {"position_ids": (mask.cumsum(dim=1) - 1).clamp(min=0), "logits_to_keep": keep}
+        return {name: value for name, value in options.items() if name in self._base_arguments}
 
     def load_adapter(self, folder: Path) -> None:
         """Attach an adapter saved in peft's layout, in place of any other.
