@@ -3,12 +3,12 @@ import pytest
 from scipy.stats import permutation_test
 
 from bigrec.evaluation.intervals import bootstrap_interval
+from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.paired import (
     compare_to_reference,
     holm,
     over_seeds,
     paired_differences,
-    query_values,
     randomization_p_values,
 )
 from bigrec.evaluation.protocol import MethodResult, summarise

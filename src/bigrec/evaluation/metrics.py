@@ -5,7 +5,17 @@ import numpy as np
 from bigrec.grounding.ranks import target_ranks
 from bigrec.types import FloatArray, IntArray
 
-__all__ = ["KS", "gains", "hits", "hr_at", "mrr", "ndcg_at", "reciprocal_ranks", "target_ranks"]
+__all__ = [
+    "KS",
+    "gains",
+    "hits",
+    "hr_at",
+    "mrr",
+    "ndcg_at",
+    "query_values",
+    "reciprocal_ranks",
+    "target_ranks",
+]
 
 KS = (1, 3, 5, 10, 20, 50)
 """The list lengths that are reported."""
@@ -66,6 +76,29 @@ def ndcg_at(ranks: IntArray, *, k: int) -> float:
 def mrr(ranks: IntArray) -> float:
     """Mean reciprocal rank; see ``reciprocal_ranks``."""
     return float(reciprocal_ranks(ranks).mean())
+
+
+_AT_K = {"hr": hits, "ndcg": gains}
+
+
+def query_values(ranks: IntArray, metric: str) -> FloatArray:
+    """A metric of each query, ``[q]`` in [0, 1], higher is better; its mean is the metric.
+
+    Args:
+        ranks: 0-based ranks, ``[q]``.
+        metric: ``hr@K``, ``ndcg@K`` or ``mrr``, as ``summarise`` calls them.
+
+    Raises:
+        ValueError: If the metric is unknown, or ``K`` or a rank is out of range.
+    """
+    name, _, k = metric.partition("@")
+    if name in _AT_K and k.isdecimal():
+        return _AT_K[name](ranks, k=int(k))
+    if metric != "mrr":
+        raise ValueError(
+            f"Unknown metric {metric!r}; expected one such as 'hr@10', 'ndcg@5', 'mrr'."
+        )
+    return reciprocal_ranks(ranks)
 
 
 def _check(ranks: IntArray, *, k: int = 1) -> None:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bigrec.evaluation.intervals import bootstrap_intervals
-from bigrec.evaluation.metrics import gains, hits, reciprocal_ranks
+from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.protocol import MethodResult
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import FloatArray
 
-_AT_K = {"hr": hits, "ndcg": gains}
 _NUMBERS_PER_BLOCK = 1 << 21
 # Share of the sum of the absolute differences within which two sums are equal: the same numbers
 # added with other signs differ by rounding, and a tie counts.
@@ -99,26 +98,6 @@ def compare_to_reference(
         ComparisonRow(result.name, result.exclude_seen, metric, *row)
         for (result, metric), row in zip(columns, numbers.tolist(), strict=True)
     ]
-
-
-def query_values(ranks: IntArray, metric: str) -> FloatArray:
-    """A metric of each query, ``[q]`` in [0, 1], higher is better; its mean is the metric.
-
-    Args:
-        ranks: 0-based ranks, ``[q]``.
-        metric: ``hr@K``, ``ndcg@K`` or ``mrr``, as ``summarise`` calls them.
-
-    Raises:
-        ValueError: If the metric is unknown, or ``K`` or a rank is out of range.
-    """
-    name, _, k = metric.partition("@")
-    if name in _AT_K and k.isdecimal():
-        return _AT_K[name](ranks, k=int(k))
-    if metric != "mrr":
-        raise ValueError(
-            f"Unknown metric {metric!r}; expected one such as 'hr@10', 'ndcg@5', 'mrr'."
-        )
-    return reciprocal_ranks(ranks)
 
 
 def paired_differences(

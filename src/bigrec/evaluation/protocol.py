@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bigrec.evaluation.intervals import bootstrap_intervals
-from bigrec.evaluation.metrics import KS, gains, hits, reciprocal_ranks, target_ranks
+from bigrec.evaluation.metrics import KS, query_values, target_ranks
 from bigrec.types import FloatArray, IntArray
 
 _ROWS = 256
@@ -73,10 +73,10 @@ def summarise(
     names = [f"hr@{k}" for k in ks] + [f"ndcg@{k}" for k in ks] + ["mrr"]
     if not results:
         return []
-    values = np.concatenate([_values(result.ranks, ks) for result in results], axis=1)
+    columns = [(result, name) for result in results for name in names]
+    values = np.stack([query_values(result.ranks, name) for result, name in columns], axis=1)
     low, high = bootstrap_intervals(values, seed=seed)
     means = values.mean(axis=0)
-    columns = [(result, name) for result in results for name in names]
     return [
         SummaryRow(
             result.name,
@@ -186,8 +186,3 @@ def text_shares(
         "first_in_history": sum(repeats) / len(first),
         "first_distinct": len(set(first)) / len(first),
     }
-
-
-def _values(ranks: IntArray, ks: Sequence[int]) -> FloatArray:
-    columns = [hits(ranks, k=k) for k in ks] + [gains(ranks, k=k) for k in ks]
-    return np.stack([*columns, reciprocal_ranks(ranks)], axis=1)
