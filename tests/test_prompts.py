@@ -5,6 +5,8 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from tokenizers.pre_tokenizers import ByteLevel
+from tokenizers.processors import TemplateProcessing
 
 from bigrec.errors import ModelError, SettingsError
 from bigrec.prompts import (
@@ -43,6 +45,57 @@ def test_plain_prompt_ends_with_the_cue_on_a_line_of_its_own(plain_tokenizer: An
         "Given books in the order a user chose them, write the next book.\n\n"
         "Toy Story (1995)\nFargo (1996)\n\nNext book:\n"
     )
+
+
+def test_list_prompt_ends_where_the_next_title_begins(plain_tokenizer: Any) -> None:
+    renderer = PromptRenderer(plain_tokenizer, PromptTemplate(style="list"))
+    assert renderer.describe(HISTORY, "book") == (
+        "Given books in the order a user chose them, write the next book.\n\n"
+        "Toy Story (1995)\nFargo (1996)\n"
+    )
+
+
+def test_list_style_leaves_out_the_chat_frame(tokenizer: Any) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style="list"))
+    assert not set(renderer.prompt_ids(HISTORY, "movie")) & set(tokenizer.all_special_ids)
+
+
+def test_a_list_prompt_begins_as_the_tokenizer_begins_texts() -> None:
+    tokenizer = make_tokenizer(chat=False)
+    tokenizer.add_special_tokens({"bos_token": "<|im_start|>"})
+    tokenizer._tokenizer.post_processor = TemplateProcessing(
+        single="<|im_start|> $A",
+        special_tokens=[("<|im_start|>", tokenizer.bos_token_id)],
+    )
+    ids = PromptRenderer(tokenizer, PromptTemplate(style="list")).prompt_ids(HISTORY, "book")
+    assert ids[0] == tokenizer.bos_token_id
+    assert tokenizer.bos_token_id not in ids[1:]
+
+
+def test_a_list_prompt_and_its_response_are_the_prompt_of_one_title_more(tokenizer: Any) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style="list"))
+    longer = [*HISTORY, "Two\nLines <|im_end|>"]
+    asked = renderer.prompt_ids(HISTORY, "movie") + renderer.response_ids(longer[-1])
+    assert asked == renderer.prompt_ids(longer, "movie")
+
+
+def test_a_title_in_a_list_ends_with_a_newline_and_stops_at_every_kind_of_end(
+    tokenizer: Any,
+) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style="list"))
+    newline = tokenizer("\n", add_special_tokens=False)["input_ids"]
+    assert renderer.response_ids("Fargo (1996)")[-1:] == newline
+    assert renderer.stop_ids == [*newline, tokenizer.eos_token_id]
+
+
+@pytest.mark.parametrize("style", ["chat", "plain", "list"])
+def test_the_parts_of_a_prompt_tell_titles_from_the_frame(tokenizer: Any, style: Any) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style=style))
+    before, lines, after = renderer.prompt_parts(HISTORY, "movie")
+    last = "Fargo (1996)\n" if style == "list" else "Fargo (1996)"
+    assert [tokenizer.decode(line) for line in lines] == ["Toy Story (1995)\n", last]
+    assert [*before, *lines[0], *lines[1], *after] == renderer.prompt_ids(HISTORY, "movie")
+    assert bool(after) == (style != "list")
 
 
 def test_a_chat_template_without_system_role_still_gets_the_instruction() -> None:
@@ -87,9 +140,11 @@ def test_added_tokens_that_are_not_special_are_broken_up_too() -> None:
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(title=NASTY)
-def test_a_title_survives_the_round_trip_through_the_response(tokenizer: Any, title: str) -> None:
-    renderer = PromptRenderer(tokenizer, max_tokens=2048)
+@given(title=NASTY, style=st.sampled_from(["chat", "plain", "list"]))
+def test_a_title_survives_the_round_trip_through_the_response(
+    tokenizer: Any, title: str, style: Any
+) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style=style), max_tokens=2048)
     assert renderer.read(renderer.response_ids(title)) == title.strip()
 
 
@@ -106,8 +161,11 @@ def test_reading_stops_at_the_end_of_the_first_line(tokenizer: Any) -> None:
     assert renderer.read(ids) == "Fargo (1996)"
 
 
-def test_the_oldest_titles_are_left_out_of_a_prompt_that_is_too_long(tokenizer: Any) -> None:
-    renderer = PromptRenderer(tokenizer, max_tokens=256)
+@pytest.mark.parametrize("style", ["chat", "plain", "list"])
+def test_the_oldest_titles_are_left_out_of_a_prompt_that_is_too_long(
+    tokenizer: Any, style: Any
+) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style=style), max_tokens=256)
     history = [f"Title number {i}" for i in range(60)]
     prompt = renderer.prompt_ids(history, "movie")
     text = tokenizer.decode(prompt)
@@ -116,10 +174,13 @@ def test_the_oldest_titles_are_left_out_of_a_prompt_that_is_too_long(tokenizer: 
     assert "Title number 0\n" not in text
 
 
-def test_a_title_longer_than_the_context_is_cut(tokenizer: Any) -> None:
-    renderer = PromptRenderer(tokenizer, max_tokens=256)
-    assert len(renderer.title_ids("x y " * 500)) == 64
-    assert len(renderer.prompt_ids(["x y " * 500], "movie")) <= 256
+@pytest.mark.parametrize("style", ["chat", "plain", "list"])
+def test_a_title_longer_than_the_context_is_cut(tokenizer: Any, style: Any) -> None:
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style=style), max_tokens=256)
+    title = "x y " * 500
+    assert len(renderer.title_ids(title)) == 64
+    prompt = renderer.prompt_ids([title] * 3, "movie")
+    assert len(prompt) + len(renderer.response_ids(title)) <= 256
 
 
 def test_an_empty_history_is_refused(tokenizer: Any) -> None:
@@ -135,6 +196,22 @@ def test_unknown_fields_in_the_wording_are_refused() -> None:
 def test_chat_style_needs_a_chat_template(plain_tokenizer: Any) -> None:
     with pytest.raises(ModelError, match="Use style 'plain' or 'auto'"):
         PromptRenderer(plain_tokenizer, PromptTemplate(style="chat"))
+
+
+def test_list_style_needs_a_newline_that_is_one_token() -> None:
+    tokenizer = make_tokenizer(chat=False)
+    tokenizer._tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=True)
+    with pytest.raises(ModelError, match=r"this one takes 2\. Use style 'plain' or 'auto'"):
+        PromptRenderer(tokenizer, PromptTemplate(style="list"))
+
+
+def test_list_style_needs_no_end_token() -> None:
+    tokenizer = make_tokenizer(chat=False)
+    tokenizer.eos_token = None
+    with pytest.raises(ModelError, match="no end-of-text token"):
+        PromptRenderer(tokenizer)
+    renderer = PromptRenderer(tokenizer, PromptTemplate(style="list"))
+    assert renderer.stop_ids == [renderer.end_id]
 
 
 def test_a_prompt_without_room_for_a_history_is_refused(tokenizer: Any) -> None:

@@ -13,13 +13,14 @@ import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from typing import Any, Literal
 
 from bigrec.errors import ModelError, SettingsError
 
 logger = logging.getLogger(__name__)
 
-Style = Literal["auto", "chat", "plain"]
+Style = Literal["auto", "chat", "plain", "list"]
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
@@ -36,7 +37,9 @@ class PromptTemplate:
             dataset calls a title. Short, because it costs time at every sample.
         cue: Plain style only: the line after the history that asks for the answer.
         style: ``chat`` goes through the tokenizer's chat template, ``plain`` is for base models,
-            ``auto`` is ``chat`` where the tokenizer has a template.
+            ``auto`` is ``chat`` where the tokenizer has a template. ``list`` is the instruction
+            and one title a line, the response being the next line: what is asked after a history
+            is what every title of a history answers, so training can learn all of them.
     """
 
     instruction: str = "Given {noun}s in the order a user chose them, write the next {noun}."
@@ -124,9 +127,13 @@ class PromptRenderer:
         max_tokens: Longest prompt and response together. The oldest titles are left out of a
             history that is longer; a single title may take at most a quarter.
 
+    Attributes:
+        style: The style in use, never ``auto``.
+        end_id: The token that ends a response: a newline in ``list`` style.
+
     Raises:
-        ModelError: If the tokenizer has no end token, or ``style`` is ``chat`` and it has no chat
-            template.
+        ModelError: If the tokenizer has no end token; if ``style`` is ``chat`` and it has no chat
+            template, or ``list`` and a newline is not one token.
         SettingsError: If ``max_tokens`` leaves no room for a history.
     """
 
@@ -139,18 +146,12 @@ class PromptRenderer:
         self._encoder = TextEncoder(tokenizer)
         self._titles: dict[str, list[int]] = {}
         self._frames: dict[str, tuple[list[int], list[int]]] = {}
-        has_chat = bool(getattr(tokenizer, "chat_template", None))
-        if self.template.style == "chat" and not has_chat:
-            raise ModelError(
-                "prompt style 'chat' needs a tokenizer with a chat template, and this one has "
-                "none. Use style 'plain' or 'auto'."
-            )
-        self.style: Style = "chat" if has_chat and self.template.style != "plain" else "plain"
         self._newline = self._encoder.encode("\n")
+        self.style = self._pick_style()
         self.end_id = self._find_end()
         prefix, suffix = self._frame("item")
         # A prompt must hold its frame and at least one title, and leave room for the answer.
-        if len(prefix) + len(suffix) + 2 * self._title_limit > max_tokens:
+        if len(prefix) + len(suffix) + 2 * self._answer_limit > max_tokens:
             raise SettingsError(
                 f"max_tokens is {max_tokens}: the fixed part of the prompt alone takes "
                 f"{len(prefix) + len(suffix)}. Use a shorter instruction or more tokens."
@@ -167,6 +168,10 @@ class PromptRenderer:
     def _title_limit(self) -> int:
         return self.max_tokens // 4
 
+    @property
+    def _answer_limit(self) -> int:
+        return self._title_limit + 1
+
     def title_ids(self, title: str) -> list[int]:
         """Tokens of one title, cut to a quarter of ``max_tokens``."""
         if title not in self._titles:
@@ -178,8 +183,20 @@ class PromptRenderer:
             self._titles[title] = ids[: self._title_limit]
         return self._titles[title]
 
-    def prompt_ids(self, history: Sequence[str], noun: str) -> list[int]:
-        """Tokens of the prompt for a history, oldest title first.
+    def prompt_parts(
+        self, history: Sequence[str], noun: str
+    ) -> tuple[list[int], list[list[int]], list[int]]:
+        """The prompt in parts, for those who must tell titles from the frame around them.
+
+        Args:
+            history: Titles, oldest first.
+            noun: What the dataset calls a title.
+
+        Returns:
+            Tokens before the history; those of each of its titles, the newline that ends it
+            included; those after. The last title's newline belongs to it in ``list`` style only:
+            in the others what comes after ends it. Of a history that is too long only the latest
+            titles are there.
 
         Raises:
             ValueError: If the history is empty.
@@ -187,17 +204,29 @@ class PromptRenderer:
         if not history:
             raise ValueError("the history is empty: expected at least one title")
         prefix, suffix = self._frame(noun)
-        room = self.max_tokens - len(prefix) - len(suffix) - self._title_limit
-        body: list[int] = []
+        room = self.max_tokens - len(prefix) - len(suffix) - self._answer_limit
+        end = self._newline if self.style == "list" else []
+        lines: list[list[int]] = []
         for title in reversed(history):
-            line = self.title_ids(title)
-            if body and len(body) + len(line) + len(self._newline) > room:
+            line = [*self.title_ids(title), *end]
+            room -= len(line)
+            if lines and room < 0:
                 break
-            body = [*line, *self._newline, *body] if body else line
-        return [*prefix, *body, *suffix]
+            lines.append(line)
+            end = self._newline
+        return prefix, lines[::-1], suffix
+
+    def prompt_ids(self, history: Sequence[str], noun: str) -> list[int]:
+        """Tokens of the prompt for a history, oldest title first.
+
+        Raises:
+            ValueError: If the history is empty.
+        """
+        prefix, lines, suffix = self.prompt_parts(history, noun)
+        return [*prefix, *chain.from_iterable(lines), *suffix]
 
     def response_ids(self, title: str) -> list[int]:
-        """Tokens that the model should write for a target: its title and the end token."""
+        """Tokens that the model should write for a target: its title and what ends it."""
         return [*self.title_ids(title), self.end_id]
 
     def read(self, token_ids: Sequence[int]) -> str:
@@ -220,15 +249,17 @@ class PromptRenderer:
     def _frame(self, noun: str) -> tuple[list[int], list[int]]:
         """Tokens before and after the history."""
         if noun not in self._frames:
-            render = self._chat_frame if self.style == "chat" else self._plain_frame
-            before, after = render(noun)
+            before, after = (
+                self._chat_frame(noun) if self.style == "chat" else self._line_frame(noun)
+            )
             self._frames[noun] = (self._trusted(before), self._trusted(after))
         return self._frames[noun]
 
-    def _plain_frame(self, noun: str) -> tuple[str, str]:
+    def _line_frame(self, noun: str) -> tuple[str, str]:
         start = self._tokenizer.bos_token if self._adds_bos() else ""
         before = f"{start}{self.template.fill('instruction', noun)}\n\n"
-        return before, f"\n\n{self.template.fill('cue', noun)}\n"
+        after = f"\n\n{self.template.fill('cue', noun)}\n" if self.style == "plain" else ""
+        return before, after
 
     def _chat_frame(self, noun: str) -> tuple[str, str]:
         instruction = self.template.fill("instruction", noun)
@@ -263,7 +294,26 @@ class PromptRenderer:
         bos = self._tokenizer.bos_token_id
         return bos is not None and bos in self._tokenizer("a")["input_ids"][:1]
 
+    def _pick_style(self) -> Style:
+        has_chat = bool(getattr(self._tokenizer, "chat_template", None))
+        wanted = self.template.style
+        if wanted == "auto":
+            return "chat" if has_chat else "plain"
+        if wanted == "chat" and not has_chat:
+            raise ModelError(
+                "prompt style 'chat' needs a tokenizer with a chat template, and this one has "
+                "none. Use style 'plain' or 'auto'."
+            )
+        if wanted == "list" and len(self._newline) != 1:
+            raise ModelError(
+                "prompt style 'list' needs a tokenizer that writes a newline as one token, and "
+                f"this one takes {len(self._newline)}. Use style 'plain' or 'auto'."
+            )
+        return wanted
+
     def _find_end(self) -> int:
+        if self.style == "list":
+            return self._newline[0]
         if self.style == "chat":
             user = {"role": "user", "content": "a"}
             try:

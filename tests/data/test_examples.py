@@ -1,9 +1,20 @@
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bigrec.data.dataset import Dataset
-from bigrec.data.examples import Examples, TitleExample, mix, title_examples
+from bigrec.data.examples import (
+    Examples,
+    TitleExample,
+    dense_windows,
+    mix,
+    sample_windows,
+    title_examples,
+    window_examples,
+)
+from bigrec.data.interactions import Interactions
 
 # rows 0-3: u with items 0 1 2 0; rows 4-5: v with items 2 1
 DATASET = Dataset.from_frames(
@@ -83,3 +94,94 @@ def test_mixing_keeps_every_example_and_shuffles() -> None:
     assert {example.noun for example in mixed[:20]} == {"movie", "game"}
     assert mixed == mix([movies, games], seed=1)
     assert mixed != mix([movies, games], seed=2)
+
+
+def interactions(*lengths: int) -> Interactions:
+    """Users with so many interactions each."""
+    start = np.concatenate([[0], np.cumsum(lengths)])
+    return Interactions(
+        user_ids=[str(user) for user in range(len(lengths))],
+        user_start=start,
+        items=np.arange(start[-1], dtype=np.int32),
+        times=None,
+        ratings=None,
+        splits=None,
+    )
+
+
+def lists(windows: list[np.ndarray]) -> list[list[int]]:
+    return [rows.tolist() for rows in windows]
+
+
+def test_windows_follow_one_another_within_a_user_and_the_last_may_be_short() -> None:
+    table = interactions(5, 2, 3)
+    cut = dense_windows(table, np.full(10, True), window=3)
+    assert lists(cut) == [[0, 1, 2], [3, 4], [5, 6], [7, 8, 9]]
+
+
+def test_an_interaction_left_alone_makes_no_window() -> None:
+    assert lists(dense_windows(interactions(4, 1), np.full(5, True), window=3)) == [[0, 1, 2]]
+
+
+def test_windows_hold_training_interactions_only() -> None:
+    train = np.array([True, True, True, False, False, True, True, False])
+    assert lists(dense_windows(interactions(4, 4), train, window=3)) == [[0, 1, 2], [5, 6]]
+
+
+@given(
+    users=st.lists(st.lists(st.booleans(), min_size=1, max_size=30), min_size=1, max_size=5),
+    window=st.integers(2, 7),
+)
+def test_windows_cover_every_training_interaction_once_but_for_one_left_alone(
+    users: list[list[bool]], window: int
+) -> None:
+    table = interactions(*map(len, users))
+    train = np.array([flag for flags in users for flag in flags])
+    cut = dense_windows(table, train, window=window)
+    expected = []
+    for user in range(len(users)):
+        rows = [row for row in range(*table.user_start[user : user + 2]) if train[row]]
+        expected += rows[:-1] if len(rows) % window == 1 else rows
+    assert [row for rows in lists(cut) for row in rows] == expected
+    assert all(2 <= len(rows) <= window for rows in cut)
+    owners = table.users()
+    assert all(len(set(owners[rows])) == 1 for rows in cut)
+
+
+def test_a_window_of_one_title_is_refused() -> None:
+    with pytest.raises(ValueError, match="window is 1: expected at least 2"):
+        dense_windows(interactions(4), np.full(4, True), window=1)
+
+
+def test_a_mask_of_another_length_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"train has shape \(3,\): .* each of the 4 interactions"):
+        dense_windows(interactions(4), np.full(3, True), window=2)
+
+
+def test_a_sample_of_windows_keeps_the_order_and_repeats_nothing() -> None:
+    cut = dense_windows(interactions(1000), np.full(1000, True), window=2)
+    drawn = sample_windows(cut, 100, seed=3)
+    assert len(drawn) == 100
+    assert (np.diff([rows[0] for rows in drawn]) > 0).all()
+    assert lists(drawn) == lists(sample_windows(cut, 100, seed=3))
+    assert lists(drawn) != lists(sample_windows(cut, 100, seed=4))
+
+
+def test_a_sample_of_all_windows_is_all() -> None:
+    cut = dense_windows(interactions(4), np.full(4, True), window=2)
+    assert lists(sample_windows(cut, None, seed=0)) == lists(cut)
+    assert lists(sample_windows(cut, 2, seed=0)) == lists(cut)
+
+
+def test_a_sample_of_no_windows_is_refused() -> None:
+    cut = dense_windows(interactions(4), np.full(4, True), window=2)
+    with pytest.raises(ValueError, match="size is 0: expected at least 1, or None"):
+        sample_windows(cut, 0, seed=0)
+
+
+def test_the_last_title_of_a_window_is_its_target() -> None:
+    cut = dense_windows(DATASET.interactions, np.full(6, True), window=3)
+    assert window_examples(cut, DATASET) == [
+        TitleExample(history=("A", "B"), target="C", noun="movie"),
+        TitleExample(history=("C",), target="B", noun="movie"),
+    ]

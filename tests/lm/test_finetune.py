@@ -16,9 +16,10 @@ from transformers import AutoModelForCausalLM
 
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError, SettingsError
-from bigrec.lm.finetune import FinetuneResult, _Collator, _kept_positions_loss, _rendered, finetune
+from bigrec.lm.batches import Collator, LossOn, kept_positions_loss, render
+from bigrec.lm.finetune import FinetuneResult, finetune
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
-from bigrec.prompts import PromptRenderer
+from bigrec.prompts import PromptRenderer, PromptTemplate, Style
 from tests.conftest import TITLES
 
 pytestmark = pytest.mark.model
@@ -32,10 +33,13 @@ OPTIONS: dict[str, Any] = {
 }  # fmt: skip
 
 
-def run(model: Path, folder: Path, **options: Any) -> tuple[LanguageModel, FinetuneResult]:
+def run(
+    model: Path, folder: Path, *, style: Style = "auto", **options: Any
+) -> tuple[LanguageModel, FinetuneResult]:
     lm = load_language_model(str(model), device="cpu")
     chosen = {"train": EXAMPLES[:8], "valid": EXAMPLES[8:], **OPTIONS, **options}
-    return lm, finetune(lm, PromptRenderer(lm.tokenizer), folder=folder, **chosen)
+    renderer = PromptRenderer(lm.tokenizer, PromptTemplate(style=style))
+    return lm, finetune(lm, renderer, folder=folder, **chosen)
 
 
 def weights(result: FinetuneResult) -> dict[str, torch.Tensor]:
@@ -118,44 +122,73 @@ def test_training_stops_early_and_keeps_the_epoch_of_the_best_validation_loss(
     values = losses(result, "eval_loss")
     assert len(values) < 30
     assert values.index(min(values)) == len(values) - 3
-    batch = _Collator(lm, loss_on="response")(rows(lm, valid))
-    labels = batch.pop("labels")
-    with torch.inference_mode():
-        kept = float(_kept_positions_loss(lm.model(**batch), labels))
-    assert kept == pytest.approx(min(values), rel=1e-3)
+    assert loss_of(lm, valid, loss_on="response") == pytest.approx(min(values), rel=1e-3)
 
 
-def rows(lm: LanguageModel, examples: list[TitleExample]) -> list[dict[str, list[int]]]:
-    return _rendered(PromptRenderer(lm.tokenizer), examples)
-
-
-@pytest.mark.parametrize("loss_on", ["response", "all"])
-def test_the_loss_equals_that_of_full_logits_over_each_example(
-    tiny_model: Path, loss_on: Any
+def test_training_on_every_title_learns_and_goes_on_where_it_stopped(
+    tiny_model: Path, tmp_path: Path
 ) -> None:
-    lm, _ = load_with_fresh_adapter(tiny_model)
-    features = rows(lm, EXAMPLES[:5])
-    batch = _Collator(lm, loss_on=loss_on)(features)
+    def interrupt(done: int, _: int) -> None:
+        # In the middle of the second epoch.
+        if done == 3:
+            signal.raise_signal(signal.SIGINT)
+
+    # Windows of several lengths, so that batches are sorted.
+    windows = [TitleExample(tuple(TITLES[: 1 + i]), TITLES[i + 1], "movie") for i in range(8)]
+    options: dict[str, Any] = {"train": windows, "loss_on": "titles", "style": "list"}
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_model, tmp_path / "a", progress=interrupt, **options)
+    _, resumed = run(tiny_model, tmp_path / "a", **options)
+    _, whole = run(tiny_model, tmp_path / "b", **options)
+    assert_same(resumed, whole)
+    assert losses(whole, "loss")[-1] < losses(whole, "loss")[0]
+
+
+@pytest.mark.parametrize(
+    ("loss_on", "validated_on"), [("response", "response"), ("titles", "response"), ("all", "all")]
+)
+def test_validation_is_on_the_response_unless_everything_is_learned(
+    tiny_model: Path, tmp_path: Path, loss_on: Any, validated_on: Any
+) -> None:
+    # One batch, one epoch: the loss of the adapter that is kept.
+    valid = EXAMPLES[8:10]
+    lm, result = run(tiny_model, tmp_path, valid=valid, epochs=1, loss_on=loss_on)
+    found = losses(result, "eval_loss")
+    assert found == [pytest.approx(loss_of(lm, valid, loss_on=validated_on), rel=1e-3)]
+
+
+def test_every_epoch_reads_all_examples_in_an_order_of_its_own(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu")
+    read: list[list[int]] = []
+    lm.model.register_forward_pre_hook(
+        lambda _, __, inputs: read.extend(inputs["input_ids"].tolist()), with_kwargs=True
+    )
+    # One history, so that only the targets tell rows apart and all are of one length.
+    train = [TitleExample(("Babe (1995)",), f"{letter} (1995)", "movie") for letter in "ABCDEFGH"]
+    options = {**OPTIONS, "epochs": 2}
+    renderer = PromptRenderer(lm.tokenizer)
+    finetune(lm, renderer, train=train, valid=[], folder=tmp_path, **options)
+    first, second = read[:8], read[8:]
+    assert sorted(first) == sorted(second)
+    assert first != second
+
+
+def test_a_step_is_the_same_whatever_the_micro_batches(tiny_model: Path, tmp_path: Path) -> None:
+    options: dict[str, Any] = {"loss_on": "titles", "dropout": 0.0, "epochs": 1, "valid": []}
+    _, whole = run(tiny_model, tmp_path / "a", micro_batch_size=4, **options)
+    _, parts = run(tiny_model, tmp_path / "b", micro_batch_size=1, **options)
+    one, other = weights(whole), weights(parts)
+    for name in one:
+        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
+
+
+def loss_of(lm: LanguageModel, examples: list[TitleExample], *, loss_on: LossOn) -> float:
+    batch = Collator(lm)(render(PromptRenderer(lm.tokenizer), examples, loss_on=loss_on))
     labels = batch.pop("labels")
-    total, count = 0.0, 0
     with torch.inference_mode():
-        found = float(_kept_positions_loss(lm.model(**batch), labels))
-        for one in features:
-            ids = torch.tensor([one["prompt"] + one["response"]])
-            log_probs = lm.model(input_ids=ids).logits[0, :-1].log_softmax(dim=-1)
-            per_token = -log_probs.gather(1, ids[0, 1:, None]).squeeze(1)
-            size = len(one["response"]) if loss_on == "response" else len(per_token)
-            total, count = total + float(per_token[-size:].sum()), count + size
-    assert found == pytest.approx(total / count, rel=1e-4)
-
-
-def load_with_fresh_adapter(model: Path) -> tuple[LanguageModel, None]:
-    from peft import LoraConfig, get_peft_model
-
-    lm = load_language_model(str(model), device="cpu")
-    with quiet_peft():
-        lm.model = get_peft_model(lm.model, LoraConfig(r=2, task_type="CAUSAL_LM")).eval()
-    return lm, None
+        return float(kept_positions_loss(lm.model(**batch), labels))
 
 
 def test_anything_that_reads_peft_can_load_the_adapter(tiny_model: Path, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 
 from bigrec.data.dataset import Dataset
 from bigrec.data.interactions import Interactions
-from bigrec.types import IntArray
+from bigrec.types import BoolArray, IntArray
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +85,7 @@ class Examples:
         Raises:
             ValueError: If ``size`` is below 1.
         """
-        if size is None or size >= len(self):
-            return self
-        if size < 1:
-            raise ValueError(f"size is {size}: expected at least 1, or None for all examples.")
-        drawn = np.random.default_rng(seed).choice(len(self), size, replace=False)
-        return self.take(np.sort(drawn))
+        return self.take(_drawn(len(self), size, seed=seed))
 
 
 def title_examples(examples: Examples, dataset: Dataset) -> list[TitleExample]:
@@ -113,7 +108,81 @@ def title_examples(examples: Examples, dataset: Dataset) -> list[TitleExample]:
     ]
 
 
+def dense_windows(
+    interactions: Interactions, train: BoolArray, *, window: int = 20
+) -> list[IntArray]:
+    """Each user's training interactions in order, cut into windows that do not overlap.
+
+    With the loss on every title, each of them is a target exactly once and is read exactly once;
+    examples with a history each read it again for every target. A user's last window may be
+    shorter; where a single interaction would be left for it, that one is left out.
+
+    Args:
+        interactions: What to cut.
+        train: Which interactions are in the training split, ``[m]``.
+        window: Titles in a window, at least 2.
+
+    Returns:
+        Row numbers of the interactions of each window, oldest first; users in their order.
+
+    Raises:
+        ValueError: If ``window`` is below 2 or ``train`` has another length.
+    """
+    if window < 2:
+        raise ValueError(f"window is {window}: expected at least 2, a history and a target.")
+    if train.shape != interactions.items.shape:
+        raise ValueError(
+            f"train has shape {train.shape}: expected one value for each of the "
+            f"{len(interactions)} interactions."
+        )
+    rows = np.flatnonzero(train)
+    users = np.split(rows, np.searchsorted(rows, interactions.user_start[1:-1]))
+    windows = (own[i : i + window] for own in users for i in range(0, len(own), window))
+    return [one for one in windows if len(one) >= 2]
+
+
+def sample_windows(windows: Sequence[IntArray], size: int | None, *, seed: int) -> list[IntArray]:
+    """Draw windows without replacement; their order stays.
+
+    The few-shot budget is comparable title by title: an example with a history of 10 holds 11
+    titles, so a budget of ``N`` examples reads as much as ``N`` windows of 11.
+
+    Args:
+        windows: What to draw from.
+        size: How many; None, or as many as there are or more, takes all.
+        seed: The same seed draws the same windows.
+
+    Raises:
+        ValueError: If ``size`` is below 1.
+    """
+    return [windows[place] for place in _drawn(len(windows), size, seed=seed)]
+
+
+def window_examples(windows: Sequence[IntArray], dataset: Dataset) -> list[TitleExample]:
+    """Windows in words: the last title of each is the target, those before are the history.
+
+    Args:
+        windows: Row numbers of the dataset's interactions, at least two in each.
+        dataset: Gives items, titles and noun.
+    """
+    titles, items = dataset.catalog.titles, dataset.interactions.items
+    written = ([titles[item] for item in items[rows].tolist()] for rows in windows)
+    return [
+        TitleExample(history=tuple(history), target=target, noun=dataset.noun)
+        for *history, target in written
+    ]
+
+
 def mix(parts: Sequence[Sequence[TitleExample]], *, seed: int) -> list[TitleExample]:
     """All examples of several datasets in a random order, the same for the same seed."""
     together = [example for part in parts for example in part]
     return [together[place] for place in np.random.default_rng(seed).permutation(len(together))]
+
+
+def _drawn(count: int, size: int | None, *, seed: int) -> IntArray:
+    """Ascending places of what is drawn without replacement."""
+    if size is None or size >= count:
+        return np.arange(count)
+    if size < 1:
+        raise ValueError(f"size is {size}: expected at least 1, or None for all.")
+    return np.sort(np.random.default_rng(seed).choice(count, size, replace=False))

@@ -12,11 +12,10 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from peft import LoraConfig, get_peft_model
-from torch.nn import functional
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -28,17 +27,13 @@ from transformers import (
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.files import read_json, write_json
+from bigrec.lm.batches import Collator, LossOn, Row, SortedBatches, kept_positions_loss, render
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
 from bigrec.lm.model import LanguageModel, quiet_peft
-from bigrec.lm.padding import left_padded
 from bigrec.prompts import PromptRenderer
 from bigrec.types import Progress
 
 logger = logging.getLogger(__name__)
-
-LossOn = Literal["response", "all"]
-
-_IGNORED = -100
 
 
 @dataclass(frozen=True)
@@ -99,7 +94,10 @@ def finetune(
         micro_batch_size: Examples in a forward pass of one process. Lower it to save memory.
         epochs: Passes over the examples, at most.
         patience: Epochs without a better validation loss after which training stops.
-        loss_on: Learn the target only, or every token of prompt and response (as published).
+        loss_on: Learn the target only; every title of history and target; or every token of
+            prompt and response (as published). Validation is on what is asked when recommending,
+            the target only, so that the losses of the first two compare; with ``all`` it is on
+            every token, as published.
         seed: Decides initialization, order and dropout; on a CPU it repeats a run bit for bit.
         save_every_s: Longest time between two checkpoints, in seconds.
         report_to: transformers' experiment trackers: tensorboard, mlflow, wandb, trackio.
@@ -150,13 +148,13 @@ def finetune(
         report_to=report_to,
     )
     keeper = Keeper(save_every_s=save_every_s, progress=progress, alone=arguments.world_size == 1)
-    trainer = Trainer(
+    trainer = _Trainer(
         model=model,
         args=arguments,
-        data_collator=_Collator(lm, loss_on=loss_on),
-        train_dataset=_rendered(renderer, train),
-        eval_dataset=_rendered(renderer, valid) if valid else None,
-        compute_loss_func=_kept_positions_loss,
+        data_collator=Collator(lm),
+        train_dataset=render(renderer, train, loss_on=loss_on),
+        eval_dataset=_validation(renderer, valid, loss_on=loss_on) if valid else None,
+        compute_loss_func=kept_positions_loss,
         callbacks=[keeper, *([EarlyStoppingCallback(patience)] if valid else [])],
     )
     trainer.remove_callback(PrinterCallback)
@@ -169,6 +167,29 @@ def finetune(
         lm.save_adapter(adapter)
     trainer.accelerator.wait_for_everyone()
     return FinetuneResult(adapter, log, time.monotonic() - started)
+
+
+class _Trainer(Trainer):
+    """Draws training batches with `SortedBatches`."""
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> SortedBatches:
+        rows: Any = self.train_dataset if train_dataset is None else train_dataset
+        arguments = self.args
+        return SortedBatches(
+            rows,
+            batch_size=arguments.per_device_train_batch_size
+            * arguments.world_size
+            * arguments.gradient_accumulation_steps,
+            seed=arguments.seed,
+        )
+
+
+def _validation(
+    renderer: PromptRenderer, examples: Sequence[TitleExample], *, loss_on: LossOn
+) -> list[Row]:
+    rows = render(renderer, examples, loss_on="all" if loss_on == "all" else "response")
+    # Similar lengths share a batch. The order is the same in every epoch and every run.
+    return sorted(rows, key=lambda row: -len(row["input_ids"]))
 
 
 def _check_trackers(names: Sequence[str]) -> None:
@@ -250,62 +271,6 @@ def _arguments(
     arguments.warmup_steps = min(warmup_steps, steps // 10)
     arguments.logging_steps = max(1, steps // 200)
     return arguments
-
-
-def _rendered(
-    renderer: PromptRenderer, examples: Sequence[TitleExample]
-) -> list[dict[str, list[int]]]:
-    return [
-        {
-            "prompt": renderer.prompt_ids(example.history, example.noun),
-            "response": renderer.response_ids(example.target),
-        }
-        for example in examples
-    ]
-
-
-class _Collator:
-    """Pads on the left, so that every response ends at the last position.
-
-    The loss then covers the same few trailing positions of all rows, and ``logits_to_keep`` saves
-    the vocabulary-sized product at all others.
-    """
-
-    def __init__(self, lm: LanguageModel, *, loss_on: LossOn) -> None:
-        self._lm = lm
-        self._loss_on = loss_on
-
-    def __call__(self, features: Sequence[dict[str, list[int]]]) -> dict[str, Any]:
-        rows = [(one["prompt"] + one["response"], len(one["response"])) for one in features]
-        input_ids, mask = left_padded(
-            [ids for ids, _ in rows], pad=self._lm.tokenizer.pad_token_id or 0
-        )
-        learned = [len(ids) - 1 if self._loss_on == "all" else size for ids, size in rows]
-        # One position more than is learned: the logits there predict the first learned token.
-        keep = max(learned) + 1
-        labels = torch.full((len(rows), keep), _IGNORED)
-        for row, ((ids, _), size) in enumerate(zip(rows, learned, strict=True)):
-            labels[row, keep - size :] = torch.tensor(ids[-size:])
-        return {
-            "input_ids": input_ids,
-            "attention_mask": mask,
-            "labels": labels,
-            **self._lm.forward_options(mask, keep=keep),
-        }
-
-
-def _kept_positions_loss(
-    outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
-) -> torch.Tensor:
-    """Cross-entropy over the learned tokens of all micro-batches of an optimizer step."""
-    logits = outputs["logits"][:, -labels.shape[1] : -1].float()
-    targets = labels[:, 1:]
-    total = functional.cross_entropy(
-        logits.transpose(1, 2), targets, ignore_index=_IGNORED, reduction="sum"
-    )
-    return total / (
-        (targets != _IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
-    )
 
 
 def _numbers(entry: dict[str, Any]) -> dict[str, float]:
