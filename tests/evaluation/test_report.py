@@ -1,5 +1,4 @@
 import json
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from bigrec.evaluation.report import (
     write_report,
 )
 from bigrec.types import Recommendation
+from tests.evaluation.parsed_page import ParsedPage
 
 ROWS = [
     SummaryRow("ours", False, "hr@10", 0.0333, 0.018, 0.0504),
@@ -39,27 +39,6 @@ REPORT = Report(
 )
 
 
-class _Balance(HTMLParser):
-    """Collects text and resources, and checks that tags close in the order they opened."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.sources: list[str] = []
-        self.text = ""
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.sources += [value or "" for name, value in attrs if name in {"src", "href"}]
-        if tag not in {"meta", "img"}:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        self.text += data + "\n"
-
-
 @pytest.fixture
 def page(tmp_path: Path) -> str:
     write_report(tmp_path / "report.html", REPORT)
@@ -67,13 +46,11 @@ def page(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def parsed(page: str) -> _Balance:
-    parser = _Balance()
-    parser.feed(page)
-    return parser
+def parsed(page: str) -> ParsedPage:
+    return ParsedPage.of(page)
 
 
-def test_the_page_is_well_formed_and_needs_no_other_file(parsed: _Balance) -> None:
+def test_the_page_is_well_formed_and_needs_no_other_file(parsed: ParsedPage) -> None:
     assert parsed.open == []
     # base64 of "png"
     assert parsed.sources == ["data:image/png;base64,cG5n"]
@@ -87,7 +64,7 @@ def test_text_is_escaped(page: str) -> None:
     assert "Read me &lt; first." in page
 
 
-def test_numbers_come_with_their_intervals(parsed: _Balance) -> None:
+def test_numbers_come_with_their_intervals(parsed: ParsedPage) -> None:
     assert "0.033 [0.018, 0.050]" in parsed.text
 
 
@@ -97,13 +74,13 @@ def test_the_best_of_a_metric_is_marked_within_its_protocol(page: str) -> None:
     assert '<td class="best">0.040 [0.020, 0.060]</td>' in page
 
 
-def test_the_protocols_have_tables_of_their_own(parsed: _Balance) -> None:
+def test_the_protocols_have_tables_of_their_own(parsed: ParsedPage) -> None:
     kept = parsed.text.index("Published protocol: seen items kept in the ranking")
     excluded = parsed.text.index("Seen items excluded from the ranking")
     assert kept < parsed.text.index("0.033 [") < excluded < parsed.text.index("0.040 [")
 
 
-def test_shares_settings_and_timings_are_listed(parsed: _Balance) -> None:
+def test_shares_settings_and_timings_are_listed(parsed: ParsedPage) -> None:
     for text in ("87.5%", "small", "[1, 3]", "12.3 s"):
         assert text in parsed.text
 

@@ -6,7 +6,9 @@ from bigrec.grounding.ranks import target_ranks
 from bigrec.types import FloatArray, IntArray
 
 __all__ = [
+    "CHOSEN_BY",
     "KS",
+    "chosen_by",
     "gains",
     "hits",
     "hr_at",
@@ -19,6 +21,9 @@ __all__ = [
 
 KS = (1, 3, 5, 10, 20, 50)
 """The list lengths that are reported."""
+
+CHOSEN_BY = "ndcg@10"
+"""The validation metric that choices are made by where nothing else is said."""
 
 
 def hits(ranks: IntArray, *, k: int) -> FloatArray:
@@ -108,3 +113,15 @@ def _check(ranks: IntArray, *, k: int = 1) -> None:
         raise ValueError(f"ranks has shape {ranks.shape}; expected [q] with at least one query.")
     if ranks.min() < 0:
         raise ValueError(f"ranks holds {ranks.min()}; expected 0-based ranks, 0 for the best.")
+
+
+def chosen_by(ranks: IntArray) -> float:
+    """`CHOSEN_BY` over all queries.
+
+    Args:
+        ranks: 0-based ranks, ``[q]``.
+
+    Raises:
+        ValueError: If a rank is negative or there is no rank.
+    """
+    return float(query_values(ranks, CHOSEN_BY).mean())
