@@ -45,7 +45,16 @@ def stage(run: Path, name: str) -> Path:
 
 def test_evaluate_alone_does_all_that_is_missing(evaluated: Path) -> None:
     names = {path.name.split("-")[0] for path in evaluated.iterdir()}
-    assert names == {"settings.yaml", "data", "train", "index", "texts", "evaluation", "bundle"}
+    assert names == {
+        "settings.yaml",
+        "timings.json",
+        "data",
+        "train",
+        "index",
+        "texts",
+        "evaluation",
+        "bundle",
+    }
     assert (stage(evaluated, "train") / "loss.png").read_bytes().startswith(b"\x89PNG")
     assert (stage(evaluated, "evaluation") / "report.html").read_text().startswith("<!")
 

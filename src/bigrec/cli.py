@@ -131,6 +131,12 @@ def _add_stage(
     app.command(name, help=about)(_guarded(command))
 
 
+def _compare(run: "Run") -> render.Shown:
+    from bigrec.comparing import compare_run  # noqa: PLC0415 - torch, seconds
+
+    return render.comparison(compare_run(run), run.comparison_file)
+
+
 _add_stage(
     "prepare",
     render.preparation,
@@ -159,9 +165,10 @@ _add_stage(
 )
 _add_stage(
     "compare",
-    lambda run: render.comparison(run.compare(), run.comparison_file),
-    about="Compare with popularity, co-occurrence and EASE, alone and injected, on the same "
-    "queries; every gamma is chosen on validation.",
+    _compare,
+    about="Compare with popularity, co-occurrence, EASE, SASRec, GRU4Rec and Caser, each trained "
+    "on all data and on the few shots, alone and injected, on the same queries. Every choice is "
+    "made on validation.",
 )
 _add_stage(
     "demo",

@@ -16,7 +16,9 @@ from bigrec.evaluation.protocol import (
 )
 from bigrec.evaluation.query_table import QueryTable
 from bigrec.evaluation.report import ReportExample
-from bigrec.recommender import BIGRec, listed
+from bigrec.grounding.beams import Queries as Embedded
+from bigrec.parts import Parts, listed
+from bigrec.recommender import BIGRec
 from bigrec.signals.groups import group_scores
 from bigrec.signals.popularity import Popularity
 from bigrec.steps import Queries
@@ -74,6 +76,7 @@ def measure(
     k = min(_LIST_LENGTH, catalog.n_groups)
     found = parts.ranker.evaluate(queries, test.targets, k=k, exclude=seen)
     results = [MethodResult(METHODS[one.beams], one.exclude_seen, one.ranks) for one in found]
+    results += _injected(parts, queries, test)
     results += _baselines(parts.counts, test, catalog)
     table = _table(catalog, test, texts)
     for result in results:
@@ -81,10 +84,13 @@ def measure(
     titles = [[catalog.titles[item] for item in items] for items in seen]
     chosen = model.settings.recommend
     first = next(one for one in found if one.beams == "first" and not one.exclude_seen)
-    shown = next(
-        one
-        for one in found
-        if one.beams == chosen.beams and one.exclude_seen == chosen.exclude_seen
+    some = min(n_examples, len(test))
+    shown = parts.ranker.rank(
+        queries.first(some),
+        k=k,
+        beams=parts.beams,
+        exclude=seen[:some] if chosen.exclude_seen else None,
+        fuse=parts.fuse(test.full_histories[:some]),
     )
     return Measured(
         table=table,
@@ -100,11 +106,31 @@ def measure(
                 history=titles[query],
                 target=catalog.titles[test.targets[query]],
                 texts=[text.text for text in texts[query]],
-                recommendations=listed(catalog, shown.lists, query, texts=texts[query]),
+                recommendations=listed(catalog, shown, query, texts=texts[query]),
             )
-            for query in range(min(n_examples, len(test)))
+            for query in range(some)
         ],
     )
+
+
+def _injected(parts: Parts, queries: Embedded, test: Queries) -> list[MethodResult]:
+    """The recommender with its signals, if it has any."""
+    if parts.bound is None:
+        return []
+    return [
+        MethodResult(
+            parts.bound.injected.name,
+            hide,
+            parts.ranker.target_ranks(
+                queries,
+                test.targets,
+                beams=parts.beams,
+                exclude=test.histories if hide else None,
+                fuse=parts.fuse(test.full_histories),
+            ),
+        )
+        for hide in (False, True)
+    ]
 
 
 def _baselines(counts: IntArray, test: Queries, catalog: Catalog) -> list[MethodResult]:

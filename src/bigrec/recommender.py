@@ -12,27 +12,33 @@ from bigrec.bundle import read_manifest, write_manifest
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, DataError
+from bigrec.evaluation.metrics import chosen_by
+from bigrec.evidence import Evidence
 from bigrec.files import atomic_folder, write_json
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.index import ItemIndex
-from bigrec.grounding.ranker import RankedLists, Ranker
+from bigrec.lm.generate import TransformersGenerator
 from bigrec.lm.model import LanguageModel
+from bigrec.parts import Parts, listed, untracked
 from bigrec.settings import Settings
+from bigrec.statistics import (
+    BoundSignals,
+    Injected,
+    choose_injected,
+    fit_signals,
+    lessons_of,
+)
 from bigrec.steps import (
+    Drawn,
     draw,
     load_model,
     make_embedder,
-    make_generator,
-    make_renderer,
     read_source,
     train_adapter,
 )
 from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
 
-
-def untracked(_: str) -> Progress:
-    """A `Track` that reports nothing."""
-    return lambda _done, _total: None
+_SIGNALS = "signals"
 
 
 class BIGRec:
@@ -47,7 +53,7 @@ class BIGRec:
 
     def __init__(self, settings: Settings | None = None) -> None:
         self.settings = settings or Settings()
-        self._parts: _Parts | None = None
+        self._parts: Parts | None = None
 
     @classmethod
     def assemble(
@@ -60,6 +66,7 @@ class BIGRec:
         noun: str,
         index: ItemIndex | None = None,
         index_parts: Path | None = None,
+        injected: Injected | None = None,
         progress: Progress | None = None,
     ) -> Self:
         """A recommender from its parts.
@@ -73,6 +80,7 @@ class BIGRec:
             index: Embeddings made before. One of another catalog or space is brought up to date,
                 one of another embedder is made anew.
             index_parts: Folder that lets an interrupted embedding go on.
+            injected: Signals to put into the distances, and how.
             progress: Called with (titles embedded, titles to embed).
         """
         embedder = make_embedder(lm, settings)
@@ -87,7 +95,15 @@ class BIGRec:
                 progress=progress,
             )
         model = cls(settings)
-        model._parts = _Parts(settings, lm, catalog=catalog, counts=counts, noun=noun, index=index)
+        model._parts = Parts(
+            settings,
+            lm,
+            catalog=catalog,
+            counts=counts,
+            noun=noun,
+            index=index,
+            injected=injected,
+        )
         return model
 
     def fit(
@@ -130,11 +146,64 @@ class BIGRec:
                 index_parts=work / "index-parts",
                 progress=track("index"),
             )
+            if self.settings.recommend.inject:
+                texts = fitted.write_texts(
+                    drawn.valid_queries.histories, progress=track("validation texts")
+                )
+                fitted.inject(dataset, drawn, texts=texts, folder=work / "signals", track=track)
         self._parts = fitted._parts
         return self
 
+    def inject(
+        self,
+        dataset: Dataset,
+        drawn: Drawn,
+        *,
+        texts: Sequence[Sequence[GeneratedText]],
+        folder: Path,
+        track: Track | None = None,
+    ) -> Self:
+        """Learn the signals of the settings, and put them in as does best on validation.
+
+        Args:
+            dataset: What is recommended from.
+            drawn: Its examples.
+            texts: What the model wrote for the validation examples.
+            folder: Where networks keep what they learned.
+            track: Called with the name of each network's training.
+        """
+        parts, chosen, seed = self.parts, self.settings.recommend, self.settings.seed
+        full_history = self.settings.signals.history == "full"
+        signals = fit_signals(
+            chosen.inject,
+            lessons_of(dataset, drawn),
+            seed=seed,
+            device=self.settings.model.device,
+            folder=folder,
+            track=track or untracked,
+        )
+        evidence = Evidence(
+            parts.ranker,
+            parts.embedder,
+            parts.catalog,
+            queries=drawn.valid_queries,
+            texts=texts,
+            signals=signals,
+            full_history=full_history,
+        )
+        injected = choose_injected(
+            evidence,
+            how=chosen.rule,
+            exclude_seen=chosen.exclude_seen,
+            full_history=full_history,
+            item_ids=parts.catalog.item_ids,
+            metric=chosen_by,
+        )
+        parts.bound = BoundSignals(injected, parts.catalog)
+        return self
+
     @property
-    def parts(self) -> "_Parts":
+    def parts(self) -> Parts:
         """The fitted parts.
 
         Raises:
@@ -197,13 +266,13 @@ class BIGRec:
         if not seen:
             return []
         texts = self.write_texts(seen, progress=progress)
-        chosen = self.settings.recommend
-        hide = chosen.exclude_seen if exclude_seen is None else exclude_seen
+        hide = self.settings.recommend.exclude_seen if exclude_seen is None else exclude_seen
         lists = parts.ranker.rank(
             parts.ranker.queries(texts, parts.embedder),
             k=k,
-            beams=beams or chosen.beams,
+            beams=beams or parts.beams,
             exclude=seen if hide else None,
+            fuse=parts.fuse(seen),
         )
         return [
             listed(parts.catalog, lists, query, texts=texts[query]) for query in range(len(seen))
@@ -221,7 +290,13 @@ class BIGRec:
             )
             for history in histories
         ]
-        return parts.generator.generate(prompts, progress=progress)
+        generator = parts.generator
+        if self.settings.generate.titles == "unseen" and isinstance(
+            generator, TransformersGenerator
+        ):
+            titles = [[parts.catalog.titles[item] for item in seen] for seen in histories]
+            return generator.generate(prompts, excluded=titles, progress=progress)
+        return generator.generate(prompts, progress=progress)
 
     def update_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
         """Recommend from another catalog without training: only new titles are embedded.
@@ -239,6 +314,7 @@ class BIGRec:
             counts=np.array([known.get(item, 0) for item in catalog.item_ids], dtype=np.int64),
             noun=parts.noun,
             index=parts.index,
+            injected=None if parts.bound is None else parts.bound.injected,
             progress=progress,
         )._parts
         return self
@@ -263,6 +339,8 @@ class BIGRec:
             parts.index.save(temporary / "index")
             parts.catalog.save(temporary / "catalog.parquet")
             pl.DataFrame({"count": parts.counts}).write_parquet(temporary / "counts.parquet")
+            if parts.bound is not None:
+                parts.bound.injected.save(temporary / _SIGNALS)
             self.settings.write(temporary / "settings.yaml")
             if metrics is not None:
                 write_json(temporary / "metrics.json", metrics)
@@ -321,6 +399,7 @@ class BIGRec:
             counts=pl.read_parquet(folder / "counts.parquet")["count"].to_numpy(),
             noun=manifest["noun"],
             index=index,
+            injected=Injected.load(folder / _SIGNALS) if (folder / _SIGNALS).is_dir() else None,
         )
 
     def _resolve(self, history: Sequence[str]) -> IntArray:
@@ -330,45 +409,3 @@ class BIGRec:
                 "oldest first."
             )
         return self.catalog.resolve(history)
-
-
-def listed(
-    catalog: Catalog, lists: RankedLists, query: int, *, texts: Sequence[GeneratedText]
-) -> list[Recommendation]:
-    """One query's list, as the caller knows the items."""
-    return [
-        Recommendation(
-            rank=place + 1,
-            item_id=catalog.item_ids[item],
-            title=catalog.titles[item],
-            score=float(lists.scores[query, place]),
-            distance=float(lists.distances[query, place]),
-            generated_text=texts[lists.beams[query, place]].text,
-        )
-        for place, item in enumerate(lists.items[query])
-        if item >= 0
-    ]
-
-
-class _Parts:
-    """What a fitted recommender consists of."""
-
-    def __init__(
-        self,
-        settings: Settings,
-        lm: LanguageModel,
-        *,
-        catalog: Catalog,
-        counts: IntArray,
-        noun: str,
-        index: ItemIndex,
-    ) -> None:
-        self.lm = lm
-        self.catalog = catalog
-        self.counts = counts
-        self.noun = noun
-        self.index = index
-        self.renderer = make_renderer(lm.tokenizer, settings)
-        self.embedder = make_embedder(lm, settings)
-        self.generator = make_generator(lm, self.renderer, catalog.group_titles, settings=settings)
-        self.ranker = Ranker(index, catalog.group, counts=counts)

@@ -24,11 +24,12 @@ from rich.table import Table
 from bigrec.bundle import MANIFEST, read_manifest
 from bigrec.data.audit import Audit
 from bigrec.errors import BundleError
+from bigrec.evaluation.comparison_report import comparison_json
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.report import Report, ReportExample, report_json
-from bigrec.files import read_json
 from bigrec.grounding.index import ItemIndex
 from bigrec.settings import Settings
+from bigrec.stages import read_timings
 from bigrec.types import Recommendation, Track
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from bigrec.run import Run
 
 _TABLE_KS = (1, 5, 10, 20)
+_SEEN = {False: "kept", True: "left out"}
 _LINE_EVERY_S = 30.0
 
 
@@ -193,21 +195,36 @@ def metric_table(rows: Sequence[SummaryRow], *, ks: Sequence[int] = _TABLE_KS) -
 
 
 def comparison(found: "Comparison", file: Path) -> Shown:
-    """Metrics, chosen gammas, and differences to the reference."""
+    """Metrics, how signals are put in, and differences to the reference."""
+    report = found.report
     chosen = Table(
         "Method", "Seen items", "Chosen on validation", "NDCG@10, published", title="Injections"
     )
-    for one in found.chosen:
-        seen = "left out" if one.exclude_seen else "kept"
+    for one in report.chosen:
         published = "" if one.published is None else f"{one.published['ndcg@10']:.4f}"
-        chosen.add_row(one.method, seen, one.rule, published)
-    against = Table("Method", "Seen items", "Metric", "Difference", "p, corrected")
-    for row in found.differences:
-        seen = "left out" if row.exclude_seen else "kept"
+        chosen.add_row(one.method, _SEEN[one.exclude_seen], one.rule, published)
+    against = Table("Method", "Seen items", "Metric", f"Less {report.reference}", "p, corrected")
+    for row in report.differences:
         interval = f"{row.difference:+.4f} [dim]{row.low:+.4f} to {row.high:+.4f}[/]"
-        against.add_row(row.method, seen, row.metric.upper(), interval, f"{row.p_corrected:.4f}")
-    view = Group(metric_table(found.rows), chosen, against, escape(f"Figures: {file}"))
-    return Shown(view, found.to_json())
+        against.add_row(
+            row.method,
+            _SEEN[row.exclude_seen],
+            row.metric.upper(),
+            interval,
+            f"{row.p_corrected:.4f}",
+        )
+    seeds = Table("Method", "Seen items", "Metric", "Mean", "Deviation", title="Seeds")
+    for one_seed in report.seeds:
+        seeds.add_row(
+            one_seed.method,
+            _SEEN[one_seed.exclude_seen],
+            one_seed.metric.upper(),
+            f"{one_seed.mean:.4f}",
+            f"{one_seed.deviation:.4f}",
+        )
+    places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
+    tables = [metric_table(report.rows), chosen, against, *([seeds] if report.seeds else [])]
+    return Shown(Group(*tables, escape(places)), comparison_json(report))
 
 
 def recommendations(found: Sequence[Recommendation]) -> Shown:
@@ -249,16 +266,17 @@ def folder_info(folder: Path) -> Shown:
         values = {name: value for name, value in manifest.items() if name != "files"}
         values["files"] = len(manifest["files"])
         return Shown(_pairs(values), values)
-    stages = sorted(folder.glob("*-*/done.json"))
     if not (folder / "settings.yaml").is_file():
         raise BundleError(
             f"{folder} is neither a bundle nor a run folder: it has no {MANIFEST} and no "
             "settings.yaml."
         )
-    values = {stage.parent.name: read_json(stage) for stage in stages}
-    table = Table("Stage", "Seconds", title=str(folder))
-    for name, done in values.items():
-        table.add_row(name, f"{done['seconds']:.1f}")
+    values = read_timings(folder)
+    table = Table("Stage", "Seconds", "Throughput", "Peak memory", title=str(folder))
+    for name, took in values.items():
+        pace = f"{took['per_s']:.2f} {took['unit']}/s" if "per_s" in took else ""
+        memory = f"{took['peak_mib']:,} MiB" if "peak_mib" in took else ""
+        table.add_row(name, f"{took['seconds']:.1f}", pace, memory)
     settings = Settings.read(folder / "settings.yaml").model_dump(mode="json")
     return Shown(table, {"stages": values, "settings": settings})
 

@@ -5,11 +5,13 @@ changed setting therefore starts a new folder beside the old one, going back fin
 again, and an interrupted stage goes on in its own::
 
     settings.yaml            what the last command ran with
+    timings.json             what every stage took: seconds, units a second, peak memory
     data-<key>/              the dataset, read and repaired
     train-<key>/             checkpoints, adapter, loss.json, loss.png
     index-<key>/             the catalog's embeddings
     texts-<key>/             what the model wrote for the test examples, in parts
-    evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.json
+    signals-<key>/           networks among the signals
+    evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.{json,html}
     bundle/                  the recommender, ready to be copied elsewhere
 """
 
@@ -18,7 +20,6 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, Literal
 
-from bigrec.compare import Comparison, compare, fit_signals
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
 from bigrec.errors import ModelError
@@ -29,10 +30,12 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.model import LanguageModel, check_base_model, load_tokenizer
 from bigrec.measure import measure
+from bigrec.parts import untracked
 from bigrec.prompts import control_tokens
-from bigrec.recommender import BIGRec, untracked
-from bigrec.settings import Settings, SourceSettings
-from bigrec.stages import DONE, Stage, read_texts, source_key, stamps, write_texts
+from bigrec.recommender import BIGRec
+from bigrec.sections import SourceSettings
+from bigrec.settings import Settings
+from bigrec.stages import DONE, Pace, Stage, read_texts, source_key, stamps, write_texts
 from bigrec.steps import Drawn, Queries, draw, load_model, make_renderer, read_source, train_adapter
 from bigrec.types import GeneratedText, Progress, Track
 
@@ -50,21 +53,30 @@ class Run:
         folder: Where everything goes. May hold the stages of earlier runs.
         settings: What to run.
         track: Called with the name of each long step; gives what reports its progress.
+        keep_settings: Leave the folder's ``settings.yaml``, which the next command goes by.
 
     Raises:
         ModelError: If the base model cannot be found; said before any work is done.
     """
 
-    def __init__(self, folder: Path, settings: Settings, *, track: Track | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        track: Track | None = None,
+        keep_settings: bool = False,
+    ) -> None:
         self.folder = folder
         self.settings = settings
-        self._track = track or untracked
+        self.track = track or untracked
         check_base_model(
             settings.model.base,
             revision=settings.model.revision,
             trust_remote_code=settings.model.trust_remote_code,
         )
-        settings.write(folder / "settings.yaml")
+        if not keep_settings:
+            settings.write(folder / "settings.yaml")
 
     # Stages and what they depend on
 
@@ -80,14 +92,13 @@ class Run:
         train = settings.train.model_dump(
             mode="json", exclude={"save_every_s", "report_to", "micro_batch_size"}
         )
-        data = settings.data.model_dump(
-            mode="json",
-            exclude={*SourceSettings.model_fields, "test_examples", "test_file", "also_train_on"},
-        )
-        sources = [source_key(one) for one in (settings.data, *settings.data.also_train_on)]
-        model = self._model_key()
         prompt = settings.prompt.fingerprint()
-        return self._stage("train", [sources, data, train, model, prompt, settings.seed])
+        return self._stage("train", [*self._examples_key(), train, self._model_key(), prompt])
+
+    @cached_property
+    def signals_stage(self) -> Stage:
+        """What networks learned; each checks by itself whether it can go on from there."""
+        return self._stage("signals", [*self._examples_key(), self.settings.train.window])
 
     @cached_property
     def index_stage(self) -> Stage:
@@ -110,7 +121,7 @@ class Run:
     @cached_property
     def evaluation_stage(self) -> Stage:
         """Metrics, per-query results and the report."""
-        recommend = self.settings.recommend.fingerprint()
+        recommend = [self.settings.recommend.fingerprint(), self.settings.signals.fingerprint()]
         key = [self.texts_stage("test").folder.name, self.index_stage.folder.name, recommend]
         return self._stage("evaluation", key)
 
@@ -121,6 +132,17 @@ class Run:
 
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
+
+    def _examples_key(self) -> list[Any]:
+        """What the training and validation examples depend on."""
+        data = self.settings.data.model_dump(
+            mode="json",
+            exclude={*SourceSettings.model_fields, "test_examples", "test_file", "also_train_on"},
+        )
+        sources = [
+            source_key(one) for one in (self.settings.data, *self.settings.data.also_train_on)
+        ]
+        return [sources, data, self.settings.seed]
 
     def _model_key(self) -> Any:
         return self.settings.model.model_dump(mode="json", exclude={"device", "trust_remote_code"})
@@ -158,14 +180,13 @@ class Run:
             lm.load_adapter(stage.folder / "adapter")
             return lm
         started = time.monotonic()
-        result = train_adapter(
-            lm, drawn, self.settings, folder=stage.folder, progress=self._track("Training")
-        )
+        pace = Pace("examples", self.track("Training"), times=self.settings.train.batch_size)
+        result = train_adapter(lm, drawn, self.settings, folder=stage.folder, progress=pace)
         with main_process_first():
             if not stage.is_done:
                 with atomic_file(stage.folder / "loss.png") as temporary:
                     temporary.write_bytes(plot_losses(result.log))
-                stage.finish(started, base_fingerprint=lm.base_fingerprint)
+                stage.finish(started, pace=pace, base_fingerprint=lm.base_fingerprint)
         return lm
 
     @cached_property
@@ -174,6 +195,7 @@ class Run:
         stage = self.index_stage
         lm = self.language_model
         started = time.monotonic()
+        pace = Pace("titles", self.track("Embedding the catalog"))
         model = BIGRec.assemble(
             self.settings,
             lm=lm,
@@ -182,11 +204,25 @@ class Run:
             noun=self.dataset.noun,
             index=self._index_so_far(),
             index_parts=stage.folder / "parts",
-            progress=self._track("Embedding the catalog"),
+            progress=pace,
         )
         if not stage.is_done:
             model.parts.index.save(stage.folder / "index")
-            stage.finish(started)
+            stage.finish(started, pace=pace)
+        return model
+
+    @cached_property
+    def injected_recommender(self) -> BIGRec:
+        """The recommender with the signals of the settings, if there are any."""
+        model = self.recommender
+        if self.settings.recommend.inject and model.parts.bound is None:
+            model.inject(
+                self.dataset,
+                self.drawn,
+                texts=self.texts("valid"),
+                folder=self.signals_stage.folder,
+                track=self.track,
+            )
         return model
 
     def _index_so_far(self) -> ItemIndex | None:
@@ -200,20 +236,20 @@ class Run:
         stage = self.texts_stage(part)
         histories = self.queries(part).histories
         started = time.monotonic()
+        pace = Pace("prompts", self.track(f"Generating titles ({part})"))
         found: list[list[GeneratedText]] = []
         for start in range(0, len(histories), _TEXTS_IN_PART):
             file = stage.folder / f"part-{start // _TEXTS_IN_PART:05d}.parquet"
             if not file.is_file():
                 some = histories[start : start + _TEXTS_IN_PART]
-                progress = self._track(f"Generating titles ({part})")
                 texts = self.recommender.write_texts(
                     some,
-                    progress=partial(_further, progress, before=start, total=len(histories)),
+                    progress=partial(_further, pace, before=start, total=len(histories)),
                 )
                 write_texts(file, texts)
             found += read_texts(file)
         if not stage.is_done:
-            stage.finish(started)
+            stage.finish(started, pace=pace)
         return found
 
     def queries(self, part: Part) -> Queries:
@@ -247,7 +283,7 @@ class Run:
         stage = self.evaluation_stage
         if not stage.is_done:
             # Stages of their own, whose time is not this one's.
-            model, texts = self.recommender, self.texts("test")
+            model, texts = self.injected_recommender, self.texts("test")
             started = time.monotonic()
             report = self._measured(model, texts, stage.folder)
             write_report(stage.folder / "report.html", report)
@@ -258,32 +294,22 @@ class Run:
         self._save_bundle({"stage": stage.folder.name, **kept})
         return report_from_json(metrics)
 
-    def compare(self) -> Comparison:
-        """Compare the recommender with signals and injections; writes ``comparison.json``."""
-        drawn = self.drawn
-        found = compare(
-            self.recommender,
-            drawn,
-            fit_signals(self.dataset, drawn.train_rows, counts=drawn.counts),
-            valid_texts=self.texts("valid"),
-            test_texts=self.texts("test"),
-            reference=self.settings.compare.reference,
-            progress=self._track("Ranking at every gamma"),
-        )
-        write_json(self.comparison_file, found.to_json())
-        return found
-
     @property
     def comparison_file(self) -> Path:
         """Where a comparison's figures go."""
         return self.evaluation_stage.folder / "comparison.json"
+
+    def with_seed(self, seed: int) -> "Run":
+        """The same run under another seed, its stages beside these."""
+        settings = self.settings.model_copy(update={"seed": seed})
+        return Run(self.folder, settings, track=self.track, keep_settings=True)
 
     def _measured(self, model: BIGRec, texts: list[list[GeneratedText]], folder: Path) -> Report:
         measured = measure(
             model,
             self.drawn.test,
             texts=texts,
-            progress=self._track("Embedding generated titles"),
+            progress=self.track("Embedding generated titles"),
         )
         measured.table.save(folder / "queries.parquet")
         rows = measured.rows
@@ -311,14 +337,15 @@ class Run:
                 "index": self.index_stage.seconds,
                 "generate": self.texts_stage("test").seconds,
             },
-            notes=self._notes(len(measured.table.frame)),
+            notes=self.notes(),
         )
 
-    def _notes(self, n_queries: int) -> list[str]:
+    def notes(self) -> list[str]:
+        """What a reader must know to judge the figures."""
         drawn, catalog = self.drawn, self.dataset.catalog
         examples = (
-            f"{len(drawn.train)} training examples of {drawn.sizes['train']}; {n_queries} test "
-            f"examples of {drawn.sizes['test']}."
+            f"{len(drawn.train)} training examples of {drawn.sizes['train']}; "
+            f"{len(drawn.test)} test examples of {drawn.sizes['test']}."
         )
         ranking = (
             f"Every target is ranked among all {catalog.n_groups} different titles "
@@ -330,7 +357,7 @@ class Run:
     def _save_bundle(self, metrics: dict[str, Any]) -> None:
         kept = self.bundle / "metrics.json"
         if not kept.is_file() or read_json(kept).get("stage") != metrics["stage"]:
-            self.recommender.save(self.bundle, metrics=metrics)
+            self.injected_recommender.save(self.bundle, metrics=metrics)
 
 
 def _further(progress: Progress, done: int, _: int, *, before: int, total: int) -> None:

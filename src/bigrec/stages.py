@@ -10,10 +10,12 @@ import polars as pl
 
 from bigrec.errors import BundleError
 from bigrec.files import atomic_file, read_json, write_json
-from bigrec.settings import SourceSettings
-from bigrec.types import GeneratedText
+from bigrec.memory import peak_bytes
+from bigrec.sections import SourceSettings
+from bigrec.types import GeneratedText, Progress
 
 DONE = "done.json"
+TIMINGS = "timings.json"
 
 
 @dataclass(frozen=True)
@@ -32,10 +34,65 @@ class Stage:
         """Wall-clock time of the call that ended it."""
         return float(read_json(self.folder / DONE)["seconds"]) if self.is_done else 0.0
 
-    def finish(self, started: float, **info: Any) -> None:
-        """Mark the stage as done."""
-        seconds = round(time.monotonic() - started, 1)
-        write_json(self.folder / DONE, {"seconds": seconds, **info})
+    def finish(self, started: float, *, pace: "Pace | None" = None, **info: Any) -> None:
+        """Mark the stage as done, and note what it took in the run's ``timings.json``.
+
+        Args:
+            started: When this call began, by ``time.monotonic``.
+            pace: How fast the stage's units went.
+            info: Whatever else belongs to the stage.
+        """
+        took: dict[str, Any] = {"seconds": round(time.monotonic() - started, 1)}
+        if pace is not None and pace.per_s is not None:
+            took |= {"unit": pace.unit, "done": pace.done, "per_s": round(pace.per_s, 3)}
+        took["peak_mib"] = round(peak_bytes() / 2**20)
+        write_json(self.folder / DONE, {**took, **info})
+        run = self.folder.parent
+        write_json(run / TIMINGS, read_timings(run))
+
+
+class Pace:
+    """A `Progress` that passes on what it is told and keeps how fast it went.
+
+    Time counts from the first call to the last, so that loading and what an earlier call had done
+    do not.
+
+    Args:
+        unit: What is counted.
+        progress: Told the same.
+        times: Units in each one that progress counts.
+    """
+
+    def __init__(self, unit: str, progress: Progress, *, times: int = 1) -> None:
+        self.unit = unit
+        self._progress = progress
+        self._times = times
+        self._first: tuple[int, float] | None = None
+        self._last = (0, 0.0)
+
+    def __call__(self, done: int, total: int) -> None:
+        """Take notice of units done and units in all."""
+        self._last = (done, time.monotonic())
+        self._first = self._first or self._last
+        self._progress(done, total)
+
+    @property
+    def done(self) -> int:
+        """Units that were timed."""
+        return 0 if self._first is None else (self._last[0] - self._first[0]) * self._times
+
+    @property
+    def per_s(self) -> float | None:
+        """Units in a second; None where fewer than two calls came."""
+        if self._first is None or self._last[1] <= self._first[1] or not self.done:
+            return None
+        return self.done / (self._last[1] - self._first[1])
+
+
+def read_timings(run: Path) -> dict[str, Any]:
+    """What every finished stage in a run folder took, in the order in which they ended."""
+    files = sorted(run.glob(f"*-*/{DONE}"), key=lambda file: file.stat().st_mtime_ns)
+    return {file.parent.name: read_json(file) for file in files}
 
 
 def source_key(source: SourceSettings) -> Any:

@@ -5,16 +5,30 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from bigrec.data.dataset import Dataset
-from bigrec.data.examples import Examples, TitleExample, mix, title_examples
+from bigrec.data.examples import (
+    Examples,
+    TitleExample,
+    dense_windows,
+    mix,
+    sample_windows,
+    title_examples,
+    window_examples,
+)
 from bigrec.data.sources import load_bigrec_json, load_dataset
 from bigrec.data.splits import TRAIN, Split, split_dataset
+from bigrec.errors import SettingsError
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
 from bigrec.lm.finetune import FinetuneResult, finetune
-from bigrec.lm.generate import TransformersGenerator
+from bigrec.lm.generate import Generator, TransformersGenerator
+from bigrec.lm.generate_ct2 import CTranslate2Generator, can_convert
+from bigrec.lm.generate_openai import OpenAIGenerator
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.prompts import PromptRenderer, PromptTemplate
-from bigrec.settings import DataSettings, Settings, SourceSettings
+from bigrec.sections import DataSettings, SourceSettings
+from bigrec.settings import Settings
 from bigrec.types import BoolArray, IntArray, Progress, TextEmbedder
 
 # Not the run's seed: runs that differ in their seed are compared on the same examples.
@@ -29,11 +43,13 @@ class Queries:
     Attributes:
         user_ids: Each query's user.
         histories: Item numbers of each history, oldest first.
+        full_histories: The same without a limit to their length.
         targets: Item number of each target, ``[q]``.
     """
 
     user_ids: list[str]
     histories: list[IntArray]
+    full_histories: list[IntArray]
     targets: IntArray
 
     def __len__(self) -> int:
@@ -46,6 +62,8 @@ class Drawn:
 
     Attributes:
         train: Training examples of all datasets, mixed.
+        train_items: Item numbers of each training example of the dataset that is recommended
+            from, oldest first, the target last.
         valid: Validation examples of all datasets.
         valid_queries: Validation examples of the dataset that is recommended from.
         test: Test examples of the dataset that is recommended from, or of a file.
@@ -55,6 +73,7 @@ class Drawn:
     """
 
     train: list[TitleExample]
+    train_items: list[IntArray]
     valid: list[TitleExample]
     valid_queries: Queries
     test: Queries
@@ -82,14 +101,15 @@ def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()
     """
     data = settings.data
     splits = [_split(one, data) for one in (dataset, *others)]
-    train, valid = [], []
+    rows, train, valid = [], [], []
     for one, parts in zip((dataset, *others), splits, strict=True):
-        chosen = parts.train.sample(data.train_examples, seed=settings.seed)
-        train.append(title_examples(chosen, one))
+        rows.append(_train_rows(one, parts, settings))
+        train.append(window_examples(rows[-1], one))
         valid.append(title_examples(_valid(parts, data), one))
     split = splits[0]
     return Drawn(
         train=mix(train, seed=settings.seed),
+        train_items=[dataset.interactions.items[one] for one in rows[0]],
         valid=mix(valid, seed=_EVALUATION_SEED),
         valid_queries=_queries(dataset, _valid(split, data)),
         test=_test_queries(dataset, split, data),
@@ -103,13 +123,27 @@ def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()
     )
 
 
+def _train_rows(dataset: Dataset, split: Split, settings: Settings) -> list[IntArray]:
+    """Rows of the interactions of each training example, the target last."""
+    size, window = settings.data.train_examples, settings.train.window
+    if window is not None:
+        windows = dense_windows(dataset.interactions, split.row_splits == TRAIN, window=window)
+        return sample_windows(windows, size, seed=settings.seed)
+    drawn = split.train.sample(size, seed=settings.seed)
+    starts = dataset.interactions.user_start[drawn.users]
+    firsts = np.maximum(starts, drawn.rows - drawn.history_length)
+    return [np.arange(first, row + 1) for first, row in zip(firsts, drawn.rows, strict=True)]
+
+
 def _test_queries(dataset: Dataset, split: Split, data: DataSettings) -> Queries:
     if data.test_file is not None:
         examples = load_bigrec_json(data.test_file)[: data.test_examples]
         catalog = dataset.catalog
+        histories = [catalog.resolve(example.history) for example in examples]
         return Queries(
             user_ids=[str(number) for number in range(len(examples))],
-            histories=[catalog.resolve(example.history) for example in examples],
+            histories=histories,
+            full_histories=histories,
             targets=catalog.resolve([example.target for example in examples]),
         )
     return _queries(dataset, split.test.sample(data.test_examples, seed=_EVALUATION_SEED))
@@ -120,9 +154,14 @@ def _valid(split: Split, data: DataSettings) -> Examples:
 
 
 def _queries(dataset: Dataset, examples: Examples) -> Queries:
+    interactions = dataset.interactions
+    starts = interactions.user_start[examples.users]
     return Queries(
-        user_ids=[dataset.interactions.user_ids[user] for user in examples.users],
+        user_ids=[interactions.user_ids[user] for user in examples.users],
         histories=[history[history >= 0] for history in examples.histories()],
+        full_histories=[
+            interactions.items[start:row] for start, row in zip(starts, examples.rows, strict=True)
+        ],
         targets=examples.targets,
     )
 
@@ -149,13 +188,47 @@ def make_embedder(lm: LanguageModel, settings: Settings) -> TextEmbedder:
 
 def make_generator(
     lm: LanguageModel, renderer: PromptRenderer, titles: Sequence[str], *, settings: Settings
-) -> TransformersGenerator:
-    """The generator as the settings say, with room for the longest of the titles."""
-    options = settings.generate.model_dump()
-    if options["max_new_tokens"] is None:
-        longest = max(len(renderer.response_ids(title)) for title in titles)
-        options["max_new_tokens"] = min(longest, _LONGEST_TEXT)
-    return TransformersGenerator(lm, renderer, **options)
+) -> Generator:
+    """The generator as the settings say, with room for the longest of the titles.
+
+    Raises:
+        ModelError: If the backend asked for is not installed or cannot run the model.
+        SettingsError: If the backend asked for cannot keep to the titles of the catalog.
+    """
+    chosen = settings.generate
+    longest = max(len(renderer.response_ids(title)) for title in titles)
+    options: dict[str, Any] = {
+        "beams": chosen.beams,
+        "length_penalty": chosen.length_penalty,
+        "max_new_tokens": chosen.max_new_tokens or min(longest, _LONGEST_TEXT),
+    }
+    if chosen.titles != "free":
+        if chosen.backend not in {"auto", "transformers"}:
+            raise SettingsError(
+                f"generate.titles is {chosen.titles!r} with backend {chosen.backend!r}, which "
+                "writes freely: use backend transformers."
+            )
+        options.update(titles=titles, max_new_tokens=max(longest, chosen.max_new_tokens or 0))
+    elif chosen.backend == "openai":
+        server = chosen.server.model_dump()
+        return OpenAIGenerator(
+            renderer, tokenizer=lm.tokenizer, seed=settings.seed, **server, **options
+        )
+    elif _takes_ctranslate2(lm, chosen.backend):
+        return CTranslate2Generator(
+            lm,
+            renderer,
+            batch_size=chosen.batch_size,
+            compute_type=chosen.compute_type,
+            **options,
+        )
+    return TransformersGenerator(lm, renderer, batch_size=chosen.batch_size, **options)
+
+
+def _takes_ctranslate2(lm: LanguageModel, backend: str) -> bool:
+    if backend == "auto":
+        return lm.device.type == "cpu" and can_convert(lm)
+    return backend == "ctranslate2"
 
 
 def train_adapter(
@@ -175,7 +248,7 @@ def train_adapter(
         folder=folder,
         seed=settings.seed,
         progress=progress,
-        **settings.train.model_dump(),
+        **settings.train.model_dump(exclude={"window"}),
     )
 
 

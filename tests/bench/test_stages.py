@@ -1,6 +1,9 @@
 """Benchmarks run and agree; how fast they are decides nothing here."""
 
+import importlib
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -39,3 +42,15 @@ def test_an_unknown_stage_is_refused() -> None:
     result = CliRunner().invoke(app, ["bench", "--stage", "nonsense"])
     assert result.exit_code == 2
     assert "expected prepare, gamma" in " ".join(result.stderr.split())
+
+
+def test_every_stage_can_be_found_and_the_usual_ones_are_stages() -> None:
+    assert set(bench.DEFAULT_STAGES) == set(bench.STAGES) - {"growth", "peak"}
+    for name in set(bench.STAGES) - {"prepare", "gamma"}:
+        module = importlib.import_module(f"bigrec.bench.{name}")
+        assert callable(getattr(module, f"bench_{name}_stage"))
+
+
+def test_stages_that_need_no_torch_are_measured_without_it() -> None:
+    code = "import sys, bigrec.bench.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -19,7 +19,7 @@ from bigrec.errors import DataError
 
 def write(path: Path, content: str | bytes) -> Path:
     raw = content.encode() if isinstance(content, str) else content
-    path.write_bytes(gzip.compress(raw) if path.suffix == ".gz" else raw)
+    path.write_bytes(gzip.compress(raw, mtime=0) if path.suffix == ".gz" else raw)
     return path
 
 
@@ -97,7 +97,7 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
     ("name", "content"),
     [
         ("t.csv", b"a\n\xe9\n"),
-        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99)[:-9]),
+        ("t.csv.gz", gzip.compress(b"a,b\n1,2\n" * 99, mtime=0)[:-9]),
         ("t.jsonl", b'{"a": 1}\nnot json\n'),
         ("t.parquet", b"no parquet"),
     ],
@@ -111,7 +111,7 @@ def test_a_damaged_table_is_told_by_name(tmp_path: Path, name: str, content: byt
 
 def test_a_packed_file_that_breaks_off_is_told(tmp_path: Path) -> None:
     path = tmp_path / "t.json.gz"
-    path.write_bytes(gzip.compress(b"{}" * 999)[:-12])
+    path.write_bytes(gzip.compress(b"{}" * 999, mtime=0)[:-12])
     with pytest.raises(DataError, match=r"t\.json\.gz could not be read: Compressed file ended"):
         first_line(path)
 

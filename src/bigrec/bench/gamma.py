@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from bigrec.bench.memory import peak_bytes
 from bigrec.grounding.gamma_path import gamma_path_ranks
 from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, normalised
+from bigrec.memory import peak_bytes
 from bigrec.types import FloatArray, IntArray
 
 _CHUNK = 250

@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bigrec.bench.memory import peak_bytes
 from bigrec.data.sources import load_dataset
 from bigrec.data.splits import split_global_time
 from bigrec.files import atomic_file, write_text
+from bigrec.memory import peak_bytes
 
 # MovieLens-10M: 10 million interactions of 72,000 users.
 _PER_USER = 139

@@ -1,7 +1,7 @@
 """The beams of a query, and how their distances become one distance per group."""
 
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Literal, Self, get_args
 
 import numpy as np
 
@@ -35,6 +35,16 @@ class Queries:
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
+
+    def first(self, count: int) -> Self:
+        """The first queries alone."""
+        beams = int(self.offsets[count])
+        return type(self)(
+            vectors=self.vectors,
+            vector_of=self.vector_of[:beams],
+            log_probs=self.log_probs[:beams],
+            offsets=self.offsets[: count + 1],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -1,6 +1,6 @@
 """Generated texts to ranked items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +9,9 @@ from bigrec.grounding.beams import BeamDistances, BeamMode, Queries, check_mode
 from bigrec.grounding.index import MAX_BYTES, ItemIndex
 from bigrec.grounding.ranks import best_groups, check_length, check_range, target_ranks
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
+
+Fuse = Callable[[slice, FloatArray], FloatArray]
+"""From the rows of some queries and their distances ``[c, g]`` to fused distances ``[c, g]``."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -118,6 +121,7 @@ class Ranker:
         k: int,
         beams: BeamMode,
         exclude: Sequence[IntArray] | None = None,
+        fuse: Fuse | None = None,
     ) -> RankedLists:
         """Recommend ``k`` items for every query.
 
@@ -127,6 +131,7 @@ class Ranker:
             beams: ``first`` ranks by the most probable text (published), ``all`` by every text.
             exclude: For each query the items that must not be listed; whatever else has the same
                 title goes with them. -1 is padding and means nothing.
+            fuse: Puts signals into the distances of some of the queries; none by default.
 
         Raises:
             ValueError: If ``k``, ``beams`` or ``exclude`` is out of range.
@@ -135,6 +140,8 @@ class Ranker:
         lists = self._empty_lists(len(queries), k=k)
         for chunk in self.iter_distances(queries, beams=beams):
             combined, origin = chunk.combine(beams)
+            if fuse is not None:
+                combined = fuse(chunk.rows, combined)
             self._fill(lists, chunk, combined=combined, origin=origin, exclude=excluded)
         return lists
 
@@ -145,6 +152,7 @@ class Ranker:
         *,
         beams: BeamMode,
         exclude: Sequence[IntArray] | None = None,
+        fuse: Fuse | None = None,
     ) -> IntArray:
         """0-based rank of every query's target among all groups; see ``ranks.target_ranks``.
 
@@ -154,6 +162,7 @@ class Ranker:
             beams: As in ``rank``.
             exclude: As in ``rank``. Excluded groups are never ahead of the target; a target that
                 is excluded itself gets rank ``g``.
+            fuse: As in ``rank``.
 
         Returns:
             ``[q]``.
@@ -166,9 +175,10 @@ class Ranker:
         ranks = np.empty(len(queries), dtype=np.int64)
         for chunk in self.iter_distances(queries, beams=beams):
             rows = chunk.rows
-            ranks[rows] = target_ranks(
-                chunk.combine(beams)[0], groups[rows], exclude=excluded[rows]
-            )
+            combined = chunk.combine(beams)[0]
+            if fuse is not None:
+                combined = fuse(rows, combined)
+            ranks[rows] = target_ranks(combined, groups[rows], exclude=excluded[rows])
         return ranks
 
     def evaluate(

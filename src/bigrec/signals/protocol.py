@@ -169,7 +169,12 @@ def load_signal(
     Raises:
         BundleError: If a file is missing, damaged, or of another version or kind.
     """
-    about = _read_about(folder, kind)
+    about = _read_about(folder)
+    if about["kind"] != kind:
+        raise BundleError(
+            f"{folder} holds the signal {about['kind']!r}; expected {kind!r}. Load it with the "
+            "class that saved it."
+        )
     path = folder / _ARRAYS
     if not path.is_file():
         raise _damage(path, "it is missing")
@@ -186,7 +191,16 @@ def load_signal(
     return about["settings"], found
 
 
-def _read_about(folder: Path, kind: str) -> dict[str, Any]:
+def signal_kind(folder: Path) -> str:
+    """The kind of the signal in a folder that ``save_signal`` wrote.
+
+    Raises:
+        BundleError: If there is none, or it is damaged or of another version.
+    """
+    return str(_read_about(folder)["kind"])
+
+
+def _read_about(folder: Path) -> dict[str, Any]:
     path = folder / _ABOUT
     about = read_json(path)
     if not isinstance(about, dict) or "format" not in about:
@@ -199,11 +213,6 @@ def _read_about(folder: Path, kind: str) -> dict[str, Any]:
     missing = [name for name in ("kind", "settings", "arrays_sha256") if name not in about]
     if missing or not isinstance(about["settings"], dict):
         raise _damage(path, f"it lacks {', '.join(missing) or 'named settings'}")
-    if about["kind"] != kind:
-        raise BundleError(
-            f"{folder} holds the signal {about['kind']!r}; expected {kind!r}. Load it with the "
-            "class that saved it."
-        )
     return about
 
 

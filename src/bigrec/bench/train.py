@@ -1,0 +1,159 @@
+"""Time of fine-tuning, against transformers' Trainer with logits at every position."""
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bigrec.bench.harness import OURS, REFERENCE, figures, take_turns
+from bigrec.bench.inputs import few_shot, load_inputs
+from bigrec.bench.references import response_loss, train_plainly
+from bigrec.data.examples import TitleExample
+from bigrec.lm.model import LanguageModel
+from bigrec.prompts import PromptRenderer
+from bigrec.settings import Settings
+from bigrec.steps import Drawn, make_renderer, train_adapter
+
+# In nats per token. The sides see the examples in orders of their own, with dropouts of their own.
+_LARGEST_DIFFERENCE = 0.1
+_TITLES = "titles"
+
+
+def bench_train(
+    lm: LanguageModel,
+    drawn: Drawn,
+    *,
+    settings: Settings,
+    n_examples: int = 64,
+    n_held_out: int = 24,
+    turns: int = 2,
+) -> dict[str, Any]:
+    """Fine-tune over the same examples once, with the same adapter, both ways.
+
+    A third side learns every title of history and target (``loss_on: titles``) where the reference
+    learns the target alone.
+
+    Args:
+        lm: The base model; bare afterwards.
+        drawn: Examples to learn and, of the validation part, to hold out.
+        settings: How; of ``train``, ``epochs`` and ``loss_on`` are set here.
+        n_examples: Training examples, at most.
+        n_held_out: Examples on which the adapters are compared, at most.
+        turns: Times that each side trains.
+
+    Returns:
+        Among others ``ratio``; ``titles_ratio``, the titles learned a second against the
+        reference's; the loss of the last half of the steps of either side; and ``agree``, whether
+        the mean loss of the held-out responses differs by less than 0.1 nats between the adapters.
+    """
+    renderer = make_renderer(lm.tokenizer, settings)
+    examples = drawn.train[:n_examples]
+    held_out = _rows(renderer, drawn.valid[:n_held_out])
+    pad_id = lm.tokenizer.pad_token_id or 0
+    _strip(lm)
+    untrained = response_loss(lm.model, held_out, pad_id=pad_id)
+    with tempfile.TemporaryDirectory() as folder:
+        sides = _Sides(lm, drawn, settings, folder=Path(folder))
+        measured = take_turns(
+            {
+                OURS: lambda some: sides.ours(some, loss_on="response"),
+                _TITLES: lambda some: sides.ours(some, loss_on="titles"),
+                REFERENCE: sides.reference,
+            },
+            examples,
+            turns=turns,
+            warm_up=settings.train.micro_batch_size,
+        )
+        losses = {}
+        for name, side in measured.items():
+            lm.load_adapter(side.result[0])
+            losses[name] = response_loss(lm.model, held_out, pad_id=pad_id)
+        _strip(lm)
+    difference = losses[OURS] - losses[REFERENCE]
+    titles = sum(len(example.history) + 1 for example in examples)
+    faster = np.divide(measured[REFERENCE].seconds, measured[_TITLES].seconds)
+    return {
+        **figures(measured, units=len(examples), unit="examples"),
+        "titles_ratio": float(np.median(faster)) * titles / len(examples),
+        "titles_peak_mib": measured[_TITLES].peak_mib,
+        "ours_last_loss": _last_half(measured[OURS].result[1]),
+        "reference_last_loss": _last_half(measured[REFERENCE].result[1]),
+        "untrained_held_out_loss": untrained,
+        **{f"{name}_held_out_loss": loss for name, loss in losses.items()},
+        "agree": abs(difference) < _LARGEST_DIFFERENCE,
+    }
+
+
+def bench_train_stage() -> dict[str, Any]:
+    """Fine-tune SmolLM2 on MovieLens-100K, as `bench_train` by default."""
+    inputs = load_inputs(few_shot())
+    return bench_train(inputs.lm, inputs.drawn, settings=inputs.settings)
+
+
+class _Sides:
+    """Both ways of training; each call gives the adapter's folder and the losses of its steps."""
+
+    def __init__(
+        self, lm: LanguageModel, drawn: Drawn, settings: Settings, *, folder: Path
+    ) -> None:
+        self._lm = lm
+        self._drawn = drawn
+        self._settings = settings
+        # finetune goes on with a folder that it finds, so every call needs one of its own.
+        self._folders = (folder / str(number) for number in count())
+
+    def ours(self, examples: Sequence[TitleExample], *, loss_on: str) -> tuple[Path, list[float]]:
+        train = self._settings.train.model_copy(update={"epochs": 1, "loss_on": loss_on})
+        found = train_adapter(
+            self._lm,
+            replace(self._drawn, train=list(examples), valid=[]),
+            self._settings.model_copy(update={"train": train}),
+            folder=next(self._folders),
+        )
+        return found.adapter, [entry["loss"] for entry in found.log if "loss" in entry]
+
+    def reference(self, examples: Sequence[TitleExample]) -> tuple[Path, list[float]]:
+        _strip(self._lm)
+        folder = next(self._folders)
+        options = self._settings.train.model_dump(
+            include={
+                "rank",
+                "alpha",
+                "dropout",
+                "target_modules",
+                "learning_rate",
+                "batch_size",
+                "micro_batch_size",
+            }
+        )
+        losses = train_plainly(
+            self._lm.model,
+            _rows(make_renderer(self._lm.tokenizer, self._settings), examples),
+            folder=folder,
+            pad_id=self._lm.tokenizer.pad_token_id or 0,
+            seed=self._settings.seed,
+            **options,
+        )
+        return folder, losses
+
+
+def _rows(
+    renderer: PromptRenderer, examples: Sequence[TitleExample]
+) -> list[tuple[list[int], list[int]]]:
+    return [
+        (renderer.prompt_ids(one.history, one.noun), renderer.response_ids(one.target))
+        for one in examples
+    ]
+
+
+def _strip(lm: LanguageModel) -> None:
+    if lm.has_adapter:
+        lm.model = lm.model.unload()
+
+
+def _last_half(losses: Sequence[float]) -> float:
+    return float(np.mean(losses[len(losses) // 2 :]))

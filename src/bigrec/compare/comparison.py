@@ -1,0 +1,231 @@
+"""A comparison put together: choices on validation, ranks and lists on test, then the report."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bigrec.compare.methods import (
+    LIST_LENGTH,
+    Injection,
+    Ranked,
+    choose_injection,
+    gamma_path,
+    plain_methods,
+    rank_all,
+)
+from bigrec.compare.signals import injected_names
+from bigrec.data.dataset import Dataset
+from bigrec.evaluation.beyond import agreement_hits, catalog_coverage, gini, novelty, overlap
+from bigrec.evaluation.comparison_data import (
+    AgreementRow,
+    BeyondRow,
+    ChosenRow,
+    GammaPath,
+    SeedRow,
+)
+from bigrec.evaluation.comparison_report import ComparisonReport
+from bigrec.evaluation.metrics import query_values
+from bigrec.evaluation.paired import compare_to_reference, over_seeds
+from bigrec.evaluation.protocol import MethodResult, summarise
+from bigrec.evaluation.segments import (
+    SegmentRow,
+    Segments,
+    history_segments,
+    popularity_segments,
+    segment_rows,
+    target_segments,
+    user_segments,
+)
+from bigrec.evidence import Evidence
+from bigrec.measure import METHODS
+from bigrec.steps import Drawn
+from bigrec.types import IntArray, Progress
+
+_SHORT = 10
+_HEADLINE = ("hr@10", "ndcg@10")
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """What a comparison found.
+
+    Attributes:
+        report: Everything that is shown.
+        results: Target rank of every query by method and protocol.
+    """
+
+    report: ComparisonReport
+    results: list[MethodResult] = field(repr=False)
+
+
+def compare(
+    dataset: Dataset,
+    drawn: Drawn,
+    *,
+    valid: Evidence,
+    test: Evidence,
+    inject: Sequence[str],
+    reference: str,
+    progress: Progress | None = None,
+) -> Comparison:
+    """Rank every test target by the recommender, by each signal, and by both together.
+
+    Together once by the published product, ``BIGRec x signal``, and once by whichever rule does
+    best on validation, ``BIGRec + signal``.
+
+    Args:
+        dataset: What is recommended from.
+        drawn: Its examples.
+        valid: Evidence of the validation examples.
+        test: Evidence of the test examples, with the same signals.
+        inject: Signals to put into the distances, several at once joined by ``&``.
+        reference: Method that all others are compared with.
+        progress: Called with (test examples ranked, to rank), counted once for each protocol.
+
+    Raises:
+        SettingsError: If an entry of ``inject`` names no signal.
+        ValueError: If there is no such reference.
+    """
+    plain = plain_methods(list(test.signals))
+    entries = injected_names(inject, test.signals)
+    ranked: list[Ranked] = []
+    chosen: list[ChosenRow] = []
+    paths: list[GammaPath] = []
+    for hide in (False, True):
+        injections = [choose_injection(valid, names, exclude_seen=hide) for names in entries]
+        methods = [*plain, *(method for one in injections for method in one.methods())]
+        ranked += rank_all(methods, test, exclude_seen=hide, progress=progress)
+        for row, path in _how(injections, valid, test, hide=hide):
+            chosen.append(row)
+            paths += [path] if path is not None else []
+    results = [one.result for one in ranked]
+    rows = summarise(results, seed=0)
+    report = ComparisonReport(
+        title=f"Comparison on {dataset.name}",
+        reference=reference,
+        rows=rows,
+        differences=compare_to_reference(results, reference=reference, seed=0, metrics=_HEADLINE),
+        chosen=chosen,
+        paths=paths,
+        segments=_segments(results, dataset, drawn),
+        beyond=_beyond(ranked, dataset, drawn),
+        agreement=_agreement(ranked, list(test.signals), test.targets),
+        seeds=(),
+        shares={},
+        settings={},
+        notes=(),
+    )
+    return Comparison(report, results)
+
+
+def seed_rows(by_seed: Mapping[int, Sequence[MethodResult]]) -> list[SeedRow]:
+    """Mean and deviation over seeds of the methods that every seed has; none for one seed."""
+    if len(by_seed) < 2:
+        return []
+    found = {
+        seed: {(one.name, one.exclude_seen): one.ranks for one in results}
+        for seed, results in by_seed.items()
+    }
+    keys = [key for key in next(iter(found.values())) if all(key in one for one in found.values())]
+    rows = []
+    for name, exclude_seen in keys:
+        for metric in _HEADLINE:
+            values = {
+                seed: float(query_values(ranks[name, exclude_seen], metric).mean())
+                for seed, ranks in found.items()
+            }
+            mean, deviation = over_seeds(values)
+            rows.append(SeedRow(name, exclude_seen, metric, mean, deviation, values))
+    return rows
+
+
+def _how(
+    injections: Sequence[Injection], valid: Evidence, test: Evidence, *, hide: bool
+) -> Iterator[tuple[ChosenRow, GammaPath | None]]:
+    """How the signals of every injection are put in, by either rule."""
+    for injection in injections:
+        product, fusion = injection.methods()
+        if len(injection.signals) == 1:
+            yield gamma_path(injection, valid, test, exclude_seen=hide)
+        else:
+            yield ChosenRow(product.name, hide, injection.published.describe(), None), None
+        yield ChosenRow(fusion.name, hide, injection.best.describe(), None), None
+
+
+def _segments(
+    results: Sequence[MethodResult], dataset: Dataset, drawn: Drawn
+) -> dict[str, list[SegmentRow]]:
+    test = drawn.test
+    lengths = np.array([len(history) for history in test.full_histories], dtype=np.int64)
+    families = {
+        "target in training": target_segments(test.targets, drawn.counts),
+        "target's popularity": popularity_segments(test.targets, drawn.counts),
+        "items before the target": history_segments(lengths, starts=(0, 1, 3, 5, 10, 20, 50)),
+    }
+    users = _user_segments(dataset, drawn)
+    if users is not None:
+        families["user in training"] = users
+    return {
+        family: [
+            row
+            for row in segment_rows(results, segments, seed=0, ks=(_SHORT,))
+            if row.summary.metric in _HEADLINE
+        ]
+        for family, segments in families.items()
+    }
+
+
+def _user_segments(dataset: Dataset, drawn: Drawn) -> Segments | None:
+    """None where the test examples come from a file, which names no users."""
+    interactions = dataset.interactions
+    numbers = {user: number for number, user in enumerate(interactions.user_ids)}
+    users = [numbers.get(user) for user in drawn.test.user_ids]
+    if None in users:
+        return None
+    counts = np.bincount(
+        interactions.users()[drawn.train_rows], minlength=len(interactions.user_ids)
+    )
+    return user_segments(np.array(users, dtype=np.int64), counts)
+
+
+def _beyond(ranked: Sequence[Ranked], dataset: Dataset, drawn: Drawn) -> list[BeyondRow]:
+    catalog = dataset.catalog
+    # A title is as well known as all of its items together.
+    counts = np.bincount(catalog.group, weights=drawn.counts).astype(np.int64)
+    k = min(_SHORT, catalog.n_groups)
+    return [
+        BeyondRow(
+            one.result.name,
+            one.result.exclude_seen,
+            coverage=catalog_coverage(one.lists, n_items=catalog.n_groups, k=k),
+            novelty=novelty(one.lists, counts, k=k),
+            gini=gini(one.lists, n_items=catalog.n_groups, k=k),
+        )
+        for one in ranked
+    ]
+
+
+def _agreement(
+    ranked: Sequence[Ranked], signals: Sequence[str], targets: IntArray
+) -> list[AgreementRow]:
+    """The recommender's lists beside every signal's."""
+    lists = {(one.result.name, one.result.exclude_seen): one.lists for one in ranked}
+    rows = []
+    for hide in (False, True):
+        own = lists[METHODS["all"], hide]
+        k = min(LIST_LENGTH, own.shape[1])
+        for name in signals:
+            hits = agreement_hits(own, lists[name, hide], targets, k=k)
+            rows.append(
+                AgreementRow(
+                    METHODS["all"],
+                    name,
+                    hide,
+                    overlap=overlap(own, lists[name, hide], k=k),
+                    rate_both=hits.rate_both,
+                    rate_one=hits.rate_one,
+                    ratio=hits.ratio,
+                )
+            )
+    return rows

@@ -1,0 +1,192 @@
+"""The methods of a comparison: everything that orders the catalog for a query."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+
+import numpy as np
+
+from bigrec.evaluation.comparison_data import ChosenRow, GammaPath
+from bigrec.evaluation.metrics import KS, chosen_by, hr_at, ndcg_at
+from bigrec.evaluation.protocol import MethodResult
+from bigrec.evidence import Evidence, Piece
+from bigrec.grounding.beams import BeamMode
+from bigrec.grounding.choose import best_rule, published_rule
+from bigrec.grounding.gamma_path import gamma_path_ranks, published_selection
+from bigrec.grounding.ranks import best_groups, target_ranks
+from bigrec.grounding.rules import Rule
+from bigrec.measure import METHODS
+from bigrec.statistics import gammas_of
+from bigrec.types import FloatArray, IntArray, Progress
+
+LIST_LENGTH = 20
+"""Length of the lists that are kept of every method."""
+
+_PUBLISHED = {
+    f"{name}@{k}": partial(metric, k=k)
+    for name, metric in (("hr", hr_at), ("ndcg", ndcg_at))
+    for k in KS
+}
+
+
+@dataclass(frozen=True)
+class Method:
+    """One way of ordering the catalog.
+
+    Attributes:
+        name: As tables show it.
+        signals: The signals that it uses.
+        rule: How they are put into distances; None for signals alone.
+        beams: Beam mode of a method without signals.
+    """
+
+    name: str
+    signals: tuple[str, ...] = ()
+    rule: Rule | None = None
+    beams: BeamMode | None = None
+
+    def distances(self, piece: Piece) -> FloatArray:
+        """What the method orders by, ``[c, g]``, lower is better."""
+        if self.rule is not None:
+            return piece.fused(self.rule, self.signals)
+        if self.beams is not None:
+            return piece.distances(self.beams)
+        return -piece.scores(self.signals[0])
+
+
+@dataclass(frozen=True, eq=False)
+class Ranked:
+    """What a method gave under one protocol.
+
+    Attributes:
+        result: Target rank of every query.
+        lists: The first groups of every query, ``[q, 20]``, -1 where fewer are left.
+    """
+
+    result: MethodResult
+    lists: IntArray = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Injection:
+    """One signal, or several, put into the distances; chosen on validation.
+
+    Attributes:
+        label: The signals as tables name them.
+        published: The published product on the first beam.
+        best: The rule that does best.
+        each: A gamma for every metric and K, as the published protocol has it; None for several
+            signals.
+    """
+
+    label: str
+    signals: tuple[str, ...]
+    published: Rule
+    best: Rule
+    each: Mapping[str, float] | None
+
+    def methods(self) -> list[Method]:
+        """The methods of this injection: ``x`` for the published rule, ``+`` for the best."""
+        return [
+            Method(f"BIGRec x {self.label}", self.signals, self.published),
+            Method(f"BIGRec + {self.label}", self.signals, self.best),
+        ]
+
+
+def plain_methods(signals: Sequence[str]) -> list[Method]:
+    """The recommender by itself, and every signal by itself."""
+    modes: tuple[BeamMode, ...] = ("first", "all")
+    alone = [Method(METHODS[beams], beams=beams) for beams in modes]
+    return [*alone, *(Method(name, (name,)) for name in signals)]
+
+
+def choose_injection(
+    evidence: Evidence, signals: tuple[str, ...], *, exclude_seen: bool
+) -> Injection:
+    """Choose both rules on validation queries."""
+    queries = evidence.fusable(signals, exclude_seen=exclude_seen)
+    grid = gammas_of(evidence.signals[signals[0]])
+    each = None
+    if len(signals) == 1:
+        path = gamma_path_ranks(
+            queries.distances["first"],
+            queries.weights[0],
+            queries.targets,
+            gammas=grid,
+            exclude=queries.exclude,
+        )
+        each = published_selection(path, grid, metrics=_PUBLISHED)
+    return Injection(
+        label=" & ".join(signals),
+        signals=signals,
+        published=published_rule(queries, metric=chosen_by, gammas=grid),
+        best=best_rule(queries, metric=chosen_by, gammas=grid)[0],
+        each=each,
+    )
+
+
+def rank_all(
+    methods: Sequence[Method],
+    evidence: Evidence,
+    *,
+    exclude_seen: bool,
+    progress: Progress | None = None,
+) -> list[Ranked]:
+    """Rank every target and list the best groups, by every method in one pass."""
+    q = len(evidence)
+    ranks = [np.empty(q, dtype=np.int64) for _ in methods]
+    lists: list[list[IntArray]] = [[] for _ in methods]
+    for piece in evidence.pieces():
+        gone = piece.seen if exclude_seen else [np.zeros(0, dtype=np.int64)] * len(piece.seen)
+        for place, method in enumerate(methods):
+            distances = method.distances(piece)
+            ranks[place][piece.rows] = target_ranks(distances, piece.targets, exclude=gone)
+            k = min(LIST_LENGTH, distances.shape[1])
+            lists[place].append(best_groups(distances, k=k, exclude=gone))
+        if progress is not None:
+            progress(piece.rows.stop, q)
+    return [
+        Ranked(MethodResult(method.name, exclude_seen, own), np.concatenate(found))
+        for method, own, found in zip(methods, ranks, lists, strict=True)
+    ]
+
+
+def gamma_path(
+    injection: Injection, valid: Evidence, test: Evidence, *, exclude_seen: bool
+) -> tuple[ChosenRow, GammaPath]:
+    """The published product of one signal at every gamma, on validation and test."""
+    (name,) = injection.signals
+    grid = gammas_of(valid.signals[name])
+    on_valid, on_test = (_path(one, name, grid, exclude_seen) for one in (valid, test))
+    method = injection.methods()[0].name
+    each = injection.each or {}
+    row = ChosenRow(
+        method,
+        exclude_seen,
+        injection.published.describe(),
+        {
+            metric: float(_PUBLISHED[metric](on_test[:, grid == gamma][:, 0]))
+            for metric, gamma in each.items()
+        },
+    )
+    return row, GammaPath(
+        method,
+        exclude_seen,
+        gammas=tuple(grid.tolist()),
+        valid=tuple(chosen_by(ranks) for ranks in on_valid.T),
+        test=tuple(chosen_by(ranks) for ranks in on_test.T),
+        chosen=injection.published.gammas[0],
+    )
+
+
+def _path(evidence: Evidence, name: str, gammas: FloatArray, exclude_seen: bool) -> IntArray:
+    found = np.empty((len(evidence), len(gammas)), dtype=np.int64)
+    for piece in evidence.pieces():
+        found[piece.rows] = gamma_path_ranks(
+            piece.distances("first"),
+            piece.weights(name),
+            piece.targets,
+            gammas=gammas,
+            exclude=piece.seen if exclude_seen else None,
+        )
+    return found

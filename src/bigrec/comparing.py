@@ -1,0 +1,123 @@
+"""The comparison of a run: its signals learned, its texts written, the report laid down."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from bigrec.compare import Comparison, compare, injected_names, parts_of, seed_rows
+from bigrec.evaluation.comparison_report import comparison_json, write_comparison
+from bigrec.evaluation.protocol import text_shares
+from bigrec.evidence import Evidence
+from bigrec.files import write_json
+from bigrec.run import Part, Run
+from bigrec.signals.build import check_names
+from bigrec.signals.protocol import Signal
+from bigrec.statistics import FEW_SHOT, few_shot_lessons, fit_signals, lessons_of
+
+
+def compare_run(run: Run) -> Comparison:
+    """Compare a run's recommender with signals and injections, under every seed asked for.
+
+    Writes ``comparison.json`` and ``comparison.html`` beside the evaluation. Whatever was done
+    before, texts and networks among it, is not done again.
+
+    Raises:
+        BigrecError: If the data, the settings or the model cannot be used.
+    """
+    _check(run)
+    seeds = list(dict.fromkeys([run.settings.seed, *run.settings.compare.seeds]))
+    found = [_compare_once(run), *(_compare_once(run.with_seed(seed)) for seed in seeds[1:])]
+    by_seed = {seed: one.results for seed, one in zip(seeds, found, strict=True)}
+    report = replace(
+        found[0].report,
+        seeds=seed_rows(by_seed),
+        shares=_shares(run),
+        settings=run.settings.model_dump(mode="json"),
+        notes=[*run.notes(), *_notes(run)],
+    )
+    write_json(run.comparison_file, comparison_json(report))
+    write_comparison(run.comparison_file.with_suffix(".html"), report)
+    return replace(found[0], report=report)
+
+
+def _check(run: Run) -> None:
+    """Refuse names that do not exist before anything is learned."""
+    chosen = run.settings.compare
+    check_names(chosen.signals)
+    few = [name + FEW_SHOT for name in chosen.signals] if chosen.few_shot else []
+    injected_names(chosen.inject, [*chosen.signals, *few, *(one.name for one in chosen.external)])
+
+
+def _compare_once(run: Run) -> Comparison:
+    signals = _signals(run)
+    valid, test = (_evidence(run, part, signals=signals) for part in _PARTS)
+    return compare(
+        run.dataset,
+        run.drawn,
+        valid=valid,
+        test=test,
+        inject=run.settings.compare.inject,
+        reference=run.settings.compare.reference,
+        progress=run.track("Ranking the test examples"),
+    )
+
+
+_PARTS: Sequence[Part] = ("valid", "test")
+
+
+def _signals(run: Run) -> dict[str, Signal]:
+    chosen = run.settings.compare
+    options: dict[str, Any] = {
+        "seed": run.settings.seed,
+        "device": run.settings.model.device,
+        "folder": run.signals_stage.folder,
+        "track": run.track,
+    }
+    found = fit_signals(chosen.signals, lessons_of(run.dataset, run.drawn), **options)
+    if chosen.few_shot:
+        lessons = few_shot_lessons(run.dataset, run.drawn)
+        found |= fit_signals(chosen.signals, lessons, suffix=FEW_SHOT, **options)
+    return found
+
+
+def _evidence(run: Run, part: Part, *, signals: dict[str, Signal]) -> Evidence:
+    parts = run.recommender.parts
+    external = parts_of(
+        run.settings.compare.external,
+        run.dataset,
+        valid=run.drawn.valid_queries,
+        test=run.drawn.test,
+    )[_PARTS.index(part)]
+    return Evidence(
+        parts.ranker,
+        parts.embedder,
+        parts.catalog,
+        queries=run.queries(part),
+        texts=run.texts(part),
+        signals={**signals, **external},
+        full_history=run.settings.signals.history == "full",
+        progress=run.track(f"Embedding generated titles ({part})"),
+    )
+
+
+def _shares(run: Run) -> dict[str, float]:
+    catalog = run.dataset.catalog
+    return text_shares(
+        [[text.text for text in beams] for beams in run.texts("test")],
+        set(catalog.group_titles),
+        histories=[[catalog.titles[item] for item in items] for items in run.drawn.test.histories],
+    )
+
+
+def _notes(run: Run) -> list[str]:
+    learned, n_valid = int(run.drawn.train_rows.sum()), len(run.drawn.valid_queries)
+    baselines = (
+        f"Baselines learn from all {learned} training interactions; those called few-shot from the "
+        "language model's own examples."
+    )
+    choices = (
+        "BIGRec x signal is the published product on the first beam; BIGRec + signal is the rule "
+        f"that does best on the {n_valid} validation examples. Everything is chosen by NDCG@10 on "
+        "validation, once for all metrics of a row."
+    )
+    return [baselines, choices]

@@ -1,0 +1,127 @@
+"""What speaks for each item in each query: distances to what was written, and signals' scores.
+
+Evidence comes in pieces of some queries at a time, so that memory does not grow with their number.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bigrec.data.catalog import Catalog
+from bigrec.grounding.beams import BeamDistances, BeamMode
+from bigrec.grounding.choose import Fusable
+from bigrec.grounding.ranker import Ranker
+from bigrec.grounding.rules import Rule
+from bigrec.signals.external import External
+from bigrec.signals.groups import group_scores
+from bigrec.signals.protocol import Signal
+from bigrec.signals.weights import minmax
+from bigrec.steps import Queries
+from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
+
+
+@dataclass(frozen=True, eq=False)
+class Piece:
+    """The evidence of some queries, ``c`` of them.
+
+    Attributes:
+        rows: Which queries.
+        targets: Group number of each target, ``[c]``.
+        seen: Groups of each history.
+    """
+
+    rows: slice
+    targets: IntArray = field(repr=False)
+    seen: list[IntArray] = field(repr=False)
+    _chunk: BeamDistances = field(repr=False)
+    _evidence: "Evidence" = field(repr=False)
+    _distances: dict[BeamMode, FloatArray] = field(default_factory=dict, repr=False)
+    _scores: dict[str, FloatArray] = field(default_factory=dict, repr=False)
+    _weights: dict[str, FloatArray] = field(default_factory=dict, repr=False)
+
+    def distances(self, beams: BeamMode) -> FloatArray:
+        """Distances to what the model wrote, ``[c, g]``, lower is better."""
+        if beams not in self._distances:
+            self._distances[beams] = self._chunk.combine(beams)[0]
+        return self._distances[beams]
+
+    def scores(self, name: str) -> FloatArray:
+        """A signal's scores, ``[c, g]``, higher is better."""
+        if name not in self._scores:
+            self._scores[name] = self._evidence.scores(name, self.rows)
+        return self._scores[name]
+
+    def weights(self, name: str) -> FloatArray:
+        """A signal's scores scaled to [0, 1] in each query, ``[c, g]``."""
+        if name not in self._weights:
+            self._weights[name] = minmax(self.scores(name))
+        return self._weights[name]
+
+    def fused(self, rule: Rule, names: Sequence[str]) -> FloatArray:
+        """Distances with signals put in by a rule, ``[c, g]``, lower is better."""
+        return rule.apply(self.distances(rule.beams), [self.weights(name) for name in names])
+
+
+class Evidence:
+    """Distances and signals of queries whose targets are known.
+
+    Args:
+        ranker: Computes the distances.
+        embedder: The one that built the ranker's index.
+        catalog: What is ranked.
+        queries: Histories and targets, ``q`` of them.
+        texts: What the model wrote for each.
+        signals: By the name that they are asked for with.
+        full_history: Whether signals see all that came before a target, not the window alone.
+        progress: Called with (texts embedded, texts to embed).
+    """
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        embedder: TextEmbedder,
+        catalog: Catalog,
+        *,
+        queries: Queries,
+        texts: Sequence[Sequence[GeneratedText]],
+        signals: Mapping[str, Signal],
+        full_history: bool = False,
+        progress: Progress | None = None,
+    ) -> None:
+        self.signals = dict(signals)
+        self.targets = catalog.group[queries.targets]
+        self.seen = [np.unique(catalog.group[items]) for items in queries.histories]
+        self._ranker = ranker
+        self._catalog = catalog
+        self._histories = queries.full_histories if full_history else queries.histories
+        self._embedded = ranker.queries(texts, embedder, progress=progress)
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def scores(self, name: str, rows: slice) -> FloatArray:
+        """A signal's scores for some of the queries, ``[c, g]``, higher is better."""
+        signal, histories = self.signals[name], self._histories[rows]
+        if isinstance(signal, External):
+            signal = signal.take(np.arange(rows.start, rows.stop))
+        catalog = self._catalog
+        return group_scores(signal.scores(histories), catalog.group, n_groups=catalog.n_groups)
+
+    def pieces(self) -> Iterator[Piece]:
+        """The evidence, piece by piece."""
+        for chunk in self._ranker.iter_distances(self._embedded, beams="all"):
+            yield Piece(chunk.rows, self.targets[chunk.rows], self.seen[chunk.rows], chunk, self)
+
+    def fusable(self, names: Sequence[str], *, exclude_seen: bool) -> Fusable:
+        """Everything that a rule puts together, at once: for as many queries as fit in memory."""
+        modes: tuple[BeamMode, ...] = ("first", "all")
+        pieces = list(self.pieces())
+        return Fusable(
+            distances={
+                mode: np.concatenate([piece.distances(mode) for piece in pieces]) for mode in modes
+            },
+            weights=[np.concatenate([piece.weights(name) for piece in pieces]) for name in names],
+            targets=self.targets,
+            exclude=self.seen if exclude_seen else None,
+        )

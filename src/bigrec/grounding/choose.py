@@ -1,0 +1,138 @@
+"""The rule for putting signals into distances that does best on validation queries."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bigrec.grounding.beams import BeamMode
+from bigrec.grounding.gamma_path import Metric, gamma_path_ranks, select_gamma
+from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, fuse_reciprocal_rank, normalised
+from bigrec.grounding.ranks import target_ranks
+from bigrec.grounding.rules import Rule
+from bigrec.types import FloatArray, IntArray
+
+# Floors that are tried beside the published 0.
+_FLOORS = (0.01, 0.1, 1.0)
+_SUM_GAMMAS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+# With several signals, a grid that a search along one gamma after another can afford.
+_PRODUCT_GAMMAS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 99.0)
+_ROUNDS = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Fusable:
+    """Queries whose targets are known, with everything that a rule puts together.
+
+    Attributes:
+        distances: By beam mode, ``[q, g]``, lower is better.
+        weights: One array for each signal, ``[q, g]``, in [0, 1].
+        targets: Group number of each query's target, ``[q]``.
+        exclude: For each query the groups left out of the ranking, or None.
+    """
+
+    distances: Mapping[BeamMode, FloatArray] = field(repr=False)
+    weights: Sequence[FloatArray] = field(repr=False)
+    targets: IntArray = field(repr=False)
+    exclude: Sequence[IntArray] | None = field(repr=False)
+
+    def ranks(self, fused: FloatArray) -> IntArray:
+        """0-based target ranks in fused distances, ``[q]``."""
+        return target_ranks(fused, self.targets, exclude=self.exclude)
+
+
+def published_rule(queries: Fusable, *, metric: Metric, gammas: FloatArray) -> Rule:
+    """The published product on the first beam, its gammas chosen by one metric.
+
+    Args:
+        queries: Validation queries.
+        metric: From ranks to a figure, higher is better.
+        gammas: Grid of a single signal's gamma. Several signals share a coarser one.
+    """
+    return _product(queries, "first", metric=metric, gammas=gammas, eps=0.0)[0]
+
+
+def best_rule(
+    queries: Fusable, *, metric: Metric, gammas: FloatArray = COLLABORATIVE_GAMMAS
+) -> tuple[Rule, float]:
+    """The best of all rules: product with and without floor, sum, reciprocal ranks, either beams.
+
+    Args:
+        queries: Validation queries.
+        metric: From ranks to a figure, higher is better.
+        gammas: Grid of a single signal's gamma in the product.
+
+    Returns:
+        The rule and its figure; the earlier of rules that tie, the published one first.
+    """
+    found: list[tuple[Rule, float]] = []
+    for beams in queries.distances:
+        found += [
+            _product(queries, beams, metric=metric, gammas=gammas, eps=eps)
+            for eps in (0.0, *_FLOORS)
+        ]
+        found.append(_sum(queries, beams, metric=metric))
+        fused = fuse_reciprocal_rank(queries.distances[beams], queries.weights)
+        found.append((Rule("reciprocal ranks", beams), metric(queries.ranks(fused))))
+    return max(found, key=lambda one: one[1])
+
+
+def _product(
+    queries: Fusable, beams: BeamMode, *, metric: Metric, gammas: FloatArray, eps: float
+) -> tuple[Rule, float]:
+    distances = queries.distances[beams]
+    if len(queries.weights) == 1:
+        path = gamma_path_ranks(
+            distances,
+            queries.weights[0],
+            queries.targets,
+            gammas=gammas,
+            eps=eps,
+            exclude=queries.exclude,
+        )
+        gamma = select_gamma(path, gammas, metric=metric)
+        return Rule("product", beams, (gamma,), eps), metric(path[:, gammas == gamma][:, 0])
+    # In logarithms the product is a sum, and its order is the same.
+    with np.errstate(divide="ignore"):
+        base = np.log(eps + normalised(distances))
+    slopes = [np.log1p(weights) for weights in queries.weights]
+    chosen, figure = _ascend(
+        lambda tried: metric(queries.ranks(_less(base, slopes, tried))),
+        count=len(slopes),
+        grid=_PRODUCT_GAMMAS,
+    )
+    return Rule("product", beams, chosen, eps), figure
+
+
+def _sum(queries: Fusable, beams: BeamMode, *, metric: Metric) -> tuple[Rule, float]:
+    base = normalised(queries.distances[beams])
+    chosen, figure = _ascend(
+        lambda tried: metric(queries.ranks(_less(base, queries.weights, tried))),
+        count=len(queries.weights),
+        grid=_SUM_GAMMAS,
+    )
+    return Rule("sum", beams, chosen), figure
+
+
+def _less(base: FloatArray, slopes: Sequence[FloatArray], gammas: Sequence[float]) -> FloatArray:
+    found = base.copy()
+    for slope, gamma in zip(slopes, gammas, strict=True):
+        if gamma:
+            found -= gamma * slope
+    return found
+
+
+def _ascend(
+    figure: Callable[[Sequence[float]], float], *, count: int, grid: Sequence[float]
+) -> tuple[tuple[float, ...], float]:
+    """Along one gamma after another, from the grid's first value for all of them."""
+    chosen = [grid[0]] * count
+    best = figure(chosen)
+    for _ in range(_ROUNDS if count > 1 else 1):
+        for place in range(count):
+            for value in grid:
+                tried = [*chosen[:place], value, *chosen[place + 1 :]]
+                reached = figure(tried)
+                if reached > best:
+                    chosen, best = tried, reached
+    return tuple(chosen), best

@@ -1,0 +1,223 @@
+"""Networks that turn a sequence of items into a vector whose products with items are scores.
+
+Items come as ``[b, h]`` numbers, oldest first, padded on the left with ``n_items``.
+"""
+
+from abc import ABC, abstractmethod
+from typing import ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+Architecture = Literal["SASRec", "GRU4Rec", "Caser"]
+
+_INIT_STD = 0.02
+# Width of SASRec's feed-forward layers as a multiple of ``d``; 1 is published.
+_WIDENING = 1
+
+
+class SequenceNetwork(nn.Module, ABC):
+    """Item embeddings, used for inputs and for scores, and a bias for every item.
+
+    Attributes:
+        learns_everywhere: Whether ``forward`` predicts at every position, or at the last only.
+        n_items: Items that are scored, ``n``, and the number of padding.
+        max_length: Most items of a sequence.
+        shape: What the network was built with.
+    """
+
+    learns_everywhere: ClassVar[bool] = True
+
+    def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
+        super().__init__()
+        self.n_items = n_items
+        self.max_length = max_length
+        self.shape = [type(self).__name__, n_items, max_length, hidden_size, dropout]
+        self.items = nn.Embedding(n_items + 1, hidden_size, padding_idx=n_items)
+        self.bias = nn.Parameter(torch.zeros(n_items))
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.items.weight, std=_INIT_STD)
+        with torch.no_grad():
+            self.items.weight[n_items].zero_()
+
+    @abstractmethod
+    def forward(self, items: Tensor) -> Tensor:
+        """Encode sequences.
+
+        Args:
+            items: ``[b, h]`` item numbers, ``h`` from 1 to ``max_length``.
+
+        Returns:
+            ``[b, h, d]``, or ``[b, 1, d]`` where the network predicts at the last position only.
+            What stands at a position of padding means nothing, but is finite.
+        """
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """Scores of all items, ``[..., n]``, higher is better, for ``hidden`` ``[..., d]``."""
+        return functional.linear(hidden, self.items.weight[: self.n_items], self.bias)
+
+    def scores_of(self, hidden: Tensor, items: Tensor) -> Tensor:
+        """Scores of some items, ``[m, c]``, for ``hidden`` ``[m, d]`` and ``items`` ``[c]``."""
+        return functional.linear(hidden, self.items(items), self.bias[items])
+
+
+class SASRec(SequenceNetwork):
+    """Self-attention over the items so far (Kang and McAuley 2018, arXiv 1808.09781).
+
+    Layers are normalized before they are applied, which trains more steadily than the published
+    order. Positions are counted from the newest item, so that short histories are as in training.
+    """
+
+    n_blocks: ClassVar[int] = 2
+    n_heads: ClassVar[int] = 2
+
+    def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
+        super().__init__(
+            n_items=n_items, max_length=max_length, hidden_size=hidden_size, dropout=dropout
+        )
+        self.positions = nn.Parameter(torch.zeros(max_length, hidden_size))
+        self.blocks = nn.ModuleList(
+            _Block(hidden_size, n_heads=self.n_heads, dropout=dropout) for _ in range(self.n_blocks)
+        )
+        self.norm = nn.LayerNorm(hidden_size)
+        nn.init.normal_(self.positions, std=_INIT_STD)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """See the base class."""
+        width = items.shape[1]
+        hidden = self.items(items) * self.items.embedding_dim**0.5 + self.positions[-width:]
+        hidden = self.dropout(hidden)
+        causal = torch.ones(width, width, dtype=torch.bool, device=items.device).tril()
+        itself = torch.eye(width, dtype=torch.bool, device=items.device)
+        # Padding may look at itself: attention to nothing at all would be NaN.
+        mask = (causal & (items != self.n_items)[:, None, :]) | itself
+        for block in self.blocks:
+            hidden = block(hidden, mask[:, None])
+        normed: Tensor = self.norm(hidden)
+        return normed
+
+
+class _Block(nn.Module):
+    """Self-attention and a feed-forward layer, each added to its input."""
+
+    def __init__(self, size: int, *, n_heads: int, dropout: float) -> None:
+        super().__init__()
+        self._n_heads = n_heads
+        self.attention_norm = nn.LayerNorm(size)
+        self.projections = nn.Linear(size, 3 * size)
+        self.merge = nn.Linear(size, size)
+        self.feed_forward = nn.Sequential(
+            nn.LayerNorm(size),
+            nn.Linear(size, _WIDENING * size),
+            nn.GELU(),
+            nn.Linear(_WIDENING * size, size),
+        )
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
+        batch, width, size = hidden.shape
+        heads = self.projections(self.attention_norm(hidden))
+        query, key, value = heads.view(batch, width, 3, self._n_heads, -1).permute(2, 0, 3, 1, 4)
+        drop = self.dropout.p if self.training else 0.0
+        seen = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop)
+        seen = seen.transpose(1, 2).reshape(batch, width, size)
+        hidden = hidden + self.dropout(self.merge(seen))
+        added: Tensor = hidden + self.dropout(self.feed_forward(hidden))
+        return added
+
+
+class GRU4Rec(SequenceNetwork):
+    """A recurrent network over the items so far (Hidasi et al. 2016, arXiv 1511.06939)."""
+
+    def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
+        super().__init__(
+            n_items=n_items, max_length=max_length, hidden_size=hidden_size, dropout=dropout
+        )
+        self.recurrent = nn.GRU(hidden_size, hidden_size, batch_first=True)
+        self.norm = nn.LayerNorm(hidden_size)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """See the base class."""
+        width = items.shape[1]
+        padding = (items == self.n_items).sum(dim=1, keepdim=True)
+        places = torch.arange(width, device=items.device)
+        # Padding goes to the right end and back, so that no state has run through it.
+        inputs = self.items(items.gather(1, (places + padding) % width))
+        states, _ = self.recurrent(self.dropout(inputs))
+        back = ((places - padding) % width)[:, :, None].expand_as(states)
+        outputs: Tensor = self.dropout(self.norm(states.gather(1, back)))
+        return outputs
+
+
+class Caser(SequenceNetwork):
+    """Convolutions over the last items as an image (Tang and Wang 2018, arXiv 1809.07426).
+
+    Horizontal filters span 1 to ``max_length`` items and all dimensions, vertical filters all
+    items and one dimension. The published user embedding is left out: users that were not trained
+    on must be served.
+    """
+
+    learns_everywhere: ClassVar[bool] = False
+    n_horizontal: ClassVar[int] = 16
+    n_vertical: ClassVar[int] = 4
+
+    def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
+        super().__init__(
+            n_items=n_items, max_length=max_length, hidden_size=hidden_size, dropout=dropout
+        )
+        self.horizontal = nn.ModuleList(
+            nn.Conv1d(hidden_size, self.n_horizontal, height) for height in range(1, max_length + 1)
+        )
+        self.vertical = nn.Linear(max_length, self.n_vertical)
+        merged = self.n_horizontal * max_length + self.n_vertical * hidden_size
+        self.merge = nn.Linear(merged, hidden_size)
+        self.norm = nn.LayerNorm(hidden_size)
+
+    def forward(self, items: Tensor) -> Tensor:
+        """See the base class."""
+        missing = self.max_length - items.shape[1]
+        items = functional.pad(items, (missing, 0), value=self.n_items)
+        image = self.items(items).transpose(1, 2)
+        unions = [functional.relu(filters(image)).amax(dim=2) for filters in self.horizontal]
+        points = self.vertical(image).flatten(1)
+        merged = self.merge(self.dropout(torch.cat([*unions, points], dim=1)))
+        output: Tensor = self.dropout(self.norm(functional.relu(merged)))
+        return output[:, None]
+
+
+_NETWORKS: dict[str, type[SequenceNetwork]] = {"SASRec": SASRec, "GRU4Rec": GRU4Rec, "Caser": Caser}
+
+
+def build_network(
+    architecture: str, *, n_items: int, max_length: int, hidden_size: int, dropout: float = 0.0
+) -> SequenceNetwork:
+    """A network with random weights, drawn from torch's generator.
+
+    Args:
+        architecture: Which one.
+        n_items: Items of the catalog.
+        max_length: Most items of a sequence.
+        hidden_size: ``d``; for SASRec a multiple of its number of heads.
+        dropout: Share of activations left out in training, in [0, 1).
+
+    Raises:
+        ValueError: If an argument is out of range.
+    """
+    if architecture not in _NETWORKS:
+        raise ValueError(
+            f"architecture is {architecture!r}; expected {', '.join(get_args(Architecture))}."
+        )
+    for name, value in (("max_length", max_length), ("hidden_size", hidden_size)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1.")
+    if architecture == "SASRec" and hidden_size % SASRec.n_heads:
+        raise ValueError(
+            f"hidden_size is {hidden_size}; expected a multiple of {SASRec.n_heads}, the heads "
+            "of SASRec."
+        )
+    if not 0 <= dropout < 1:
+        raise ValueError(f"dropout is {dropout}; expected at least 0 and below 1.")
+    return _NETWORKS[architecture](
+        n_items=n_items, max_length=max_length, hidden_size=hidden_size, dropout=dropout
+    )

@@ -1,0 +1,212 @@
+"""The one training loop of all networks: seeded, stopped early, and gone on with."""
+
+import logging
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn.utils import clip_grad_norm_
+
+from bigrec.files import fingerprint
+from bigrec.signals.neural.checkpoint import State, load_checkpoint, save_checkpoint
+from bigrec.signals.neural.lessons import Lessons
+from bigrec.signals.neural.losses import (
+    all_candidates,
+    robust_loss,
+    sampled_candidates,
+    softmax_loss,
+)
+from bigrec.signals.neural.networks import SequenceNetwork
+from bigrec.signals.neural.recipe import Recipe
+from bigrec.signals.neural.sequences import Windows
+from bigrec.signals.neural.validation import ndcg_at_10
+from bigrec.types import Progress
+
+logger = logging.getLogger(__name__)
+
+_CELLS = 1 << 24
+_BETAS = (0.9, 0.98)
+_LONGEST_GRADIENT = 1.0
+# Seeds of runs this far apart share no epoch's seed.
+_EPOCHS_PER_SEED = 1 << 20
+
+
+def train_network(
+    network: SequenceNetwork,
+    lessons: Lessons,
+    recipe: Recipe,
+    *,
+    folder: Path | None = None,
+    progress: Progress | None = None,
+) -> None:
+    """Train until the validation NDCG@10 gets no better; the network keeps its best weights.
+
+    Torch's own random state is left as it was.
+
+    Args:
+        network: Trained in place, on the device where it is.
+        lessons: What it learns.
+        recipe: How.
+        folder: Where a checkpoint is kept after every epoch, and gone on from.
+        progress: Called with (epochs done, epochs in all).
+
+    Raises:
+        StorageError: If the folder cannot be written.
+        KeyboardInterrupt: On Ctrl-C; the checkpoint of the last whole epoch stays.
+    """
+    trainer = _Trainer(network, lessons, recipe)
+    state = State()
+    if folder is not None:
+        state = trainer.resume(folder)
+    while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.patience:
+        trainer.run_epoch(state)
+        if folder is not None:
+            trainer.keep(folder, state)
+        if progress is not None:
+            progress(state.epoch, recipe.epochs)
+    network.load_state_dict(state.best)
+    network.eval()
+
+
+class _Trainer:
+    """What an epoch needs."""
+
+    def __init__(self, network: SequenceNetwork, lessons: Lessons, recipe: Recipe) -> None:
+        self._network = network
+        self._lessons = lessons
+        self._recipe = recipe
+        self._device = network.bias.device
+        self._histories = lessons.histories.to(self._device)
+        self._targets = lessons.targets.to(self._device)
+        self._fingerprint = fingerprint(
+            {"network": network.shape, "recipe": asdict(recipe), "lessons": lessons.digest()}
+        )
+        self._optimizer = torch.optim.AdamW(
+            network.parameters(),
+            lr=recipe.learning_rate,
+            betas=_BETAS,
+            weight_decay=recipe.weight_decay,
+        )
+        counts = torch.bincount(torch.from_numpy(lessons.items), minlength=network.n_items)
+        # One more for every item, so that popularity may shift to any of them.
+        shares = (counts + 1).double() / (counts + 1).sum()
+        self._log_shares = shares.log().float().to(self._device)
+
+    def resume(self, folder: Path) -> State:
+        """Go on from the folder's checkpoint, if it is of this run."""
+        return load_checkpoint(
+            folder,
+            network=self._network,
+            optimizer=self._optimizer,
+            fingerprint=self._fingerprint,
+        )
+
+    def keep(self, folder: Path, state: State) -> None:
+        """Write a checkpoint to the folder."""
+        save_checkpoint(
+            folder,
+            state,
+            network=self._network,
+            optimizer=self._optimizer,
+            fingerprint=self._fingerprint,
+        )
+
+    def run_epoch(self, state: State) -> None:
+        """Train for an epoch, judge the weights, and note the outcome in ``state``."""
+        loss = self._train_epoch(state.epoch)
+        self._network.eval()
+        ndcg = ndcg_at_10(self._network, self._histories, self._targets)
+        state.epoch += 1
+        logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
+        if ndcg > state.best_ndcg:
+            state.best_epoch, state.best_ndcg = state.epoch, ndcg
+            weights = self._network.state_dict()
+            state.best = {name: weight.clone() for name, weight in weights.items()}
+
+    def _train_epoch(self, epoch: int) -> float:
+        """One pass over all windows; gives the mean loss of a target."""
+        self._network.train()
+        total, count = 0.0, 0
+        with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
+            # A seed of its own for every epoch, so that going on needs no random state.
+            torch.manual_seed(self._recipe.seed * _EPOCHS_PER_SEED + epoch + 1)
+            for batch, share in self._batches():
+                self._set_learning_rate(share if epoch == 0 else 1.0)
+                loss, targets = self._step(batch.to(self._device))
+                total += loss
+                count += targets
+        return total / count
+
+    def _set_learning_rate(self, share: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = self._recipe.learning_rate * share
+
+    def _batches(self) -> Iterator[tuple[Tensor, float]]:
+        """Batches of windows in a random order, with the share of the epoch after each."""
+        windows = self._windows()
+        order = torch.randperm(len(windows))
+        sizes = torch.ones_like(order)
+        if self._network.learns_everywhere:
+            sizes = windows.end[order] - windows.first[order] - 1
+        batch_of = (sizes.cumsum(0) - 1) // self._recipe.batch_size
+        counts = torch.unique_consecutive(batch_of, return_counts=True)[1]
+        groups = torch.split(order, counts.tolist())
+        for number, chosen in enumerate(groups, start=1):
+            yield windows.batch(chosen, padding=self._network.n_items), number / len(groups)
+
+    def _windows(self) -> Windows:
+        users, items = self._lessons.users, self._lessons.items
+        length = self._network.max_length
+        if not self._network.learns_everywhere:
+            return Windows.sliding(users, items, length=length)
+        # Cut elsewhere in every epoch, so that a target is seen after histories of many lengths.
+        shift = int(torch.randint(length, ()))
+        return Windows.chunks(users, items, length=length, shift=shift)
+
+    def _step(self, batch: Tensor) -> tuple[float, int]:
+        """One optimizer step; gives the summed loss and the number of targets."""
+        inputs = batch[:, :-1]
+        hidden = self._network(inputs)
+        learned = inputs[:, -hidden.shape[1] :] != self._network.n_items
+        targets = batch[:, -hidden.shape[1] :][learned]
+        self._optimizer.zero_grad()
+        loss = self._backward(hidden[learned], targets)
+        clip_grad_norm_(self._network.parameters(), _LONGEST_GRADIENT)
+        self._optimizer.step()
+        return loss, len(targets)
+
+    def _backward(self, hidden: Tensor, targets: Tensor) -> float:
+        """Gradients of the mean loss; gives the summed loss.
+
+        Scores of a part of the targets exist at a time: those of all can fill the memory.
+        """
+        network, recipe = self._network, self._recipe
+        negatives = None
+        if recipe.n_negatives is not None:
+            negatives = torch.randint(network.n_items, (recipe.n_negatives,)).to(self._device)
+        rows = max(1, _CELLS // (recipe.n_negatives or network.n_items))
+        leaf = hidden.detach().requires_grad_()
+        total = 0.0
+        for some, wanted in zip(torch.split(leaf, rows), torch.split(targets, rows), strict=True):
+            loss = self._loss(some, wanted, negatives)
+            torch.autograd.backward(loss / len(targets))
+            total += float(loss.detach())
+        torch.autograd.backward(hidden, leaf.grad)
+        return total
+
+    def _loss(self, hidden: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+        network, recipe, shares = self._network, self._recipe, self._log_shares
+        candidates = (
+            all_candidates(network, hidden, targets, log_shares=shares)
+            if negatives is None
+            else sampled_candidates(
+                network, hidden, targets, negatives=negatives, log_shares=shares
+            )
+        )
+        loss = softmax_loss(candidates)
+        if recipe.robust_weight:
+            robust = robust_loss(candidates, temperature=recipe.robust_temperature)
+            loss = loss + recipe.robust_weight * robust
+        return loss

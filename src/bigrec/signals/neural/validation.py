@@ -1,0 +1,30 @@
+"""How well a network ranks the targets of held-out histories."""
+
+import torch
+from torch import Tensor
+
+from bigrec.signals.neural.networks import SequenceNetwork
+
+_CELLS = 1 << 24
+_K = 10
+
+
+def ndcg_at_10(network: SequenceNetwork, histories: Tensor, targets: Tensor) -> float:
+    """Mean NDCG@10 of a full ranking with one target each, in [0, 1]; ties count against it.
+
+    Args:
+        network: In evaluation mode.
+        histories: ``[q, h]`` item numbers, padded on the left.
+        targets: ``[q]`` item numbers.
+    """
+    gains = []
+    rows = max(1, _CELLS // network.n_items)
+    with torch.inference_mode():
+        for some, wanted in zip(
+            torch.split(histories, rows), torch.split(targets, rows), strict=True
+        ):
+            scores = network.scores(network(some)[:, -1])
+            of_target = scores.gather(1, wanted[:, None])
+            ranks = (scores >= of_target).sum(dim=1) - 1
+            gains.append(torch.where(ranks < _K, 1 / (ranks + 2.0).log2(), 0.0))
+    return float(torch.cat(gains).double().mean())

@@ -1,0 +1,241 @@
+"""Signals in a run: what they learn from, how they are put into distances, how they are kept."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Self
+
+import numpy as np
+import polars as pl
+
+from bigrec.data.catalog import Catalog
+from bigrec.data.dataset import Dataset
+from bigrec.data.interactions import Interactions
+from bigrec.errors import BundleError
+from bigrec.evidence import Evidence
+from bigrec.files import atomic_folder, read_json, write_json
+from bigrec.grounding.choose import best_rule, published_rule
+from bigrec.grounding.gamma_path import Metric
+from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, POPULARITY_GAMMAS
+from bigrec.grounding.rules import Rule
+from bigrec.signals.build import Lessons, fit_signal, is_network, load_signal_folder
+from bigrec.signals.groups import group_scores
+from bigrec.signals.popularity import Popularity
+from bigrec.signals.protocol import Signal
+from bigrec.signals.weights import minmax
+from bigrec.steps import Drawn
+from bigrec.types import FloatArray, IntArray, Track
+
+_RULE = "injection.json"
+_ITEMS = "items.parquet"
+_FORMAT = 1
+
+FEW_SHOT = ", few-shot"
+"""Ends the names of baselines that learned from the language model's own examples."""
+
+
+def lessons_of(dataset: Dataset, drawn: Drawn) -> Lessons:
+    """All training interactions."""
+    valid = drawn.valid_queries
+    return Lessons(
+        interactions=dataset.interactions,
+        train=drawn.train_rows,
+        n_items=dataset.catalog.n_items,
+        valid_histories=valid.histories,
+        valid_targets=valid.targets,
+    )
+
+
+def few_shot_lessons(dataset: Dataset, drawn: Drawn) -> Lessons:
+    """The examples that the language model got, each as a user of its own."""
+    interactions = _as_users(drawn.train_items)
+    valid = drawn.valid_queries
+    return Lessons(
+        interactions=interactions,
+        train=np.ones(len(interactions), dtype=np.bool_),
+        n_items=dataset.catalog.n_items,
+        valid_histories=valid.histories,
+        valid_targets=valid.targets,
+    )
+
+
+def fit_signals(
+    names: Sequence[str],
+    lessons: Lessons,
+    *,
+    seed: int,
+    device: str,
+    folder: Path,
+    track: Track,
+    suffix: str = "",
+) -> dict[str, Signal]:
+    """Learn signals; networks keep what they learned in the folder and are not trained twice.
+
+    Args:
+        names: As in `bigrec.signals.build.NAMES`.
+        lessons: What to learn from.
+        seed: Of networks.
+        device: Of networks.
+        folder: One folder in it for each network.
+        track: Called with the name of each network's training.
+        suffix: Added to every name of the result.
+    """
+    found = {}
+    for name in names:
+        label = name + suffix
+        progress = track(f"Training {label}") if is_network(name) else None
+        found[label] = fit_signal(
+            name,
+            lessons,
+            seed=seed,
+            device=device,
+            folder=folder / label.replace(", ", "-").replace(" ", "-").lower(),
+            progress=progress,
+        )
+    return found
+
+
+def _as_users(sequences: Sequence[IntArray]) -> Interactions:
+    return Interactions(
+        user_ids=[str(number) for number in range(len(sequences))],
+        user_start=np.cumsum([0, *map(len, sequences)]),
+        items=np.concatenate(sequences).astype(np.int32),
+        times=None,
+        ratings=None,
+        splits=None,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Injected:
+    """Signals with the rule that puts them into distances.
+
+    Attributes:
+        signals: By name, in the order of the rule's gammas.
+        rule: How.
+        full_history: Whether the signals see all of a history, not the window alone.
+        item_ids: The items that the signals know, by their item numbers.
+    """
+
+    signals: Mapping[str, Signal] = field(repr=False)
+    rule: Rule
+    full_history: bool
+    item_ids: Sequence[str] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """What the recommender with its signals is called in tables."""
+        return f"BIGRec + {' & '.join(self.signals)}"
+
+    def save(self, folder: Path) -> None:
+        """Write signals and rule to a folder of their own, whole or not at all.
+
+        Raises:
+            StorageError: If the folder cannot be written.
+        """
+        with atomic_folder(folder) as temporary:
+            for number, signal in enumerate(self.signals.values()):
+                signal.save(temporary / str(number))
+            pl.DataFrame({"item_id": self.item_ids}).write_parquet(temporary / _ITEMS)
+            write_json(
+                temporary / _RULE,
+                {
+                    "format": _FORMAT,
+                    "signals": list(self.signals),
+                    "rule": self.rule.to_json(),
+                    "full_history": self.full_history,
+                },
+            )
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote.
+
+        Raises:
+            BundleError: If a file is missing, damaged or of another version.
+        """
+        about = read_json(folder / _RULE)
+        if about.get("format") != _FORMAT:
+            raise BundleError(
+                f"{folder / _RULE} has format {about.get('format')}; this version of bigrec reads "
+                f"format {_FORMAT}. Make the bundle again."
+            )
+        signals = {
+            name: load_signal_folder(folder / str(number))
+            for number, name in enumerate(about["signals"])
+        }
+        item_ids = pl.read_parquet(folder / _ITEMS)["item_id"].to_list()
+        return cls(signals, Rule.from_json(about["rule"]), about["full_history"], item_ids)
+
+
+class BoundSignals:
+    """Signals put into the distances of one catalog, which may hold items they never met.
+
+    What a signal does not know weighs nothing, and is skipped where it stands in a history.
+
+    Args:
+        injected: The signals and their rule.
+        catalog: What is ranked.
+    """
+
+    def __init__(self, injected: Injected, catalog: Catalog) -> None:
+        self.injected = injected
+        self._catalog = catalog
+        places = {item: number for number, item in enumerate(injected.item_ids)}
+        # The signals' number of every item of the catalog, -1 for those they do not know.
+        self._known = np.array([places.get(item, -1) for item in catalog.item_ids], dtype=np.int64)
+
+    def fuse(self, distances: FloatArray, histories: Sequence[IntArray]) -> FloatArray:
+        """Put the signals in.
+
+        Args:
+            distances: Of the rule's beam mode, ``[q, g]``, lower is better.
+            histories: Item numbers of this catalog, oldest first.
+
+        Returns:
+            ``[q, g]``, lower is better.
+        """
+        # History rows skip -1, so an unknown item is as if it were not there.
+        known = [self._known[history] for history in histories]
+        weights = [self._weights(signal, known) for signal in self.injected.signals.values()]
+        return self.injected.rule.apply(distances, weights)
+
+    def _weights(self, signal: Signal, histories: Sequence[IntArray]) -> FloatArray:
+        scores = signal.scores(histories)
+        lowest = scores.min(axis=1, keepdims=True)
+        here = np.where(self._known >= 0, scores[:, self._known], lowest)
+        catalog = self._catalog
+        return minmax(group_scores(here, catalog.group, n_groups=catalog.n_groups))
+
+
+def choose_injected(
+    valid: Evidence,
+    *,
+    how: Literal["best", "published"],
+    exclude_seen: bool,
+    full_history: bool,
+    item_ids: Sequence[str],
+    metric: Metric,
+) -> Injected:
+    """Put all signals of the evidence in, by the rule that does best on validation queries.
+
+    Args:
+        valid: Evidence of the validation examples.
+        how: ``best`` of all rules, or the ``published`` product with the best gammas.
+        exclude_seen: Whether seen items are left out of the ranking.
+        full_history: Which histories the signals were given.
+        item_ids: The items that the signals know, by their item numbers.
+        metric: From ranks to a figure, higher is better.
+    """
+    queries = valid.fusable(list(valid.signals), exclude_seen=exclude_seen)
+    gammas = gammas_of(next(iter(valid.signals.values())))
+    if how == "published":
+        rule = published_rule(queries, metric=metric, gammas=gammas)
+    else:
+        rule = best_rule(queries, metric=metric, gammas=gammas)[0]
+    return Injected(valid.signals, rule, full_history, item_ids)
+
+
+def gammas_of(signal: Signal) -> FloatArray:
+    """The published grid for a signal."""
+    return POPULARITY_GAMMAS if isinstance(signal, Popularity) else COLLABORATIVE_GAMMAS
