@@ -8,6 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
 from rich.markup import escape
 from rich.panel import Panel
@@ -293,15 +294,22 @@ def settings_help() -> Shown:
     """Every setting, its default and its effect."""
     values: dict[str, dict[str, Any]] = {}
     table = Table("Setting", "Default", "Effect", title="Settings (--set name=value)")
-    for section, outer in Settings.model_fields.items():
-        fields = getattr(outer.annotation, "model_fields", {"": outer})
-        for name, field in fields.items():
-            full = f"{section}.{name}" if name else section
-            default = field.get_default(call_default_factory=True)
-            text = " ".join((field.description or "").replace("``", "").split())
-            values[full] = {"default": default, "effect": text}
-            table.add_row(full, escape(str(default)), escape(text))
+    for name, default, text in _settings_of(Settings):
+        values[name] = {"default": default, "effect": text}
+        table.add_row(name, escape(str(default)), escape(text))
     return Shown(table, values)
+
+
+def _settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
+    """Name, default and effect of every setting of a section and of those below it."""
+    for name, field in section.model_fields.items():
+        annotation = field.annotation
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            yield from _settings_of(annotation, f"{prefix}{name}.")
+            continue
+        default = field.get_default(call_default_factory=True)
+        text = " ".join((field.description or "").replace("``", "").split())
+        yield prefix + name, default, text
 
 
 def _interval(row: SummaryRow) -> str:

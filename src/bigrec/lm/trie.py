@@ -26,6 +26,10 @@ class TitleTrie:
         rows: Token ids of each title without end token; a row may be empty.
         end: The end token, the only one that ends a title.
 
+    Attributes:
+        longest: Tokens of the longest title, its end included.
+        n_nodes: Nodes there are, 0 included.
+
     Raises:
         ValueError: If there are no titles or one of them holds the end token.
     """
@@ -44,7 +48,6 @@ class TitleTrie:
                 f"title {title} holds token {end}, which ends a title: expected it nowhere else"
             )
         self.longest = int(sizes.max()) + 1
-        """Tokens of the longest title, its end included."""
         self._steps, self._titles_below, leaves = _levels(tokens, starts, sizes, end=end)
         self.n_nodes = len(self._titles_below)
         parents = self._steps >> _TOKEN_BITS

@@ -24,12 +24,12 @@ def signal(request: pytest.FixtureRequest) -> NeuralSignal:
     return fit(request.param)
 
 
-@pytest.mark.parametrize("options", [{}, {"n_negatives": 8}, {"robust": True}], ids=str)
+@pytest.mark.parametrize("options", [{}, {"n_negatives": 32}, {"robust": True}], ids=str)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_a_ring_of_items_is_learnt(architecture: Architecture, options: dict[str, Any]) -> None:
     histories, targets = [np.array([item]) for item in range(N)], (np.arange(N) + 1) % N
     validation = {"valid_histories": histories, "valid_targets": targets}
-    learnt = fit(architecture, epochs=40, patience=40, **validation, **options)
+    learnt = fit(architecture, epochs=80, patience=80, **validation, **options)
     np.testing.assert_array_equal(learnt.scores(histories).argmax(axis=1), targets)
 
 

@@ -22,6 +22,7 @@ from bigrec.types import BoolArray, FloatArray, IntArray, Progress
 
 _KIND = "neural"
 _SETTINGS = ("architecture", "robust", "n_items", "max_length", "hidden_size")
+_LENGTHS: dict[Architecture, int] = {"SASRec": 50, "GRU4Rec": 50, "Caser": 5}
 _QUERIES = 512
 _LARGEST_FULL_SOFTMAX = 50_000
 _N_NEGATIVES = 1024
@@ -52,7 +53,7 @@ class NeuralSignal:
         valid_histories: Sequence[IntArray],
         valid_targets: IntArray,
         robust: bool = False,
-        max_length: int = 50,
+        max_length: int | None = None,
         hidden_size: int = 64,
         dropout: float = 0.2,
         learning_rate: float = 1e-3,
@@ -80,7 +81,8 @@ class NeuralSignal:
             valid_histories: Histories, ``q`` of them, by whose targets the best epoch is chosen.
             valid_targets: Item number of each target, ``[q]``.
             robust: Add the DROS loss, which prepares for other popularity than in training.
-            max_length: Most items of a history that the network looks at, the newest ones.
+            max_length: Most items of a history that the network looks at, the newest ones; by
+                default 50, and 5 for Caser (as published), whose filters grow with its square.
             hidden_size: Size of embeddings.
             dropout: Share of activations left out in training, in [0, 1).
             learning_rate: Of AdamW, after a warm-up of one epoch.
@@ -105,6 +107,7 @@ class NeuralSignal:
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to go on.
         """
         users, items = training_rows(interactions, train, n_items=n_items)
+        max_length = max_length or _LENGTHS[architecture]
         if n_negatives == "auto":
             n_negatives = None if n_items <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES
         recipe = Recipe(
