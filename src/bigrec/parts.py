@@ -1,16 +1,26 @@
 """The parts of a fitted recommender, and its lists as callers know the items."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.dataset import Dataset
+from bigrec.evaluation.metrics import chosen_by
+from bigrec.evidence import Evidence
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
 from bigrec.lm.model import LanguageModel
 from bigrec.settings import Settings
-from bigrec.statistics import BoundSignals, Injected
-from bigrec.steps import make_embedder, make_generator, make_renderer
-from bigrec.types import GeneratedText, IntArray, Progress, Recommendation
+from bigrec.statistics import (
+    BoundSignals,
+    Injected,
+    choose_injected,
+    fit_signals,
+    lessons_of,
+)
+from bigrec.steps import Drawn, make_embedder, make_generator, make_renderer
+from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
 
 
 def listed(
@@ -74,6 +84,55 @@ class Parts:
         if not bound.injected.full_history:
             known = [history[-length:] for history in histories]
         return lambda rows, distances: bound.fuse(distances, known[rows])
+
+
+def learn_injected(
+    parts: Parts,
+    settings: Settings,
+    dataset: Dataset,
+    drawn: Drawn,
+    *,
+    texts: Sequence[Sequence[GeneratedText]],
+    folder: Path,
+    track: Track,
+) -> Injected:
+    """Learn the signals of the settings and choose on validation how they are put in.
+
+    Args:
+        parts: The recommender's.
+        settings: Name the signals and the rule.
+        dataset: What is recommended from.
+        drawn: Its examples.
+        texts: What the model wrote for the validation examples.
+        folder: Where networks keep what they learned.
+        track: Called with the name of each network's training.
+    """
+    chosen, full_history = settings.recommend, settings.signals.history == "full"
+    signals = fit_signals(
+        chosen.inject,
+        lessons_of(dataset, drawn),
+        seed=settings.seed,
+        device=settings.model.device,
+        folder=folder,
+        track=track,
+    )
+    evidence = Evidence(
+        parts.ranker,
+        parts.embedder,
+        parts.catalog,
+        queries=drawn.valid_queries,
+        texts=texts,
+        signals=signals,
+        full_history=full_history,
+    )
+    return choose_injected(
+        evidence,
+        how=chosen.rule,
+        exclude_seen=chosen.exclude_seen,
+        full_history=full_history,
+        item_ids=parts.catalog.item_ids,
+        metric=chosen_by,
+    )
 
 
 def untracked(_: str) -> Progress:

@@ -12,21 +12,16 @@ from bigrec.bundle import read_manifest, write_manifest
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, DataError
-from bigrec.evaluation.metrics import chosen_by
-from bigrec.evidence import Evidence
 from bigrec.files import atomic_folder, write_json
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.generate import TransformersGenerator
 from bigrec.lm.model import LanguageModel
-from bigrec.parts import Parts, listed, untracked
+from bigrec.parts import Parts, learn_injected, listed, untracked
 from bigrec.settings import Settings
 from bigrec.statistics import (
     BoundSignals,
     Injected,
-    choose_injected,
-    fit_signals,
-    lessons_of,
 )
 from bigrec.steps import (
     Drawn,
@@ -172,34 +167,16 @@ class BIGRec:
             folder: Where networks keep what they learned.
             track: Called with the name of each network's training.
         """
-        parts, chosen, seed = self.parts, self.settings.recommend, self.settings.seed
-        full_history = self.settings.signals.history == "full"
-        signals = fit_signals(
-            chosen.inject,
-            lessons_of(dataset, drawn),
-            seed=seed,
-            device=self.settings.model.device,
+        injected = learn_injected(
+            self.parts,
+            self.settings,
+            dataset,
+            drawn,
+            texts=texts,
             folder=folder,
             track=track or untracked,
         )
-        evidence = Evidence(
-            parts.ranker,
-            parts.embedder,
-            parts.catalog,
-            queries=drawn.valid_queries,
-            texts=texts,
-            signals=signals,
-            full_history=full_history,
-        )
-        injected = choose_injected(
-            evidence,
-            how=chosen.rule,
-            exclude_seen=chosen.exclude_seen,
-            full_history=full_history,
-            item_ids=parts.catalog.item_ids,
-            metric=chosen_by,
-        )
-        parts.bound = BoundSignals(injected, parts.catalog)
+        self.parts.bound = BoundSignals(injected, self.catalog)
         return self
 
     @property

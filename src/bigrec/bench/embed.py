@@ -56,7 +56,7 @@ def bench_embed(
 
 
 def bench_embed_stage(
-    *, n_titles: int = 400, n_targets: int = 200, turns: int = 3
+    *, n_titles: int = 300, n_targets: int = 100, turns: int = 3
 ) -> dict[str, Any]:
     """Embed titles of the catalog, as indexing does, and test targets, as recommending does.
 

@@ -28,7 +28,7 @@ def bench_train(
     drawn: Drawn,
     *,
     settings: Settings,
-    n_examples: int = 64,
+    n_examples: int = 48,
     n_held_out: int = 24,
     turns: int = 2,
 ) -> dict[str, Any]:
@@ -89,8 +89,8 @@ def bench_train(
 
 
 def bench_train_stage() -> dict[str, Any]:
-    """Fine-tune SmolLM2 on MovieLens-100K, as `bench_train` by default."""
-    inputs = load_inputs(few_shot())
+    """Fine-tune SmolLM2 on MovieLens-100K, as `bench_train` by default, in steps of 16 examples."""
+    inputs = load_inputs(few_shot(["train.batch_size=16"]))
     return bench_train(inputs.lm, inputs.drawn, settings=inputs.settings)
 
 
