@@ -175,9 +175,11 @@ class GenerateSettings(Section):
     length_penalty: float = 1.0
     """Exponent of the length that divides a beam's log-probability (published: 1)."""
     backend: Literal["auto", "transformers", "ctranslate2", "openai"] = "auto"
-    """``auto`` takes CTranslate2 on a CPU where it is installed and knows the architecture."""
+    """``auto`` is transformers, and for a single beam on a CPU CTranslate2, where it is installed
+    and runs the model rightly: without beams it is the faster one, with them it is not."""
     compute_type: Literal["auto", "float32", "int8", "bfloat16", "float16"] = "auto"
-    """CTranslate2 only: ``auto`` computes as the model does; ``int8`` is faster and inexact."""
+    """CTranslate2 only: ``auto`` computes as the model does; ``int8`` is smaller and inexact, for
+    small models so much that other texts are written."""
     titles: Literal["free", "catalog", "unseen"] = "free"
     """What can be written: anything (published); titles of the catalog, which leaves nothing to
     ground; or those that are not in the history. The last two with transformers only."""

@@ -1,5 +1,6 @@
 """The steps of BIGRec, each configured from settings: what fitting and a run have in common."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from bigrec.data.examples import (
 )
 from bigrec.data.sources import load_bigrec_json, load_dataset
 from bigrec.data.splits import TRAIN, Split, split_dataset
-from bigrec.errors import SettingsError
+from bigrec.errors import ModelError, SettingsError
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
 from bigrec.lm.finetune import FinetuneResult, finetune
 from bigrec.lm.generate import Generator, TransformersGenerator
@@ -30,6 +31,8 @@ from bigrec.prompts import PromptRenderer, PromptTemplate
 from bigrec.sections import DataSettings, SourceSettings
 from bigrec.settings import Settings
 from bigrec.types import BoolArray, IntArray, Progress, TextEmbedder
+
+logger = logging.getLogger(__name__)
 
 # Not the run's seed: runs that differ in their seed are compared on the same examples.
 _EVALUATION_SEED = 0
@@ -214,21 +217,25 @@ def make_generator(
         return OpenAIGenerator(
             renderer, tokenizer=lm.tokenizer, seed=settings.seed, **server, **options
         )
-    elif _takes_ctranslate2(lm, chosen.backend):
-        return CTranslate2Generator(
-            lm,
-            renderer,
-            batch_size=chosen.batch_size,
-            compute_type=chosen.compute_type,
-            **options,
-        )
+    elif chosen.backend == "ctranslate2" or (chosen.backend == "auto" and _gains(lm, chosen.beams)):
+        try:
+            return CTranslate2Generator(
+                lm,
+                renderer,
+                batch_size=chosen.batch_size,
+                compute_type=chosen.compute_type,
+                **options,
+            )
+        except ModelError as error:
+            if chosen.backend != "auto":
+                raise
+            logger.warning("CTranslate2 is not used: %s", error)
     return TransformersGenerator(lm, renderer, batch_size=chosen.batch_size, **options)
 
 
-def _takes_ctranslate2(lm: LanguageModel, backend: str) -> bool:
-    if backend == "auto":
-        return lm.device.type == "cpu" and can_convert(lm)
-    return backend == "ctranslate2"
+def _gains(lm: LanguageModel, beams: int) -> bool:
+    """Whether CTranslate2 is the faster one: on a CPU without beams; with them it is not."""
+    return beams == 1 and lm.device.type == "cpu" and can_convert(lm)
 
 
 def train_adapter(

@@ -169,7 +169,7 @@ class TransformersGenerator:
     @torch.inference_mode()
     def _read_frame(self, prompts: Sequence[Sequence[int]]) -> _Frame | None:
         """Reads what all prompts begin with, where that saves work and changes nothing."""
-        size = _common_size(prompts) if len(prompts) > 1 else 0
+        size = common_size(prompts) if len(prompts) > 1 else 0
         if size < _SHORTEST_FRAME:
             return None
         ids = torch.tensor([prompts[0][:size]], device=self._lm.device)
@@ -299,7 +299,7 @@ def _trie(titles: Sequence[str], renderer: PromptRenderer) -> TitleTrie:
     return TitleTrie([renderer.title_ids(title) for title in titles], end=renderer.end_id)
 
 
-def _common_size(prompts: Sequence[Sequence[int]]) -> int:
+def common_size(prompts: Sequence[Sequence[int]]) -> int:
     """Tokens that all prompts begin with, at least one of each prompt left out."""
     first, last = min(map(tuple, prompts)), max(map(tuple, prompts))
     # What the first and the last in order have in common, all between them have.

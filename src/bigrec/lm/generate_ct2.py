@@ -8,8 +8,7 @@ import torch
 
 from bigrec.errors import ModelError
 from bigrec.lm.ct2_convert import Convert, can_convert, converted_folder
-from bigrec.lm.generate import _common_size as common_size
-from bigrec.lm.generate import by_length, merged
+from bigrec.lm.generate import by_length, common_size, merged
 from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
 from bigrec.types import GeneratedText, Progress
