@@ -77,6 +77,11 @@ def unescape_title(text: str) -> str:
     return re.sub(r"\\[\\nr]", lambda match: _UNESCAPES[match.group()], text)
 
 
+def read_title(text: str) -> str:
+    """The title in a text that was written: its first line, escapes undone."""
+    return unescape_title(text.split("\n", maxsplit=1)[0]).strip()
+
+
 def control_tokens(tokenizer: Any) -> list[str]:
     """Spellings that a tokenizer would read as one token of control, the longest first.
 
@@ -240,7 +245,7 @@ class PromptRenderer:
         text = self._tokenizer.decode(
             kept, skip_special_tokens=True, clean_up_tokenization_spaces=False
         )
-        return unescape_title(str(text).split("\n")[0]).strip()
+        return read_title(str(text))
 
     def describe(self, history: Sequence[str], noun: str) -> str:
         """The prompt as text, for people to read."""

@@ -211,7 +211,7 @@ def make_generator(
                 f"generate.titles is {chosen.titles!r} with backend {chosen.backend!r}, which "
                 "writes freely: use backend transformers."
             )
-        options.update(titles=titles, max_new_tokens=max(longest, chosen.max_new_tokens or 0))
+        options["titles"] = titles
     elif chosen.backend == "openai":
         server = chosen.server.model_dump()
         return OpenAIGenerator(

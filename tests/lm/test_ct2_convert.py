@@ -24,11 +24,6 @@ pytest.importorskip("ctranslate2", reason="the ctranslate2 package is not instal
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture
-def lm(tiny_model: Path) -> LanguageModel:
-    return load_language_model(str(tiny_model), device="cpu")
-
-
 def with_model(lm: LanguageModel, model: Any) -> LanguageModel:
     return replace(lm, model=model.eval(), base_fingerprint=type(model).__name__)
 
@@ -43,7 +38,7 @@ def test_each_adapter_has_a_conversion_of_its_own(lm: LanguageModel, tmp_path: P
     convert = Counting()
     folders = [converted_folder(lm, cache=tmp_path, convert=convert)]
     for seed in (1, 2):
-        lm.model = lm.model.unload() if lm.has_adapter else lm.model
+        lm.drop_adapter()
         attach_adapter(lm, seed=seed)
         folders.append(converted_folder(lm, cache=tmp_path, convert=convert))
     assert convert.calls == len(set(folders)) == 3

@@ -3,7 +3,6 @@
 import sys
 import types
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,15 +11,10 @@ import torch
 
 from bigrec.errors import ModelError
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
-from bigrec.lm.model import LanguageModel, load_language_model
+from bigrec.lm.model import LanguageModel
 from tests.conftest import TITLES
 
 pytestmark = pytest.mark.model
-
-
-@pytest.fixture
-def lm(tiny_model: Path) -> LanguageModel:
-    return load_language_model(str(tiny_model), device="cpu")
 
 
 def test_last_pooling_is_the_last_hidden_state_of_the_last_token(lm: LanguageModel) -> None:

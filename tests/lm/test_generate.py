@@ -27,21 +27,6 @@ from tests.conftest import TITLES, save_tiny_model
 pytestmark = pytest.mark.model
 
 
-@pytest.fixture
-def lm(tiny_model: Path) -> LanguageModel:
-    return load_language_model(str(tiny_model), device="cpu")
-
-
-@pytest.fixture
-def renderer(lm: LanguageModel) -> PromptRenderer:
-    return PromptRenderer(lm.tokenizer)
-
-
-@pytest.fixture
-def prompts(renderer: PromptRenderer) -> list[list[int]]:
-    return [renderer.prompt_ids(TITLES[i : i + 1 + i % 4], "movie") for i in range(6)]
-
-
 def architecture(name: str, lm: LanguageModel) -> LanguageModel:
     """A model of random weights that finds a token's place in another way than Llama does."""
     torch.manual_seed(0)

@@ -10,7 +10,7 @@ from bigrec.errors import ModelError
 from bigrec.lm.ct2_convert import converted_folder
 from bigrec.lm.generate import TransformersGenerator
 from bigrec.lm.generate_ct2 import ComputeType, CTranslate2Generator
-from bigrec.lm.model import LanguageModel, load_language_model
+from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
 from bigrec.types import GeneratedText
 from tests.conftest import TITLES
@@ -42,21 +42,6 @@ class EndsAtOnce(EndsEasily):
     """Reads every token as a stop."""
 
     every = 1
-
-
-@pytest.fixture
-def lm(tiny_model: Path) -> LanguageModel:
-    return load_language_model(str(tiny_model), device="cpu")
-
-
-@pytest.fixture
-def renderer(lm: LanguageModel) -> PromptRenderer:
-    return PromptRenderer(lm.tokenizer)
-
-
-@pytest.fixture
-def prompts(renderer: PromptRenderer) -> list[list[int]]:
-    return [renderer.prompt_ids(TITLES[i : i + 1 + i % 4], "movie") for i in range(6)]
 
 
 @pytest.fixture(scope="module")

@@ -54,7 +54,7 @@ def bench_train(
     examples = drawn.train[:n_examples]
     held_out = _rows(renderer, drawn.valid[:n_held_out])
     pad_id = lm.tokenizer.pad_token_id or 0
-    _strip(lm)
+    lm.drop_adapter()
     untrained = response_loss(lm.model, held_out, pad_id=pad_id)
     with tempfile.TemporaryDirectory() as folder:
         sides = _Sides(lm, drawn, settings, folder=Path(folder))
@@ -72,7 +72,7 @@ def bench_train(
         for name, side in measured.items():
             lm.load_adapter(side.result[0])
             losses[name] = response_loss(lm.model, held_out, pad_id=pad_id)
-        _strip(lm)
+        lm.drop_adapter()
     difference = losses[OURS] - losses[REFERENCE]
     titles = sum(len(example.history) + 1 for example in examples)
     faster = np.divide(measured[REFERENCE].seconds, measured[_TITLES].seconds)
@@ -117,7 +117,7 @@ class _Sides:
         return found.adapter, [entry["loss"] for entry in found.log if "loss" in entry]
 
     def reference(self, examples: Sequence[TitleExample]) -> tuple[Path, list[float]]:
-        _strip(self._lm)
+        self._lm.drop_adapter()
         folder = next(self._folders)
         options = self._settings.train.model_dump(
             include={
@@ -148,11 +148,6 @@ def _rows(
         (renderer.prompt_ids(one.history, one.noun), renderer.response_ids(one.target))
         for one in examples
     ]
-
-
-def _strip(lm: LanguageModel) -> None:
-    if lm.has_adapter:
-        lm.model = lm.model.unload()
 
 
 def _last_half(losses: Sequence[float]) -> float:

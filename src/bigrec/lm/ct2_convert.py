@@ -132,16 +132,16 @@ def _obstacle(lm: LanguageModel) -> str | None:
             f"CTranslate2 computes on cpu and cuda, and the model is on {lm.device.type!r}. Set "
             f"device to 'cpu', {instead}"
         )
-    base = lm.model.get_base_model() if lm.has_adapter else lm.model
-    if _is_packed(base):
+    if _is_packed(lm.base):
         return (
             "the base model is loaded in quantized form, which CTranslate2 cannot take over. Load "
             f"it without quantize_bits (CTranslate2 has compute_type 'int8'), {instead}"
         )
-    if type(base).__name__ not in known:
+    architecture = type(lm.base).__name__
+    if architecture not in known:
         return (
-            f"CTranslate2 cannot convert the architecture {type(base).__name__!r}. Choose another "
-            f"base model, {instead}"
+            f"CTranslate2 cannot convert the architecture {architecture!r}. Choose another base "
+            f"model, {instead}"
         )
     if lm.has_adapter and not isinstance(lm.model.peft_config[lm.model.active_adapter], LoraConfig):
         return f"only LoRA adapters can be merged for CTranslate2. Train one, {instead}"

@@ -202,7 +202,8 @@ def _check_trackers(names: Sequence[str]) -> None:
 
 
 def _with_adapter(lm: LanguageModel, config: LoraConfig) -> Any:
-    base = lm.model.unload() if lm.has_adapter else lm.model
+    lm.drop_adapter()
+    base = lm.model
     try:
         with quiet_peft():
             lm.model = get_peft_model(base, config)

@@ -2,7 +2,7 @@
 
 import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -93,13 +93,7 @@ class TransformersGenerator:
         length_penalty: float = 1.0,
         titles: Sequence[str] | None = None,
     ) -> None:
-        for name, value in (
-            ("beams", beams),
-            ("max_new_tokens", max_new_tokens),
-            ("batch_size", batch_size),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} is {value}: expected at least 1")
+        check_least(1, beams=beams, max_new_tokens=max_new_tokens, batch_size=batch_size)
         self._lm = lm
         self._renderer = renderer
         self._beams = beams
@@ -129,13 +123,11 @@ class TransformersGenerator:
             ValueError: If a prompt is empty, or ``excluded`` does not fit the prompts or is given
                 to a generator without ``titles``.
         """
-        if any(not prompt for prompt in prompts):
-            raise ValueError("a prompt is empty: expected at least one token")
+        check_prompts(prompts)
         closed = None if excluded is None else self._closed(excluded, len(prompts))
-        texts: list[list[GeneratedText]] = [[] for _ in prompts]
         frame = self._read_frame(prompts)
-        done = 0
-        for batch in by_length(prompts, self._batch_size):
+
+        def write(batch: Sequence[int]) -> list[list[GeneratedText]]:
             # Node 0 is closed where every title is excluded: there is nothing to search for.
             open_ = [i for i in batch if closed is None or 0 not in closed[i]]
             written = self._batch(
@@ -143,12 +135,11 @@ class TransformersGenerator:
                 frame=frame,
                 closed=None if closed is None else [closed[i] for i in open_],
             )
-            for position, beams in zip(open_, written, strict=True):
-                texts[position] = beams
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(prompts))
-        return texts
+            found = dict(zip(open_, written, strict=True))
+            return [found.get(i, []) for i in batch]
+
+        batches = by_length(prompts, self._batch_size)
+        return in_batches(batches, write, count=len(prompts), progress=progress)
 
     def _closed(self, excluded: Sequence[Sequence[str]], n_prompts: int) -> list[IntArray]:
         if self._trie is None:
@@ -297,6 +288,53 @@ class TransformersGenerator:
 
 def _trie(titles: Sequence[str], renderer: PromptRenderer) -> TitleTrie:
     return TitleTrie([renderer.title_ids(title) for title in titles], end=renderer.end_id)
+
+
+def check_least(least: int, **values: float) -> None:
+    """Refuse arguments below a least value.
+
+    Raises:
+        ValueError: Naming the first that is.
+    """
+    for name, value in values.items():
+        if value < least:
+            raise ValueError(f"{name} is {value}: expected at least {least}")
+
+
+def check_prompts(prompts: Sequence[Sequence[int]]) -> None:
+    """Refuse prompts without a token.
+
+    Raises:
+        ValueError: If there is one.
+    """
+    if any(not prompt for prompt in prompts):
+        raise ValueError("a prompt is empty: expected at least one token")
+
+
+def in_batches(
+    batches: Iterable[Sequence[int]],
+    write: Callable[[Sequence[int]], Sequence[list[GeneratedText]]],
+    *,
+    count: int,
+    progress: Progress | None,
+) -> list[list[GeneratedText]]:
+    """What is written batch by batch, in the order of the prompts.
+
+    Args:
+        batches: Positions of the prompts of each batch, every one of them once.
+        write: From the positions of a batch to the texts of each.
+        count: Prompts in all.
+        progress: Called with (prompts done, prompts in all) after each batch.
+    """
+    texts: list[list[GeneratedText]] = [[] for _ in range(count)]
+    done = 0
+    for batch in batches:
+        for position, beams in zip(batch, write(batch), strict=True):
+            texts[position] = beams
+        done += len(batch)
+        if progress is not None:
+            progress(done, count)
+    return texts
 
 
 def common_size(prompts: Sequence[Sequence[int]]) -> int:

@@ -8,7 +8,14 @@ import torch
 
 from bigrec.errors import ModelError
 from bigrec.lm.ct2_convert import Convert, can_convert, converted_folder
-from bigrec.lm.generate import by_length, common_size, merged
+from bigrec.lm.generate import (
+    by_length,
+    check_least,
+    check_prompts,
+    common_size,
+    in_batches,
+    merged,
+)
 from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
 from bigrec.types import GeneratedText, Progress
@@ -74,13 +81,7 @@ class CTranslate2Generator:
         cache: Path | None = None,
         convert: Convert | None = None,
     ) -> None:
-        for name, value in (
-            ("beams", beams),
-            ("max_new_tokens", max_new_tokens),
-            ("batch_size", batch_size),
-        ):
-            if value < 1:
-                raise ValueError(f"{name} is {value}: expected at least 1")
+        check_least(1, beams=beams, max_new_tokens=max_new_tokens, batch_size=batch_size)
         self._renderer = renderer
         self._beams = beams
         self._max_new_tokens = max_new_tokens
@@ -102,19 +103,14 @@ class CTranslate2Generator:
         Raises:
             ValueError: If a prompt is empty.
         """
-        if any(not prompt for prompt in prompts):
-            raise ValueError("a prompt is empty: expected at least one token")
-        texts: list[list[GeneratedText]] = [[] for _ in prompts]
+        check_prompts(prompts)
         frame = self._common_frame(prompts)
-        done = 0
-        for batch in _alike_batches(prompts, self._batch_size):
-            written = self._batch([prompts[i] for i in batch], frame)
-            for position, beams in zip(batch, written, strict=True):
-                texts[position] = beams
-            done += len(batch)
-            if progress is not None:
-                progress(done, len(prompts))
-        return texts
+        return in_batches(
+            _alike_batches(prompts, self._batch_size),
+            lambda batch: self._batch([prompts[i] for i in batch], frame),
+            count=len(prompts),
+            progress=progress,
+        )
 
     def _common_frame(self, prompts: Sequence[Sequence[int]]) -> list[int]:
         """Tokens that all prompts, of this call and earlier ones, begin with.

@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from bigrec.errors import ModelError
-from bigrec.lm.generate import merged
-from bigrec.prompts import PromptRenderer, unescape_title
+from bigrec.lm.generate import check_least, check_prompts, merged
+from bigrec.prompts import PromptRenderer, read_title
 from bigrec.types import GeneratedText, Progress
 
 logger = logging.getLogger(__name__)
@@ -112,8 +112,8 @@ class OpenAIGenerator:
         concurrency: int = 8,
         seed: int = 0,
     ) -> None:
-        _check(1, beams=beams, max_new_tokens=max_new_tokens, concurrency=concurrency)
-        _check(0, timeout_s=timeout_s, retries=retries)
+        check_least(1, beams=beams, max_new_tokens=max_new_tokens, concurrency=concurrency)
+        check_least(0, timeout_s=timeout_s, retries=retries)
         self._renderer = renderer
         self._tokenizer = tokenizer
         self._model = model or ""
@@ -150,8 +150,7 @@ class OpenAIGenerator:
             ModelError: If the server is out of reach, does not know the model, refuses what it is
                 asked or gives no log-probabilities.
         """
-        if any(not prompt for prompt in prompts):
-            raise ValueError("a prompt is empty: expected at least one token")
+        check_prompts(prompts)
         texts: list[list[GeneratedText]] = [[] for _ in prompts]
         done = 0
         pool = ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="bigrec-openai")
@@ -276,7 +275,7 @@ class OpenAIGenerator:
             if choice.ids is not None:
                 text = self._renderer.read(choice.ids)
             else:
-                text = unescape_title(choice.text.split("\n")[0]).strip()
+                text = read_title(choice.text)
             # The same tokens drawn twice are one event; only other tokens for one text add to it.
             found[choice.units[:size]] = (score, GeneratedText(text, log_prob))
         ranked = sorted(found.values(), key=lambda pair: -pair[0])
@@ -335,12 +334,6 @@ class OpenAIGenerator:
             return [str(entry["id"]) for entry in json.loads(answer.text)["data"]]
         except (openai.OpenAIError, ValueError, LookupError, TypeError):
             return []
-
-
-def _check(least: int, **values: float) -> None:
-    for name, value in values.items():
-        if value < least:
-            raise ValueError(f"{name} is {value}: expected at least {least}")
 
 
 def _client(base_url: str, *, api_key: str | None, timeout_s: float, retries: int) -> Any:

@@ -66,17 +66,26 @@ class LanguageModel:
         """Whether a LoRA adapter is attached."""
         return hasattr(self.model, "disable_adapter")
 
+    @property
+    def base(self) -> Any:
+        """The base model itself, whose layers an attached adapter works in."""
+        return self.model.get_base_model() if self.has_adapter else self.model
+
+    def drop_adapter(self) -> None:
+        """Take an attached adapter out of the base model, which is as it was then."""
+        if self.has_adapter:
+            self.model = self.model.unload()
+
     @contextmanager
     def base_only(self) -> Iterator[PreTrainedModel]:
         """The base model with the adapter off, as published for embedding."""
         off = self.model.disable_adapter() if self.has_adapter else nullcontext()
         with off:
-            yield self.model.get_base_model() if self.has_adapter else self.model
+            yield self.base
 
     @cached_property
     def _base_arguments(self) -> frozenset[str]:
-        base = self.model.get_base_model() if self.has_adapter else self.model
-        return frozenset(inspect.signature(base.forward).parameters)
+        return frozenset(inspect.signature(self.base.forward).parameters)
 
     def forward_options(self, mask: torch.Tensor, *, keep: int) -> dict[str, Any]:
         """What a forward pass over left-padded rows takes, as far as the architecture knows it.
@@ -97,10 +106,10 @@ class LanguageModel:
         Raises:
             ModelError: If the folder holds no adapter or one for another architecture.
         """
-        base = self.model.unload() if self.has_adapter else self.model
+        self.drop_adapter()
         try:
             with quiet_peft():
-                self.model = PeftModel.from_pretrained(base, str(folder))
+                self.model = PeftModel.from_pretrained(self.model, str(folder))
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(
                 f"the adapter in {folder} could not be attached to base model "
