@@ -49,11 +49,19 @@ def _check(run: Run) -> None:
 
 
 def _compare_once(run: Run) -> Comparison:
+    drawn = run.drawn
+    # First: a file that does not fit should be told before networks are trained.
+    external = parts_of(
+        run.settings.compare.external, run.dataset, valid=drawn.valid_queries, test=drawn.test
+    )
     signals = _signals(run)
-    valid, test = (_evidence(run, part, signals=signals) for part in _PARTS)
+    valid, test = (
+        _evidence(run, part, signals={**signals, **own})
+        for part, own in zip(_PARTS, external, strict=True)
+    )
     return compare(
         run.dataset,
-        run.drawn,
+        drawn,
         valid=valid,
         test=test,
         inject=run.settings.compare.inject,
@@ -81,21 +89,10 @@ def _signals(run: Run) -> dict[str, Signal]:
 
 
 def _evidence(run: Run, part: Part, *, signals: dict[str, Signal]) -> Evidence:
-    parts = run.recommender.parts
-    external = parts_of(
-        run.settings.compare.external,
-        run.dataset,
-        valid=run.drawn.valid_queries,
-        test=run.drawn.test,
-    )[_PARTS.index(part)]
-    return Evidence(
-        parts.ranker,
-        parts.embedder,
-        parts.catalog,
-        queries=run.queries(part),
+    return run.recommender.parts.evidence(
+        run.queries(part),
         texts=run.texts(part),
-        signals={**signals, **external},
-        full_history=run.settings.signals.history == "full",
+        signals=signals,
         progress=run.track(f"Embedding generated titles ({part})"),
     )
 

@@ -5,6 +5,7 @@ Evidence comes in pieces of some queries at a time, so that memory does not grow
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -115,13 +116,17 @@ class Evidence:
 
     def fusable(self, names: Sequence[str], *, exclude_seen: bool) -> Fusable:
         """Everything that a rule puts together, at once: for as many queries as fit in memory."""
-        modes: tuple[BeamMode, ...] = ("first", "all")
-        pieces = list(self.pieces())
+        every = slice(0, len(self))
         return Fusable(
-            distances={
-                mode: np.concatenate([piece.distances(mode) for piece in pieces]) for mode in modes
-            },
-            weights=[np.concatenate([piece.weights(name) for piece in pieces]) for name in names],
+            distances=self._distances,
+            weights=[minmax(self.scores(name, every)) for name in names],
             targets=self.targets,
             exclude=self.seen if exclude_seen else None,
         )
+
+    @cached_property
+    def _distances(self) -> dict[BeamMode, FloatArray]:
+        """Of all queries: every rule that is tried asks for the same."""
+        modes: tuple[BeamMode, ...] = ("first", "all")
+        pieces = list(self.pieces())
+        return {mode: np.concatenate([piece.distances(mode) for piece in pieces]) for mode in modes}

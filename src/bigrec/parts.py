@@ -1,6 +1,6 @@
 """The parts of a fitted recommender, and its lists as callers know the items."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bigrec.data.catalog import Catalog
@@ -12,6 +12,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
 from bigrec.lm.model import LanguageModel
 from bigrec.settings import Settings
+from bigrec.signals.protocol import Signal
 from bigrec.statistics import (
     BoundSignals,
     Injected,
@@ -19,7 +20,7 @@ from bigrec.statistics import (
     fit_signals,
     lessons_of,
 )
-from bigrec.steps import Drawn, make_embedder, make_generator, make_renderer
+from bigrec.steps import Drawn, Queries, make_embedder, make_generator, make_renderer
 from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
 
 
@@ -85,6 +86,26 @@ class Parts:
             known = [history[-length:] for history in histories]
         return lambda rows, distances: bound.fuse(distances, known[rows])
 
+    def evidence(
+        self,
+        queries: Queries,
+        *,
+        texts: Sequence[Sequence[GeneratedText]],
+        signals: Mapping[str, Signal],
+        progress: Progress | None = None,
+    ) -> Evidence:
+        """What speaks for each item in queries whose targets are known; see `Evidence`."""
+        return Evidence(
+            self.ranker,
+            self.embedder,
+            self.catalog,
+            queries=queries,
+            texts=texts,
+            signals=signals,
+            full_history=self._settings.signals.history == "full",
+            progress=progress,
+        )
+
 
 def learn_injected(
     parts: Parts,
@@ -107,7 +128,7 @@ def learn_injected(
         folder: Where networks keep what they learned.
         track: Called with the name of each network's training.
     """
-    chosen, full_history = settings.recommend, settings.signals.history == "full"
+    chosen = settings.recommend
     signals = fit_signals(
         chosen.inject,
         lessons_of(dataset, drawn),
@@ -116,20 +137,11 @@ def learn_injected(
         folder=folder,
         track=track,
     )
-    evidence = Evidence(
-        parts.ranker,
-        parts.embedder,
-        parts.catalog,
-        queries=drawn.valid_queries,
-        texts=texts,
-        signals=signals,
-        full_history=full_history,
-    )
     return choose_injected(
-        evidence,
+        parts.evidence(drawn.valid_queries, texts=texts, signals=signals),
         how=chosen.rule,
         exclude_seen=chosen.exclude_seen,
-        full_history=full_history,
+        full_history=settings.signals.history == "full",
         item_ids=parts.catalog.item_ids,
         metric=chosen_by,
     )

@@ -1,16 +1,15 @@
 """A comparison put together: choices on validation, ranks and lists on test, then the report."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from bigrec.compare.methods import (
     LIST_LENGTH,
-    Injection,
     Ranked,
     choose_injection,
-    gamma_path,
+    gamma_paths,
     plain_methods,
     rank_all,
 )
@@ -25,7 +24,7 @@ from bigrec.evaluation.comparison_data import (
     SeedRow,
 )
 from bigrec.evaluation.comparison_report import ComparisonReport
-from bigrec.evaluation.metrics import query_values
+from bigrec.evaluation.metrics import metric_value
 from bigrec.evaluation.paired import compare_to_reference, over_seeds
 from bigrec.evaluation.protocol import MethodResult, summarise
 from bigrec.evaluation.segments import (
@@ -96,9 +95,13 @@ def compare(
         injections = [choose_injection(valid, names, exclude_seen=hide) for names in entries]
         methods = [*plain, *(method for one in injections for method in one.methods())]
         ranked += rank_all(methods, test, exclude_seen=hide, progress=progress)
-        for row, path in _how(injections, valid, test, hide=hide):
-            chosen.append(row)
-            paths += [path] if path is not None else []
+        traced = gamma_paths(injections, test, exclude_seen=hide)
+        paths += [path for _, path in traced.values()]
+        for one in injections:
+            product, fusion = one.methods()
+            row = ChosenRow(product.name, hide, one.published.describe(), None)
+            chosen.append(traced[product.name][0] if product.name in traced else row)
+            chosen.append(ChosenRow(fusion.name, hide, one.best.describe(), None))
     results = [one.result for one in ranked]
     rows = summarise(results, seed=0)
     report = ComparisonReport(
@@ -132,25 +135,12 @@ def seed_rows(by_seed: Mapping[int, Sequence[MethodResult]]) -> list[SeedRow]:
     for name, exclude_seen in keys:
         for metric in _HEADLINE:
             values = {
-                seed: float(query_values(ranks[name, exclude_seen], metric).mean())
+                seed: metric_value(ranks[name, exclude_seen], metric)
                 for seed, ranks in found.items()
             }
             mean, deviation = over_seeds(values)
             rows.append(SeedRow(name, exclude_seen, metric, mean, deviation, values))
     return rows
-
-
-def _how(
-    injections: Sequence[Injection], valid: Evidence, test: Evidence, *, hide: bool
-) -> Iterator[tuple[ChosenRow, GammaPath | None]]:
-    """How the signals of every injection are put in, by either rule."""
-    for injection in injections:
-        product, fusion = injection.methods()
-        if len(injection.signals) == 1:
-            yield gamma_path(injection, valid, test, exclude_seen=hide)
-        else:
-            yield ChosenRow(product.name, hide, injection.published.describe(), None), None
-        yield ChosenRow(fusion.name, hide, injection.best.describe(), None), None
 
 
 def _segments(

@@ -1,13 +1,13 @@
 """The methods of a comparison: everything that orders the catalog for a query."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
 
 from bigrec.evaluation.comparison_data import ChosenRow, GammaPath
-from bigrec.evaluation.metrics import KS, chosen_by, hr_at, ndcg_at
+from bigrec.evaluation.metrics import KS, chosen_by, metric_value
 from bigrec.evaluation.protocol import MethodResult
 from bigrec.evidence import Evidence, Piece
 from bigrec.grounding.beams import BeamMode
@@ -23,9 +23,8 @@ LIST_LENGTH = 20
 """Length of the lists that are kept of every method."""
 
 _PUBLISHED = {
-    f"{name}@{k}": partial(metric, k=k)
-    for name, metric in (("hr", hr_at), ("ndcg", ndcg_at))
-    for k in KS
+    name: partial(metric_value, metric=name)
+    for name in (f"{metric}@{k}" for metric in ("hr", "ndcg") for k in KS)
 }
 
 
@@ -75,15 +74,15 @@ class Injection:
         label: The signals as tables name them.
         published: The published product on the first beam.
         best: The rule that does best.
-        each: A gamma for every metric and K, as the published protocol has it; None for several
-            signals.
+        path: Validation target ranks at every gamma of the published product, ``[q, m]``; None
+            for several signals.
     """
 
     label: str
     signals: tuple[str, ...]
     published: Rule
     best: Rule
-    each: Mapping[str, float] | None
+    path: IntArray | None = field(repr=False)
 
     def methods(self) -> list[Method]:
         """The methods of this injection: ``x`` for the published rule, ``+`` for the best."""
@@ -106,7 +105,7 @@ def choose_injection(
     """Choose both rules on validation queries."""
     queries = evidence.fusable(signals, exclude_seen=exclude_seen)
     grid = gammas_of(evidence.signals[signals[0]])
-    each = None
+    path = None
     if len(signals) == 1:
         path = gamma_path_ranks(
             queries.distances["first"],
@@ -115,13 +114,12 @@ def choose_injection(
             gammas=grid,
             exclude=queries.exclude,
         )
-        each = published_selection(path, grid, metrics=_PUBLISHED)
     return Injection(
         label=" & ".join(signals),
         signals=signals,
         published=published_rule(queries, metric=chosen_by, gammas=grid),
         best=best_rule(queries, metric=chosen_by, gammas=grid)[0],
-        each=each,
+        path=path,
     )
 
 
@@ -151,42 +149,48 @@ def rank_all(
     ]
 
 
-def gamma_path(
-    injection: Injection, valid: Evidence, test: Evidence, *, exclude_seen: bool
-) -> tuple[ChosenRow, GammaPath]:
-    """The published product of one signal at every gamma, on validation and test."""
-    (name,) = injection.signals
-    grid = gammas_of(valid.signals[name])
-    on_valid, on_test = (_path(one, name, grid, exclude_seen) for one in (valid, test))
-    method = injection.methods()[0].name
-    each = injection.each or {}
-    row = ChosenRow(
-        method,
-        exclude_seen,
-        injection.published.describe(),
-        {
-            metric: float(_PUBLISHED[metric](on_test[:, grid == gamma][:, 0]))
-            for metric, gamma in each.items()
-        },
+def gamma_paths(
+    injections: Sequence[Injection], test: Evidence, *, exclude_seen: bool
+) -> dict[str, tuple[ChosenRow, GammaPath]]:
+    """The published products of single signals at every gamma, by method, in one pass over test."""
+    single = [(one, one.path) for one in injections if one.path is not None]
+    grids = [gammas_of(test.signals[one.signals[0]]) for one, _ in single]
+    found = [np.empty((len(test), len(grid)), dtype=np.int64) for grid in grids]
+    for piece in test.pieces():
+        for (injection, _), grid, ranks in zip(single, grids, found, strict=True):
+            ranks[piece.rows] = gamma_path_ranks(
+                piece.distances("first"),
+                piece.weights(injection.signals[0]),
+                piece.targets,
+                gammas=grid,
+                exclude=piece.seen if exclude_seen else None,
+            )
+    rows = (
+        _path_rows(injection, on_valid, ranks, gammas=grid, exclude_seen=exclude_seen)
+        for (injection, on_valid), grid, ranks in zip(single, grids, found, strict=True)
     )
-    return row, GammaPath(
+    return {row.method: (row, path) for row, path in rows}
+
+
+def _path_rows(
+    injection: Injection,
+    on_valid: IntArray,
+    on_test: IntArray,
+    *,
+    gammas: FloatArray,
+    exclude_seen: bool,
+) -> tuple[ChosenRow, GammaPath]:
+    method = injection.methods()[0].name
+    each = published_selection(on_valid, gammas, metrics=_PUBLISHED)
+    figures = {
+        metric: _PUBLISHED[metric](on_test[:, gammas == gamma][:, 0])
+        for metric, gamma in each.items()
+    }
+    return ChosenRow(method, exclude_seen, injection.published.describe(), figures), GammaPath(
         method,
         exclude_seen,
-        gammas=tuple(grid.tolist()),
+        gammas=tuple(gammas.tolist()),
         valid=tuple(chosen_by(ranks) for ranks in on_valid.T),
         test=tuple(chosen_by(ranks) for ranks in on_test.T),
         chosen=injection.published.gammas[0],
     )
-
-
-def _path(evidence: Evidence, name: str, gammas: FloatArray, exclude_seen: bool) -> IntArray:
-    found = np.empty((len(evidence), len(gammas)), dtype=np.int64)
-    for piece in evidence.pieces():
-        found[piece.rows] = gamma_path_ranks(
-            piece.distances("first"),
-            piece.weights(name),
-            piece.targets,
-            gammas=gammas,
-            exclude=piece.seen if exclude_seen else None,
-        )
-    return found

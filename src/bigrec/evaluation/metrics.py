@@ -12,6 +12,7 @@ __all__ = [
     "gains",
     "hits",
     "hr_at",
+    "metric_value",
     "mrr",
     "ndcg_at",
     "query_values",
@@ -115,6 +116,11 @@ def _check(ranks: IntArray, *, k: int = 1) -> None:
         raise ValueError(f"ranks holds {ranks.min()}; expected 0-based ranks, 0 for the best.")
 
 
+def metric_value(ranks: IntArray, metric: str) -> float:
+    """A metric by its name over all queries; see ``query_values``."""
+    return float(query_values(ranks, metric).mean())
+
+
 def chosen_by(ranks: IntArray) -> float:
     """`CHOSEN_BY` over all queries.
 
@@ -124,4 +130,4 @@ def chosen_by(ranks: IntArray) -> float:
     Raises:
         ValueError: If a rank is negative or there is no rank.
     """
-    return float(query_values(ranks, CHOSEN_BY).mean())
+    return metric_value(ranks, CHOSEN_BY)
