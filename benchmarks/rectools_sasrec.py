@@ -76,7 +76,7 @@ def fit_ours(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) 
         ratings=None,
         splits=None,
     )
-    done: list[int] = []
+    shares: list[float] = []
     signal = NeuralSignal.fit(
         interactions,
         train=np.ones(len(interactions), dtype=bool),
@@ -87,13 +87,13 @@ def fit_ours(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) 
         max_length=MAX_LENGTH,
         epochs=EPOCHS,
         patience=PATIENCE,
-        progress=lambda epoch, _: done.append(epoch),
+        progress=lambda done, total: shares.append(done / total),
         **settings,
     )
     for part, queries in parts.items():
         scores = signal.scores(list(queries["histories"]))
         keep(part, target_ranks(-scores, queries["targets"]))
-    return len(done)
+    return round(EPOCHS * shares[-1])
 
 
 def fit_rectools(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) -> int:

@@ -214,6 +214,33 @@ def test_scores_of_another_format_are_refused(
         compare_run(Run(tmp_path / "run", Settings.checked(settings)))
 
 
+def test_direct_grounding_is_compared_injected_and_not_learned_twice(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    changes = [
+        "compare.direct=true",
+        "compare.inject=['BIGRec, direct & popularity']",
+        "direct.layers=1",
+        "direct.epochs=2",
+        "direct.size=8",
+    ]
+    run = open_run(tmp_path, tiny_files, tiny_model, *changes)
+    first = compare_run(run)
+    names = {one.name for one in first.results}
+    assert {
+        "BIGRec, direct",
+        "BIGRec, direct, few-shot",
+        "BIGRec + BIGRec, direct & popularity",
+    } <= names
+    weights = sorted(tmp_path.glob("direct-*/*/checkpoint/arrays.safetensors"))
+    assert [file.parent.parent.name for file in weights] == ["all", "few-shot"]
+    learned = [file.stat().st_mtime_ns for file in weights]
+    again = compare_run(open_run(tmp_path, tiny_files, tiny_model, *changes))
+    assert [file.stat().st_mtime_ns for file in weights] == learned
+    for one, other in zip(first.results, again.results, strict=True):
+        np.testing.assert_array_equal(one.ranks, other.ranks)
+
+
 def test_injecting_what_is_not_compared_is_refused(
     tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:

@@ -5,13 +5,14 @@ from dataclasses import replace
 from typing import Any
 
 from bigrec.compare import Comparison, compare, injected_names, parts_of, seed_rows
+from bigrec.direct import DIRECT
 from bigrec.evaluation.comparison_report import comparison_json, write_comparison
 from bigrec.evaluation.protocol import text_shares
 from bigrec.evidence import Evidence
 from bigrec.files import write_json
 from bigrec.run import Part, Run
 from bigrec.signals.build import check_names
-from bigrec.signals.protocol import Signal
+from bigrec.signals.protocol import Scorer
 from bigrec.statistics import FEW_SHOT, few_shot_lessons, fit_signals, lessons_of
 
 
@@ -44,8 +45,9 @@ def _check(run: Run) -> None:
     """Refuse names that do not exist before anything is learned."""
     chosen = run.settings.compare
     check_names(chosen.signals)
-    few = [name + FEW_SHOT for name in chosen.signals] if chosen.few_shot else []
-    injected_names(chosen.inject, [*chosen.signals, *few, *(one.name for one in chosen.external)])
+    known = [*chosen.signals, *([DIRECT] if chosen.direct else [])]
+    few = [name + FEW_SHOT for name in known] if chosen.few_shot else []
+    injected_names(chosen.inject, [*known, *few, *(one.name for one in chosen.external)])
 
 
 def _compare_once(run: Run) -> Comparison:
@@ -73,7 +75,7 @@ def _compare_once(run: Run) -> Comparison:
 _PARTS: Sequence[Part] = ("valid", "test")
 
 
-def _signals(run: Run) -> dict[str, Signal]:
+def _signals(run: Run) -> dict[str, Scorer]:
     chosen = run.settings.compare
     options: dict[str, Any] = {
         "seed": run.settings.seed,
@@ -81,14 +83,18 @@ def _signals(run: Run) -> dict[str, Signal]:
         "folder": run.signals_stage.folder,
         "track": run.track,
     }
-    found = fit_signals(chosen.signals, lessons_of(run.dataset, run.drawn), **options)
+    lessons = {"": lessons_of(run.dataset, run.drawn)}
     if chosen.few_shot:
-        lessons = few_shot_lessons(run.dataset, run.drawn)
-        found |= fit_signals(chosen.signals, lessons, suffix=FEW_SHOT, **options)
+        lessons[FEW_SHOT] = few_shot_lessons(run.dataset, run.drawn)
+    found: dict[str, Scorer] = {}
+    for suffix, of in lessons.items():
+        found |= fit_signals(chosen.signals, of, suffix=suffix, **options)
+        if chosen.direct:
+            found[DIRECT + suffix] = run.direct(of, suffix=suffix)
     return found
 
 
-def _evidence(run: Run, part: Part, *, signals: dict[str, Signal]) -> Evidence:
+def _evidence(run: Run, part: Part, *, signals: dict[str, Scorer]) -> Evidence:
     return run.recommender.parts.evidence(
         run.queries(part),
         texts=run.texts(part),

@@ -16,7 +16,7 @@ from bigrec.grounding.ranker import Ranker
 from bigrec.grounding.rules import Rule
 from bigrec.signals.external import External
 from bigrec.signals.groups import group_scores
-from bigrec.signals.protocol import Signal
+from bigrec.signals.protocol import Scorer
 from bigrec.signals.weights import minmax
 from bigrec.steps import Queries
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
@@ -86,7 +86,7 @@ class Evidence:
         *,
         queries: Queries,
         texts: Sequence[Sequence[GeneratedText]],
-        signals: Mapping[str, Signal],
+        signals: Mapping[str, Scorer],
         full_history: bool = False,
         progress: Progress | None = None,
     ) -> None:

@@ -12,7 +12,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
 from bigrec.lm.model import LanguageModel
 from bigrec.settings import Settings
-from bigrec.signals.protocol import Signal
+from bigrec.signals.protocol import Scorer
 from bigrec.statistics import (
     BoundSignals,
     Injected,
@@ -91,7 +91,7 @@ class Parts:
         queries: Queries,
         *,
         texts: Sequence[Sequence[GeneratedText]],
-        signals: Mapping[str, Signal],
+        signals: Mapping[str, Scorer],
         progress: Progress | None = None,
     ) -> Evidence:
         """What speaks for each item in queries whose targets are known; see `Evidence`."""
@@ -139,6 +139,7 @@ def learn_injected(
     )
     return choose_injected(
         parts.evidence(drawn.valid_queries, texts=texts, signals=signals),
+        signals,
         how=chosen.rule,
         exclude_seen=chosen.exclude_seen,
         full_history=settings.signals.history == "full",

@@ -12,6 +12,7 @@ from bigrec.files import write_text
 from bigrec.sections import (
     CompareSettings,
     DataSettings,
+    DirectSettings,
     EmbedSettings,
     GenerateSettings,
     ModelSettings,
@@ -36,6 +37,7 @@ class Settings(Section):
     embed: EmbedSettings = EmbedSettings()
     recommend: RecommendSettings = RecommendSettings()
     signals: SignalSettings = SignalSettings()
+    direct: DirectSettings = DirectSettings()
     compare: CompareSettings = CompareSettings()
     seed: int = 0
     """Decides sampling, initialization, order and dropout."""

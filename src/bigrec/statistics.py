@@ -21,7 +21,7 @@ from bigrec.grounding.rules import Rule
 from bigrec.signals.build import Lessons, fit_signal, is_network, load_signal_folder
 from bigrec.signals.groups import group_scores
 from bigrec.signals.popularity import Popularity
-from bigrec.signals.protocol import Signal
+from bigrec.signals.protocol import Scorer, Signal
 from bigrec.signals.weights import minmax
 from bigrec.steps import Drawn
 from bigrec.types import FloatArray, IntArray, Track
@@ -210,6 +210,7 @@ class BoundSignals:
 
 def choose_injected(
     valid: Evidence,
+    signals: Mapping[str, Signal],
     *,
     how: Literal["best", "published"],
     exclude_seen: bool,
@@ -221,21 +222,22 @@ def choose_injected(
 
     Args:
         valid: Evidence of the validation examples.
+        signals: Those of the evidence.
         how: ``best`` of all rules, or the ``published`` product with the best gammas.
         exclude_seen: Whether seen items are left out of the ranking.
         full_history: Which histories the signals were given.
         item_ids: The items that the signals know, by their item numbers.
         metric: From ranks to a figure, higher is better.
     """
-    queries = valid.fusable(list(valid.signals), exclude_seen=exclude_seen)
-    gammas = gammas_of(next(iter(valid.signals.values())))
+    queries = valid.fusable(list(signals), exclude_seen=exclude_seen)
+    gammas = gammas_of(next(iter(signals.values())))
     if how == "published":
         rule = published_rule(queries, metric=metric, gammas=gammas)
     else:
         rule = best_rule(queries, metric=metric, gammas=gammas)[0]
-    return Injected(valid.signals, rule, full_history, item_ids)
+    return Injected(signals, rule, full_history, item_ids)
 
 
-def gammas_of(signal: Signal) -> FloatArray:
+def gammas_of(signal: Scorer) -> FloatArray:
     """The published grid for a signal."""
     return POPULARITY_GAMMAS if isinstance(signal, Popularity) else COLLABORATIVE_GAMMAS

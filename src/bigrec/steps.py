@@ -259,6 +259,18 @@ def train_adapter(
     )
 
 
+def load_decoder(settings: Settings) -> LanguageModel:
+    """Load the layers of the base model that direct grounding uses.
+
+    Raises:
+        ModelError: If it has fewer layers, or cannot be loaded.
+    """
+    lm = load_model(settings)
+    if settings.direct.layers is not None:
+        lm.cut(settings.direct.layers)
+    return lm
+
+
 def _split(dataset: Dataset, data: DataSettings) -> Split:
     return split_dataset(
         dataset.interactions,

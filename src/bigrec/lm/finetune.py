@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from peft import LoraConfig, get_peft_model
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
@@ -25,11 +24,12 @@ from transformers import (
 )
 
 from bigrec.data.examples import TitleExample
-from bigrec.errors import DataError, ModelError, SettingsError
+from bigrec.errors import DataError, SettingsError
 from bigrec.files import read_json, write_json
+from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.batches import Collator, LossOn, Row, SortedBatches, kept_positions_loss, render
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
-from bigrec.lm.model import LanguageModel, quiet_peft
+from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
 from bigrec.types import Progress
 
@@ -121,19 +121,7 @@ def finetune(
         return FinetuneResult(adapter, read_json(folder / "loss.json"), 0.0)
     started = time.monotonic()
     set_seed(seed)
-    model = _with_adapter(
-        lm,
-        LoraConfig(
-            r=rank,
-            lora_alpha=alpha,
-            lora_dropout=dropout,
-            bias="none",
-            task_type="CAUSAL_LM",
-            target_modules=target_modules
-            if target_modules is None or isinstance(target_modules, str)
-            else list(target_modules),
-        ),
-    )
+    attach_adapter(lm, rank=rank, alpha=alpha, dropout=dropout, target_modules=target_modules)
     arguments = _arguments(
         folder,
         lm.device,
@@ -149,7 +137,7 @@ def finetune(
     )
     keeper = Keeper(save_every_s=save_every_s, progress=progress, alone=arguments.world_size == 1)
     trainer = _Trainer(
-        model=model,
+        model=lm.model,
         args=arguments,
         data_collator=Collator(lm),
         train_dataset=render(renderer, train, loss_on=loss_on),
@@ -160,7 +148,7 @@ def finetune(
     trainer.remove_callback(PrinterCallback)
     with keeper.listening():
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
-    model.eval()
+    lm.model.eval()
     log = [_numbers(entry) for entry in trainer.state.log_history]
     if trainer.is_world_process_zero():
         write_json(folder / "loss.json", log)
@@ -199,28 +187,6 @@ def _check_trackers(names: Sequence[str]) -> None:
                 f"report_to names {name!r}, which is not installed. Run: pip install {name}, or "
                 "leave it out."
             )
-
-
-def _with_adapter(lm: LanguageModel, config: LoraConfig) -> Any:
-    lm.drop_adapter()
-    base = lm.model
-    try:
-        with quiet_peft():
-            lm.model = get_peft_model(base, config)
-    except ValueError as error:
-        names = sorted(
-            {
-                name.rpartition(".")[2]
-                for name, part in base.named_modules()
-                if isinstance(part, torch.nn.Linear)
-            }
-        )
-        raise ModelError(
-            f"LoRA target modules {config.target_modules!r} do not fit the base model "
-            f"({error}). Its linear layers are: {', '.join(names)}. Set target_modules to some of "
-            "them or to 'all-linear'."
-        ) from error
-    return lm.model
 
 
 def _arguments(

@@ -71,6 +71,27 @@ class LanguageModel:
         """The base model itself, whose layers an attached adapter works in."""
         return self.model.get_base_model() if self.has_adapter else self.model
 
+    def cut(self, layers: int) -> None:
+        """Leave out all layers of the base model but the first, for good.
+
+        Args:
+            layers: How many stay, from 1 to as many as there are.
+
+        Raises:
+            ModelError: If the base model has fewer, or keeps them in a way unknown here.
+        """
+        decoder: Any = self.base.get_decoder()
+        present = getattr(decoder, "layers", None)
+        if not isinstance(present, torch.nn.ModuleList) or not 1 <= layers <= len(present):
+            there = "keeps no list of layers" if present is None else f"has {len(present)}"
+            raise ModelError(
+                f"{layers} layers of base model {self.source.name!r} cannot be used: it {there}. "
+                "Leave layers out to use all."
+            )
+        decoder.layers = present[:layers]
+        self.base.config.num_hidden_layers = layers
+        self.base_fingerprint = fingerprint([self.base_fingerprint, layers])
+
     def drop_adapter(self) -> None:
         """Take an attached adapter out of the base model, which is as it was then."""
         if self.has_adapter:

@@ -79,7 +79,7 @@ def fit_signal(
         seed: Of networks.
         device: Of networks.
         folder: Where networks keep checkpoints, to go on where they were.
-        progress: Called with (epochs done, epochs in all) by networks.
+        progress: Called with (targets learned, to learn in all epochs) by networks.
 
     Raises:
         SettingsError: If there is no such signal.

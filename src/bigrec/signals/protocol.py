@@ -20,8 +20,8 @@ _ARRAYS = "arrays.safetensors"
 _PADDING = -1
 
 
-class Signal(Protocol):
-    """Scores every item for a history: a method of its own, or help for a language model.
+class Scorer(Protocol):
+    """Scores every item for a history.
 
     A result is ``[q, n]``; with many queries ask for a few hundred at a time.
     """
@@ -51,6 +51,10 @@ class Signal(Protocol):
     def weights(self, histories: Sequence[IntArray]) -> FloatArray:
         """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
         ...
+
+
+class Signal(Scorer, Protocol):
+    """A scorer that is stored by itself: a method of its own, or help for a language model."""
 
     def save(self, folder: Path) -> None:
         """Write the signal to a folder of its own, whole or not at all."""

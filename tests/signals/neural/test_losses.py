@@ -11,13 +11,13 @@ from bigrec.signals.neural.losses import (
     sampled_candidates,
     softmax_loss,
 )
-from bigrec.signals.neural.networks import SequenceNetwork, build_network
+from bigrec.signals.neural.networks import EmbeddingNetwork, build_network
 
 N = 5
 
 
 @pytest.fixture
-def network() -> SequenceNetwork:
+def network() -> EmbeddingNetwork:
     """A network of five items whose scores differ."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -55,14 +55,16 @@ def test_softmax_loss_is_summed_over_targets() -> None:
     assert float(softmax_loss(two)) == pytest.approx(-math.log(3 / 4) - math.log(1 / 4))
 
 
-def test_scores_of_all_candidates_are_products_and_biases(network: SequenceNetwork) -> None:
+def test_scores_of_all_candidates_are_products_and_biases(network: EmbeddingNetwork) -> None:
     found = all_candidates(network, HIDDEN, TARGETS, log_shares=LOG_SHARES).scores
     expected = HIDDEN @ network.items.weight[:N].T + network.bias
     torch.testing.assert_close(found, expected)
 
 
 @pytest.mark.parametrize("robust", [False, True])
-def test_every_item_drawn_once_is_the_loss_over_all(network: SequenceNetwork, robust: bool) -> None:
+def test_every_item_drawn_once_is_the_loss_over_all(
+    network: EmbeddingNetwork, robust: bool
+) -> None:
     def loss(candidates: Candidates) -> Tensor:
         return robust_loss(candidates, temperature=2.0) if robust else softmax_loss(candidates)
 
@@ -73,7 +75,7 @@ def test_every_item_drawn_once_is_the_loss_over_all(network: SequenceNetwork, ro
     torch.testing.assert_close(loss(drawn), loss(whole))
 
 
-def test_sampled_sums_are_right_on_average(network: SequenceNetwork) -> None:
+def test_sampled_sums_are_right_on_average(network: EmbeddingNetwork) -> None:
     # Over all pairs of draws, the mean of the estimated sum of e^score is the sum itself.
     pairs = torch.cartesian_prod(torch.arange(N), torch.arange(N))
     sums = []
@@ -86,7 +88,7 @@ def test_sampled_sums_are_right_on_average(network: SequenceNetwork) -> None:
     torch.testing.assert_close(torch.stack(sums).mean(dim=0), expected)
 
 
-def test_a_drawn_item_that_is_the_target_is_left_out(network: SequenceNetwork) -> None:
+def test_a_drawn_item_that_is_the_target_is_left_out(network: EmbeddingNetwork) -> None:
     drawn = sampled_candidates(
         network, HIDDEN, TARGETS, negatives=torch.tensor([3, 3]), log_shares=LOG_SHARES
     )

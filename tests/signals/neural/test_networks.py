@@ -2,11 +2,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from bigrec.signals.neural.networks import Architecture, SequenceNetwork, build_network
+from bigrec.signals.neural.networks import Architecture, EmbeddingNetwork, build_network
 from tests.signals.neural.fakes import ARCHITECTURES, N
 
 
-def made(architecture: Architecture, *, dropout: float = 0.0) -> SequenceNetwork:
+def made(architecture: Architecture, *, dropout: float = 0.0) -> EmbeddingNetwork:
     """A network with weights large enough for differences to show."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -17,7 +17,7 @@ def made(architecture: Architecture, *, dropout: float = 0.0) -> SequenceNetwork
     return network.eval()
 
 
-def last_scores(network: SequenceNetwork, items: list[list[int]]) -> Tensor:
+def last_scores(network: EmbeddingNetwork, items: list[list[int]]) -> Tensor:
     with torch.inference_mode():
         return network.scores(network(torch.tensor(items))[:, -1])
 

@@ -155,10 +155,19 @@ def test_a_batch_smaller_than_a_window_holds_one_window() -> None:
     fit("SASRec", batch_size=1, epochs=1)
 
 
-def test_progress_counts_epochs() -> None:
+def test_progress_counts_targets() -> None:
     calls: list[tuple[int, int]] = []
-    fit("GRU4Rec", epochs=3, patience=3, progress=lambda done, total: calls.append((done, total)))
-    assert calls == [(1, 3), (2, 3), (3, 3)]
+    # Users with three and two items: three targets in each of three epochs.
+    of = interactions([0, 1, 2], [0, 1])
+    fit(
+        "GRU4Rec",
+        of,
+        epochs=3,
+        patience=3,
+        batch_size=100,
+        progress=lambda done, total: calls.append((done, total)),
+    )
+    assert calls == [(3, 9), (6, 9), (9, 9)]
 
 
 def test_users_without_a_next_item_are_nothing_to_learn_from() -> None:

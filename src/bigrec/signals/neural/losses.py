@@ -61,7 +61,7 @@ def sampled_candidates(
         negatives: ``[k]`` item numbers, drawn from all with replacement, for all targets alike.
         log_shares: ``[n]`` logarithm of every item's popularity.
     """
-    own = (hidden * network.items(targets)).sum(dim=1) + network.bias[targets]
+    own = network.score_each(hidden, targets)
     scores = torch.cat([own[:, None], network.scores_of(hidden, negatives)], dim=1)
     log_count = torch.tensor(network.n_items / len(negatives), device=hidden.device).log()
     others = log_count.masked_fill(negatives == targets[:, None], -torch.inf)

@@ -4,7 +4,8 @@ Items come as ``[b, h]`` numbers, oldest first, padded on the left with ``n_item
 """
 
 from abc import ABC, abstractmethod
-from typing import ClassVar, Literal, get_args
+from collections.abc import Sequence
+from typing import Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ _WIDENING = 1
 
 
 class SequenceNetwork(nn.Module, ABC):
-    """Item embeddings, used for inputs and for scores, and a bias for every item.
+    """What can be trained to name the next item.
 
     Attributes:
         learns_everywhere: Whether ``forward`` predicts at every position, or at the last only.
@@ -29,17 +30,16 @@ class SequenceNetwork(nn.Module, ABC):
 
     learns_everywhere: ClassVar[bool] = True
 
-    def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
+    def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:
         super().__init__()
         self.n_items = n_items
         self.max_length = max_length
-        self.shape = [type(self).__name__, n_items, max_length, hidden_size, dropout]
-        self.items = nn.Embedding(n_items + 1, hidden_size, padding_idx=n_items)
-        self.bias = nn.Parameter(torch.zeros(n_items))
-        self.dropout = nn.Dropout(dropout)
-        nn.init.normal_(self.items.weight, std=_INIT_STD)
-        with torch.no_grad():
-            self.items.weight[n_items].zero_()
+        self.shape = [type(self).__name__, n_items, max_length, *shape]
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where items and what the network gives are."""
 
     @abstractmethod
     def forward(self, items: Tensor) -> Tensor:
@@ -53,16 +53,51 @@ class SequenceNetwork(nn.Module, ABC):
             What stands at a position of padding means nothing, but is finite.
         """
 
+    @abstractmethod
     def scores(self, hidden: Tensor) -> Tensor:
         """Scores of all items, ``[..., n]``, higher is better, for ``hidden`` ``[..., d]``."""
+
+    @abstractmethod
+    def scores_of(self, hidden: Tensor, items: Tensor) -> Tensor:
+        """Scores of some items, ``[m, c]``, for ``hidden`` ``[m, d]`` and ``items`` ``[c]``."""
+
+    @abstractmethod
+    def score_each(self, hidden: Tensor, items: Tensor) -> Tensor:
+        """Score of one item a row, ``[m]``, for ``hidden`` ``[m, d]`` and ``items`` ``[m]``."""
+
+
+class EmbeddingNetwork(SequenceNetwork):
+    """Learns an embedding of every item, used for inputs and for scores, and a bias."""
+
+    def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
+        super().__init__(n_items=n_items, max_length=max_length, shape=[hidden_size, dropout])
+        self.items = nn.Embedding(n_items + 1, hidden_size, padding_idx=n_items)
+        self.bias = nn.Parameter(torch.zeros(n_items))
+        self.dropout = nn.Dropout(dropout)
+        nn.init.normal_(self.items.weight, std=_INIT_STD)
+        with torch.no_grad():
+            self.items.weight[n_items].zero_()
+
+    @property
+    def device(self) -> torch.device:
+        """See the base class."""
+        return self.bias.device
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """See the base class."""
         return functional.linear(hidden, self.items.weight[: self.n_items], self.bias)
 
     def scores_of(self, hidden: Tensor, items: Tensor) -> Tensor:
-        """Scores of some items, ``[m, c]``, for ``hidden`` ``[m, d]`` and ``items`` ``[c]``."""
+        """See the base class."""
         return functional.linear(hidden, self.items(items), self.bias[items])
 
+    def score_each(self, hidden: Tensor, items: Tensor) -> Tensor:
+        """See the base class."""
+        embeddings: Tensor = self.items(items)
+        return (hidden * embeddings).sum(dim=1) + self.bias[items]
 
-class SASRec(SequenceNetwork):
+
+class SASRec(EmbeddingNetwork):
     """Self-attention over the items so far (Kang and McAuley 2018, arXiv 1808.09781).
 
     Layers are normalized before they are applied, which trains more steadily than the published
@@ -127,7 +162,7 @@ class _Block(nn.Module):
         return added
 
 
-class GRU4Rec(SequenceNetwork):
+class GRU4Rec(EmbeddingNetwork):
     """A recurrent network over the items so far (Hidasi et al. 2016, arXiv 1511.06939)."""
 
     def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
@@ -150,7 +185,7 @@ class GRU4Rec(SequenceNetwork):
         return outputs
 
 
-class Caser(SequenceNetwork):
+class Caser(EmbeddingNetwork):
     """Convolutions over the last items as an image (Tang and Wang 2018, arXiv 1809.07426).
 
     Horizontal filters span 1 to ``max_length`` items and all dimensions, vertical filters all
@@ -186,12 +221,16 @@ class Caser(SequenceNetwork):
         return output[:, None]
 
 
-_NETWORKS: dict[str, type[SequenceNetwork]] = {"SASRec": SASRec, "GRU4Rec": GRU4Rec, "Caser": Caser}
+_NETWORKS: dict[str, type[EmbeddingNetwork]] = {
+    "SASRec": SASRec,
+    "GRU4Rec": GRU4Rec,
+    "Caser": Caser,
+}
 
 
 def build_network(
     architecture: str, *, n_items: int, max_length: int, hidden_size: int, dropout: float = 0.0
-) -> SequenceNetwork:
+) -> EmbeddingNetwork:
     """A network with random weights, drawn from torch's generator.
 
     Args:

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass
+from typing import Literal
 
 
 @dataclass(frozen=True)
@@ -9,7 +10,9 @@ class Recipe:
     """How a network is trained.
 
     Attributes:
-        learning_rate: Of AdamW, after a warm-up of one epoch.
+        learning_rate: Of AdamW, at most.
+        schedule: ``constant`` after a warm-up of one epoch, or ``cosine``, down to 0 at the last
+            of ``epochs`` after a warm-up of a tenth of an epoch.
         weight_decay: Of AdamW.
         batch_size: Targets of an optimizer step, about.
         epochs: Passes over the interactions, at most.
@@ -24,6 +27,7 @@ class Recipe:
     """
 
     learning_rate: float
+    schedule: Literal["constant", "cosine"]
     weight_decay: float
     batch_size: int
     epochs: int

@@ -12,7 +12,7 @@ from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError
 from bigrec.signals.neural.checkpoint import as_arrays, as_tensors
 from bigrec.signals.neural.lessons import Lessons
-from bigrec.signals.neural.networks import Architecture, SequenceNetwork, build_network
+from bigrec.signals.neural.networks import Architecture, EmbeddingNetwork, build_network
 from bigrec.signals.neural.recipe import Recipe
 from bigrec.signals.neural.sequences import padded_histories
 from bigrec.signals.neural.trainer import train_network
@@ -40,7 +40,7 @@ class NeuralSignal:
 
     architecture: Architecture
     robust: bool
-    network: SequenceNetwork = field(repr=False)
+    network: EmbeddingNetwork = field(repr=False)
 
     @classmethod
     def fit(
@@ -98,7 +98,7 @@ class NeuralSignal:
             device: ``auto`` is CUDA where there is one, else the CPU.
             folder: Where a checkpoint is kept after every epoch. A call with the same arguments
                 goes on from there; one with others starts anew, with a warning.
-            progress: Called with (epochs done, epochs in all).
+            progress: Called with (targets learned, targets to learn in all epochs).
 
         Raises:
             DataError: If no row is left, or no user has two of them.
@@ -112,6 +112,7 @@ class NeuralSignal:
             n_negatives = None if n_items <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES
         recipe = Recipe(
             learning_rate=learning_rate,
+            schedule="constant",
             weight_decay=weight_decay,
             batch_size=batch_size,
             epochs=epochs,
@@ -169,7 +170,7 @@ class NeuralSignal:
             histories, n_items=self.n_items, length=self.network.max_length
         )
         found = np.zeros((len(histories), self.n_items), dtype=np.float32)
-        device = self.network.bias.device
+        device = self.network.device
         with torch.inference_mode():
             for start in range(0, len(filled), _QUERIES):
                 some = slice(start, start + _QUERIES)

@@ -1,10 +1,12 @@
 """The one training loop of all networks: seeded, stopped early, and gone on with."""
 
 import logging
+import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -29,6 +31,8 @@ logger = logging.getLogger(__name__)
 _CELLS = 1 << 24
 _BETAS = (0.9, 0.98)
 _LONGEST_GRADIENT = 1.0
+# Share of an epoch in which the cosine schedule comes up.
+_WARM_UP = 0.1
 # Seeds of runs this far apart share no epoch's seed.
 _EPOCHS_PER_SEED = 1 << 20
 
@@ -50,7 +54,7 @@ def train_network(
         lessons: What it learns.
         recipe: How.
         folder: Where a checkpoint is kept after every epoch, and gone on from.
-        progress: Called with (epochs done, epochs in all).
+        progress: Called with (targets learned, targets to learn in all epochs).
 
     Raises:
         StorageError: If the folder cannot be written.
@@ -61,11 +65,9 @@ def train_network(
     if folder is not None:
         state = trainer.resume(folder)
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.patience:
-        trainer.run_epoch(state)
+        trainer.run_epoch(state, progress)
         if folder is not None:
             trainer.keep(folder, state)
-        if progress is not None:
-            progress(state.epoch, recipe.epochs)
     network.load_state_dict(state.best)
     network.eval()
 
@@ -77,7 +79,7 @@ class _Trainer:
         self._network = network
         self._lessons = lessons
         self._recipe = recipe
-        self._device = network.bias.device
+        self._device = network.device
         self._histories = lessons.histories.to(self._device)
         self._targets = lessons.targets.to(self._device)
         self._fingerprint = fingerprint(
@@ -113,9 +115,9 @@ class _Trainer:
             fingerprint=self._fingerprint,
         )
 
-    def run_epoch(self, state: State) -> None:
+    def run_epoch(self, state: State, progress: Progress | None) -> None:
         """Train for an epoch, judge the weights, and note the outcome in ``state``."""
-        loss = self._train_epoch(state.epoch)
+        loss = self._train_epoch(state.epoch, progress)
         self._network.eval()
         ndcg = ndcg_at_10(self._network, self._histories, self._targets)
         state.epoch += 1
@@ -125,23 +127,33 @@ class _Trainer:
             weights = self._network.state_dict()
             state.best = {name: weight.clone() for name, weight in weights.items()}
 
-    def _train_epoch(self, epoch: int) -> float:
+    def _train_epoch(self, epoch: int, progress: Progress | None) -> float:
         """One pass over all windows; gives the mean loss of a target."""
         self._network.train()
         total, count = 0.0, 0
+        # Every interaction but a user's first is a target once.
+        in_epoch = len(self._lessons.users) - len(np.unique(self._lessons.users))
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             # A seed of its own for every epoch, so that going on needs no random state.
             torch.manual_seed(self._recipe.seed * _EPOCHS_PER_SEED + epoch + 1)
             for batch, share in self._batches():
-                self._set_learning_rate(share if epoch == 0 else 1.0)
+                self._set_learning_rate(epoch, share)
                 loss, targets = self._step(batch.to(self._device))
                 total += loss
                 count += targets
+                if progress is not None:
+                    progress(epoch * in_epoch + count, self._recipe.epochs * in_epoch)
         return total / count
 
-    def _set_learning_rate(self, share: float) -> None:
+    def _set_learning_rate(self, epoch: int, share: float) -> None:
+        """For a batch that ends when a share of an epoch is done."""
+        recipe = self._recipe
+        factor = min(1.0, epoch + share)
+        if recipe.schedule == "cosine":
+            done = (epoch + share) / recipe.epochs
+            factor = min(1.0, (epoch + share) / _WARM_UP) * (1 + math.cos(math.pi * done)) / 2
         for group in self._optimizer.param_groups:
-            group["lr"] = self._recipe.learning_rate * share
+            group["lr"] = recipe.learning_rate * factor
 
     def _batches(self) -> Iterator[tuple[Tensor, float]]:
         """Batches of windows in a random order, with the share of the epoch after each."""

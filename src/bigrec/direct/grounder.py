@@ -1,0 +1,300 @@
+"""Direct grounding: from a history to a point among the titles, without a text in between.
+
+Step 1 teaches the language model where the next title lies instead of how it is written, on every
+title of a sequence at once and against the whole catalog; step 2 is as ever: all items, ranked by
+their distance. A prompt of a hundred tokens becomes one of ten, and nothing is decoded.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from bigrec.data.catalog import Catalog
+from bigrec.direct.features import TitleFeatures
+from bigrec.direct.network import DirectNetwork
+from bigrec.errors import BundleError
+from bigrec.files import fingerprint
+from bigrec.grounding.index import ItemIndex
+from bigrec.lm.adapter import attach_adapter
+from bigrec.lm.model import LanguageModel
+from bigrec.signals.build import Lessons
+from bigrec.signals.neural.checkpoint import as_arrays, as_tensors
+from bigrec.signals.neural.lessons import Lessons as Sequences
+from bigrec.signals.neural.recipe import Recipe
+from bigrec.signals.neural.sequences import padded_histories
+from bigrec.signals.neural.trainer import train_network
+from bigrec.signals.protocol import load_signal, save_signal, training_rows
+from bigrec.signals.weights import minmax
+from bigrec.types import FloatArray, IntArray, Progress
+
+DIRECT = "BIGRec, direct"
+"""What direct grounding is called in tables."""
+
+_KIND = "direct grounding"
+_SHAPE = ("rank", "alpha", "target_modules", "max_length", "size", "hidden_size")
+_QUERIES = 256
+_LARGEST_FULL_SOFTMAX = 50_000
+_N_NEGATIVES = 1024
+# Of an epoch, and targets in each, unless the caller says otherwise.
+_STEPS = 100
+_BATCH_SIZES = (128, 768)
+
+
+@dataclass(frozen=True, eq=False)
+class DirectGrounder:
+    """Points at the next title; as a signal, the language model's own scores of all items.
+
+    Attributes:
+        lm: The language model with its trained adapter.
+        network: What was trained, the adapter's weights among it.
+        index: Features of the catalog's titles.
+        group: Group number of every item, ``[n]``.
+    """
+
+    lm: LanguageModel = field(repr=False)
+    network: DirectNetwork = field(repr=False)
+    index: ItemIndex
+    group: IntArray = field(repr=False)
+    _settings: Mapping[str, Any] = field(repr=False)
+
+    @classmethod
+    def fit(
+        cls,
+        lm: LanguageModel,
+        index: ItemIndex,
+        lessons: Lessons,
+        *,
+        group: IntArray,
+        rank: int = 16,
+        alpha: int = 32,
+        lora_dropout: float = 0.1,
+        target_modules: Sequence[str] | str | None = "all-linear",
+        max_length: int = 50,
+        size: int = 576,
+        hidden_size: int = 1024,
+        item_dropout: float = 0.2,
+        learning_rate: float = 1e-3,
+        weight_decay: float = 0.01,
+        batch_size: int | None = None,
+        epochs: int = 3,
+        patience: int = 2,
+        seed: int = 0,
+        folder: Path | None = None,
+        progress: Progress | None = None,
+    ) -> Self:
+        """Teach a language model to point at the next title.
+
+        Args:
+            lm: The base model; it carries the adapter afterwards.
+            index: Features of the catalog's titles, made by `TitleFeatures` of this base model.
+            lessons: Interactions to learn from, and examples whose NDCG@10 chooses the epoch.
+            group: Group number of every item, ``[n]``.
+            rank: LoRA rank.
+            alpha: LoRA scale, applied as ``alpha / rank``.
+            lora_dropout: LoRA dropout, in [0, 1).
+            target_modules: Modules that get an adapter: names, ``"all-linear"``, or None for
+                peft's choice for the architecture.
+            max_length: Most items of a history that are read, the newest ones.
+            size: Of the space in which histories and items meet.
+            hidden_size: Of the layer between a title's features and that space.
+            item_dropout: Share of an item's features left out in training, in [0, 1).
+            learning_rate: Of AdamW, at the top of a cosine.
+            weight_decay: Of AdamW.
+            batch_size: Targets of an optimizer step, about; None takes a hundredth of all, from 128
+                to 768.
+            epochs: Passes over the interactions, at most.
+            patience: Epochs without a better validation NDCG@10 after which training stops.
+            seed: Decides initial weights, order, cuts and dropout.
+            folder: Where a checkpoint is kept after every epoch. A call with the same arguments
+                goes on from there.
+            progress: Called with (targets learned, targets to learn in all epochs).
+
+        Raises:
+            DataError: If no user has two interactions to learn from.
+            ModelError: If the target modules do not exist in the model.
+            ValueError: If an argument is out of range.
+            StorageError: If the folder cannot be written.
+            KeyboardInterrupt: On Ctrl-C; call again with the same folder to go on.
+        """
+        index.check(TitleFeatures(lm), index.titles, space="raw")
+        settings = {
+            "rank": rank,
+            "alpha": alpha,
+            "target_modules": target_modules
+            if target_modules is None or isinstance(target_modules, str)
+            else list(target_modules),
+            "max_length": max_length,
+            "size": size,
+            "hidden_size": hidden_size,
+        }
+        users, items = training_rows(lessons.interactions, lessons.train, n_items=len(group))
+        sequences = Sequences.of(
+            users,
+            group[items],
+            histories=[group[history] for history in lessons.valid_histories],
+            targets=group[lessons.valid_targets],
+            n_items=len(index.titles),
+            length=max_length,
+        )
+        recipe = Recipe(
+            learning_rate=learning_rate,
+            schedule="cosine",
+            weight_decay=weight_decay,
+            batch_size=batch_size or int(np.clip(len(items) // _STEPS, *_BATCH_SIZES)),
+            epochs=epochs,
+            patience=patience,
+            n_negatives=None if len(index.titles) <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES,
+            robust_weight=0.0,
+            robust_temperature=1.0,
+            seed=seed,
+        )
+        dropouts = {"lora_dropout": lora_dropout, "item_dropout": item_dropout}
+        network = _network(lm, index, settings, seed=seed, **dropouts)
+        train_network(network, sequences, recipe, folder=folder, progress=progress)
+        return cls(lm, network, index, group, settings)
+
+    @property
+    def name(self) -> str:
+        """What it is called in tables."""
+        return DIRECT
+
+    @property
+    def n_items(self) -> int:
+        """Items that are scored, ``n``."""
+        return len(self.group)
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes with the base model and anything that was trained."""
+        weights = {
+            name: float(weight.double().abs().sum())
+            for name, weight in self.network.state_dict().items()
+        }
+        return fingerprint([self.index.embedder_fingerprint, weights])
+
+    def points(
+        self, histories: Sequence[IntArray], *, progress: Progress | None = None
+    ) -> FloatArray:
+        """Where the next title is expected.
+
+        Args:
+            histories: Item numbers of each query, oldest first; -1 is padding.
+            progress: Called with (histories read, histories to read).
+
+        Returns:
+            ``[q, size]`` float32 of length 1; zeros for an empty history, as far from all titles.
+
+        Raises:
+            ValueError: If an item number is out of range.
+        """
+        network = self.network
+        groups = [self.group[history[history >= 0]] for history in map(np.asarray, histories)]
+        filled, padded = padded_histories(
+            groups, n_items=network.n_items, length=network.max_length
+        )
+        found = np.zeros((len(groups), self._settings["size"]), dtype=np.float32)
+        with torch.inference_mode():
+            for start in range(0, len(filled), _QUERIES):
+                some = slice(start, start + _QUERIES)
+                states = network(padded[some].to(network.device))[:, -1]
+                found[filled[some].numpy()] = states.cpu().numpy()
+                if progress is not None:
+                    progress(min(start + _QUERIES, len(filled)), len(filled))
+        return found
+
+    def item_index(self) -> ItemIndex:
+        """The catalog's titles where they lie among the points."""
+        with torch.inference_mode():
+            vectors = self.network.vectors().cpu().numpy()
+        return ItemIndex(self.index.titles, vectors, self.fingerprint)
+
+    def scores(self, histories: Sequence[IntArray]) -> FloatArray:
+        """Scores of all items: cosines of their titles to the points, ``[q, n]`` in [-1, 1]."""
+        cosines: FloatArray = self.points(histories) @ self.item_index().embeddings.T
+        return cosines[:, self.group]
+
+    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
+        """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
+        return minmax(self.scores(histories))
+
+    def with_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
+        """The same for another catalog: only the features of new titles are made.
+
+        Args:
+            catalog: The items from now on.
+            progress: Called with (titles read, titles to read).
+        """
+        index = self.index.updated(catalog.group_titles, TitleFeatures(self.lm), progress=progress)
+        self.network.use_features(torch.from_numpy(index.embeddings.copy()))
+        return replace(self, index=index, group=catalog.group)
+
+    def save(self, folder: Path) -> None:
+        """Write what was trained to a folder of its own, whole or not at all.
+
+        The features of the catalog's titles are an index of their own; save ``index`` too.
+
+        Raises:
+            StorageError: If the folder cannot be written.
+        """
+        arrays = as_arrays(self.network.state_dict())
+        save_signal(folder, _KIND, settings=self._settings, arrays=arrays)
+
+    @classmethod
+    def load(cls, folder: Path, *, lm: LanguageModel, index: ItemIndex, group: IntArray) -> Self:
+        """Read what ``save`` wrote.
+
+        Args:
+            folder: The folder.
+            lm: The base model; it carries the adapter afterwards.
+            index: Features of the catalog's titles.
+            group: Group number of every item, ``[n]``.
+
+        Raises:
+            BundleError: If a file is missing, damaged, of another version, or of another base
+                model.
+        """
+        settings, arrays = load_signal(folder, _KIND, settings=_SHAPE, arrays=[])
+        network = _network(lm, index, settings, seed=0, lora_dropout=0.0, item_dropout=0.0)
+        try:
+            network.load_state_dict(as_tensors(arrays))
+        except RuntimeError as error:
+            raise BundleError(
+                f"{folder} cannot be used: its weights do not fit base model {lm.source.name!r} "
+                f"({error}). Use the model it was trained with, or train again."
+            ) from error
+        network.use_features(torch.from_numpy(index.embeddings.copy()))
+        return cls(lm, network.eval(), index, group, settings)
+
+
+def _network(
+    lm: LanguageModel,
+    index: ItemIndex,
+    settings: Mapping[str, Any],
+    *,
+    seed: int,
+    lora_dropout: float,
+    item_dropout: float,
+) -> DirectNetwork:
+    """A network with an untrained adapter and projections, drawn from the seed."""
+    # On the CPU's generator, so that every device starts from the same weights.
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        attach_adapter(
+            lm,
+            rank=settings["rank"],
+            alpha=settings["alpha"],
+            dropout=lora_dropout,
+            target_modules=settings["target_modules"],
+        )
+        return DirectNetwork(
+            lm,
+            torch.from_numpy(index.embeddings.copy()),
+            max_length=settings["max_length"],
+            size=settings["size"],
+            hidden_size=settings["hidden_size"],
+            dropout=item_dropout,
+        )
