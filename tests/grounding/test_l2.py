@@ -61,8 +61,9 @@ def test_a_batch_gives_what_its_queries_give_alone(seed: int, q: int, g: int) ->
 
 
 def test_more_memory_allows_more_queries_and_too_little_one() -> None:
-    # 100 points of size 10: a block takes 2 * 8 * 100 * 10 = 16,000 bytes, and every query
-    # 4 * 100 + 8 * 10 + 4 * 8 * 100 = 3,680
+    # 100 points of size 10: every query takes 4 * 100 bytes of distances, and one that is being
+    # computed 20 * 10 + 13 * 100 more, which 512 are at a time.
     l2 = ExactL2(np.zeros((100, 10), dtype=np.float32))
-    assert l2.queries_within(16_000 + 7 * 3_680) == 7
+    assert l2.queries_within(7 * (400 + 1_500)) == 7
+    assert l2.queries_within(512 * 1_500 + 1_000 * 400) == 1_000
     assert l2.queries_within(1) == 1

@@ -36,6 +36,19 @@ class Queries:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    def single(self, mode: BeamMode) -> IntArray | None:
+        """Place of each query's only text that counts, ``[q]``; None if more than one counts.
+
+        Raises:
+            ValueError: If the mode is unknown or such a text's log probability is not finite.
+        """
+        check_mode(mode)
+        if mode == "all" and (np.diff(self.offsets) != 1).any():
+            return None
+        places = self.offsets[:-1]
+        check_log_probs(self.log_probs[places])
+        return places
+
     def first(self, count: int) -> Self:
         """The first queries alone."""
         beams = int(self.offsets[count])
@@ -108,8 +121,7 @@ def combine_beams(
             f"Got {len(distances)} beams of distances and {len(log_probs)} log probabilities; "
             "expected the same number, at least one."
         )
-    if not np.isfinite(log_probs).all():
-        raise ValueError(f"log_probs is {log_probs}; expected finite numbers.")
+    check_log_probs(log_probs)
     if mode == "first" or len(distances) == 1:
         return distances[0].astype(np.float64), np.zeros(distances.shape[1], dtype=np.int64)
     log_probs = log_probs - np.max(log_probs)
@@ -128,3 +140,13 @@ def check_mode(mode: str) -> None:
     """
     if mode not in get_args(BeamMode):
         raise ValueError(f"Unknown beam mode {mode!r}; expected 'first' or 'all'.")
+
+
+def check_log_probs(log_probs: FloatArray) -> None:
+    """Refuse log probabilities that are not finite.
+
+    Raises:
+        ValueError: If one is NaN or infinite.
+    """
+    if not np.isfinite(log_probs).all():
+        raise ValueError(f"log_probs is {log_probs}; expected finite numbers.")

@@ -17,9 +17,9 @@ from bigrec.grounding.embedding import (
     remove_parts,
     write_embeddings,
 )
-from bigrec.grounding.l2 import ExactL2
+from bigrec.grounding.l2 import ExactL2, blocks
 from bigrec.grounding.space import Space, SpaceKind, check_kind
-from bigrec.types import FloatArray, Progress, TextEmbedder
+from bigrec.types import FloatArray, IntArray, Progress, TextEmbedder
 
 MAX_BYTES = 256 * 1024**2
 """Working memory of a pass over many queries, unless the caller says otherwise."""
@@ -29,6 +29,7 @@ _JSON = "index.json"
 _EMBEDDINGS = "embeddings.safetensors"
 # A map that is a matrix product can move two equal vectors apart by a rounding of this size.
 _ROUNDING = 1e-5
+_CHECKED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,10 +216,7 @@ class ItemIndex:
         Raises:
             ValueError: If ``queries`` has another size or holds NaN or infinity.
         """
-        points = self._space.transform(queries)
-        if not np.isfinite(points).all():
-            raise ValueError("queries holds NaN or infinity; expected finite embeddings.")
-        found = self._l2.distances(points)
+        found = self._l2.distances(self._points_of(queries))
         if self.space_kind != "raw":
             nearly = (found > 0) & (found <= _ROUNDING * found.max(axis=1, keepdims=True))
             row, column = np.nonzero(nearly)
@@ -238,6 +236,25 @@ class ItemIndex:
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
             yield rows, self.distances(queries[rows])
+
+    def scannable(self, queries: FloatArray, rows: IntArray) -> tuple[ExactL2, FloatArray] | None:
+        """What ``scan`` needs: the titles' points and those of the queries, ``[q, d]`` float32.
+
+        None in a space other than raw, where equal raw vectors need not become equal points and
+        only ``distances`` sets them to 0.
+
+        Args:
+            queries: Raw embeddings, ``[q, d]``.
+            rows: Which of them will be used; the others are not looked at.
+
+        Raises:
+            ValueError: If ``queries`` has another size or a used one holds NaN or infinity.
+        """
+        if self.space_kind != "raw":
+            return None
+        for block in blocks(len(rows), _CHECKED_AT_ONCE):
+            self._points_of(queries[rows[block]])
+        return self._l2, queries.astype(np.float32, copy=False)
 
     def save(self, folder: Path) -> None:
         """Write the index to a folder of its own, whole or not at all.
@@ -282,6 +299,12 @@ class ItemIndex:
         if index.key != content["key"]:
             raise _damage(folder / _JSON, "its titles, space or model do not match its key")
         return index
+
+    def _points_of(self, queries: FloatArray) -> FloatArray:
+        points = self._space.transform(queries)
+        if not np.isfinite(points).all():
+            raise ValueError("queries holds NaN or infinity; expected finite embeddings.")
+        return points
 
     @cached_property
     def _space(self) -> Space:

@@ -7,7 +7,10 @@ import numpy as np
 
 from bigrec.grounding.beams import BeamDistances, BeamMode, Queries, check_mode
 from bigrec.grounding.index import MAX_BYTES, ItemIndex
+from bigrec.grounding.l2 import ExactL2
 from bigrec.grounding.ranks import best_groups, check_length, check_range, target_ranks
+from bigrec.grounding.scan import Ahead, Look, Nearest, scan
+from bigrec.grounding.selection import flat_pairs
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
 
 Fuse = Callable[[slice, FloatArray], FloatArray]
@@ -43,6 +46,24 @@ class Evaluation:
     exclude_seen: bool
     lists: RankedLists
     ranks: IntArray
+
+
+_Found = tuple[RankedLists, IntArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _SingleTexts:
+    """Queries that count with one text each, whose ranks and lists ``scan`` finds."""
+
+    l2: ExactL2
+    vectors: FloatArray  # [u, d]
+    vector_of: IntArray  # [q]
+
+    def ahead(self, groups: IntArray) -> Ahead:
+        return Ahead(self.l2.squared(self.vectors, self.vector_of, groups))
+
+    def scan(self, looks: Sequence[Look], *, max_bytes: int) -> None:
+        scan(self.l2, self.vectors, self.vector_of, looks=looks, max_bytes=max_bytes)
 
 
 class Ranker:
@@ -138,6 +159,11 @@ class Ranker:
         """
         excluded = self._excluded_groups(exclude, queries)
         lists = self._empty_lists(len(queries), k=k)
+        single = self._single_texts(queries, beams=beams) if fuse is None else None
+        if single is not None:
+            nearest = Nearest(len(queries), k=k)
+            single.scan([Look(excluded, [nearest])], max_bytes=self._max_bytes)
+            return self._lists_of(nearest)
         for chunk in self.iter_distances(queries, beams=beams):
             combined, origin = chunk.combine(beams)
             if fuse is not None:
@@ -171,7 +197,12 @@ class Ranker:
             ValueError: If ``targets``, ``beams`` or ``exclude`` is out of range.
         """
         excluded = self._excluded_groups(exclude, queries)
-        groups = self._target_groups(targets)
+        groups = self._target_groups(targets, queries)
+        single = self._single_texts(queries, beams=beams) if fuse is None else None
+        if single is not None:
+            ahead = single.ahead(groups)
+            single.scan([Look(excluded, [ahead])], max_bytes=self._max_bytes)
+            return self._ranks_of(ahead, groups, exclude=excluded)
         ranks = np.empty(len(queries), dtype=np.int64)
         for chunk in self.iter_distances(queries, beams=beams):
             rows = chunk.rows
@@ -192,7 +223,7 @@ class Ranker:
     ) -> list[Evaluation]:
         """Lists and target ranks for every mode, with seen items kept and, if given, excluded.
 
-        Distances are computed once for all of them.
+        Points are multiplied once for all of them, or twice where the modes need different texts.
 
         Args:
             queries: From ``queries``.
@@ -206,23 +237,14 @@ class Ranker:
         """
         settings = [None] if exclude is None else [None, exclude]
         excluded = [self._excluded_groups(setting, queries) for setting in settings]
-        groups = self._target_groups(targets)
-        q = len(queries)
-        results = [
-            Evaluation(mode, seen > 0, self._empty_lists(q, k=k), np.empty(q, dtype=np.int64))
+        groups = self._target_groups(targets, queries)
+        check_length(k, len(self._shown))
+        found = self._by_mode(queries, groups, k=k, excluded=excluded, modes=modes)
+        return [
+            Evaluation(mode, seen > 0, *of_look)
             for mode in modes
-            for seen in range(len(settings))
+            for seen, of_look in enumerate(found[mode])
         ]
-        widest: BeamMode = "first" if set(modes) == {"first"} else "all"
-        for chunk in self.iter_distances(queries, beams=widest):
-            rows = chunk.rows
-            for mode in modes:
-                combined, origin = chunk.combine(mode)
-                for result in (result for result in results if result.beams == mode):
-                    gone = excluded[int(result.exclude_seen)]
-                    self._fill(result.lists, chunk, combined=combined, origin=origin, exclude=gone)
-                    result.ranks[rows] = target_ranks(combined, groups[rows], exclude=gone[rows])
-        return results
 
     def iter_distances(self, queries: Queries, *, beams: BeamMode) -> Iterator[BeamDistances]:
         """Distances of all queries, a chunk that fits in the working memory at a time.
@@ -240,6 +262,91 @@ class Ranker:
         for start in range(0, len(queries), step):
             rows = slice(start, min(start + step, len(queries)))
             yield self._chunk(queries, rows, counts=counts[rows])
+
+    def _single_texts(self, queries: Queries, *, beams: BeamMode) -> _SingleTexts | None:
+        places = queries.single(beams)
+        if places is None:
+            return None
+        vector_of = queries.vector_of[places]
+        points = self._index.scannable(queries.vectors, np.unique(vector_of))
+        return None if points is None else _SingleTexts(*points, vector_of)
+
+    def _by_mode(
+        self,
+        queries: Queries,
+        groups: IntArray,
+        *,
+        k: int,
+        excluded: Sequence[Sequence[IntArray]],
+        modes: Sequence[BeamMode],
+    ) -> dict[BeamMode, list[_Found]]:
+        found: dict[BeamMode, list[_Found]] = {}
+        several: list[BeamMode] = []
+        for mode in modes:
+            single = self._single_texts(queries, beams=mode)
+            if single is None:
+                several.append(mode)
+            else:
+                # Whatever the mode, a query has one and the same text.
+                same = next(iter(found.values()), None)
+                found[mode] = same or self._scanned(single, groups, k=k, excluded=excluded)
+        if several:
+            found |= self._measured(queries, groups, k=k, excluded=excluded, modes=several)
+        return found
+
+    def _scanned(
+        self,
+        single: _SingleTexts,
+        groups: IntArray,
+        *,
+        k: int,
+        excluded: Sequence[Sequence[IntArray]],
+    ) -> list[_Found]:
+        finders = [(Nearest(len(groups), k=k), single.ahead(groups)) for _ in excluded]
+        looks = [Look(gone, pair) for gone, pair in zip(excluded, finders, strict=True)]
+        single.scan(looks, max_bytes=self._max_bytes)
+        return [
+            (self._lists_of(nearest), self._ranks_of(ahead, groups, exclude=gone))
+            for gone, (nearest, ahead) in zip(excluded, finders, strict=True)
+        ]
+
+    def _measured(
+        self,
+        queries: Queries,
+        groups: IntArray,
+        *,
+        k: int,
+        excluded: Sequence[Sequence[IntArray]],
+        modes: Sequence[BeamMode],
+    ) -> dict[BeamMode, list[_Found]]:
+        q = len(queries)
+        found: dict[BeamMode, list[_Found]] = {
+            mode: [(self._empty_lists(q, k=k), np.empty(q, dtype=np.int64)) for _ in excluded]
+            for mode in modes
+        }
+        widest: BeamMode = "first" if set(modes) == {"first"} else "all"
+        for chunk in self.iter_distances(queries, beams=widest):
+            rows = chunk.rows
+            for mode, looks in found.items():
+                combined, origin = chunk.combine(mode)
+                for gone, (lists, ranks) in zip(excluded, looks, strict=True):
+                    self._fill(lists, chunk, combined=combined, origin=origin, exclude=gone)
+                    ranks[rows] = target_ranks(combined, groups[rows], exclude=gone[rows])
+        return found
+
+    def _lists_of(self, nearest: Nearest) -> RankedLists:
+        groups = nearest.groups
+        listed = groups >= 0
+        distances = np.where(listed, np.sqrt(nearest.squares), np.nan)
+        items = np.where(listed, self._shown[groups], -1)
+        return RankedLists(items, groups, -distances, distances, np.where(listed, 0, -1))
+
+    def _ranks_of(self, ahead: Ahead, groups: IntArray, *, exclude: Sequence[IntArray]) -> IntArray:
+        # The target is as near as itself.
+        ranks = ahead.counts - 1
+        row, gone = flat_pairs(exclude)
+        ranks[row[gone == groups[row]]] = len(self._shown)
+        return ranks
 
     def _chunk(self, queries: Queries, rows: slice, *, counts: IntArray) -> BeamDistances:
         places = [
@@ -287,7 +394,12 @@ class Ranker:
         scores, distances = (np.full((q, k), np.nan) for _ in range(2))
         return RankedLists(items, groups, scores, distances, beams)
 
-    def _target_groups(self, targets: IntArray) -> IntArray:
+    def _target_groups(self, targets: IntArray, queries: Queries) -> IntArray:
+        if len(targets) != len(queries):
+            raise ValueError(
+                f"targets has {len(targets)} entries for {len(queries)} queries; expected one "
+                "item number for each query."
+            )
         check_range(targets, len(self._group), name="targets")
         return self._group[targets]
 

@@ -7,9 +7,18 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bigrec.grounding.l2 import blocks, pairs_of
+from bigrec.grounding.selection import (
+    count_rows,
+    empty_lists,
+    flat_pairs,
+    kth_bound,
+    merge_smallest,
+)
 from bigrec.types import FloatArray, IntArray
 
-_ROWS = 256
+# Rows are looked at so many distances at a time, which stay in the processor's cache.
+_DISTANCES_PER_BLOCK = 1 << 18
 
 
 def best_groups(distances: FloatArray, *, k: int, exclude: Sequence[IntArray]) -> IntArray:
@@ -28,17 +37,20 @@ def best_groups(distances: FloatArray, *, k: int, exclude: Sequence[IntArray]) -
     """
     n_groups = distances.shape[1]
     check_length(k, n_groups)
-    best = np.full((len(distances), k), -1, dtype=np.int64)
-    for query, row in enumerate(distances):
-        excluded = exclude[query]
-        remaining = row.copy()
-        remaining[excluded] = np.inf
-        limit = np.partition(remaining, k - 1)[k - 1]
-        # Everything up to the limit, so that ties at the end of the list are cut by group number.
-        near = np.flatnonzero(remaining <= limit)
-        order = near[np.argsort(remaining[near], kind="stable")]
-        length = min(k, n_groups - len(excluded))
-        best[query, :length] = order[:length]
+    best = np.empty((len(distances), k), dtype=np.int64)
+    for rows in _row_blocks(distances):
+        remaining = distances[rows]
+        row, group = flat_pairs(exclude[rows])
+        if row.size:
+            remaining = remaining.copy()
+            remaining[row, group] = np.inf
+        # Everything up to the bound, so that ties at the end of the list are cut by group number.
+        near = remaining <= kth_bound(remaining, k)[:, None]
+        near &= remaining < np.inf
+        row, group = pairs_of(near)
+        _, best[rows] = merge_smallest(
+            *empty_lists(len(remaining), k=k), row=row, value=remaining[row, group], number=group
+        )
     return best
 
 
@@ -67,20 +79,20 @@ def target_ranks(
     count, n_groups = distances.shape
     check_queries(distances, targets, exclude)
     ranks = np.empty(count, dtype=np.int64)
-    for start in range(0, count, _ROWS):
-        rows = slice(start, start + _ROWS)
+    for rows in _row_blocks(distances):
         block = distances[rows]
-        if np.isnan(block).any():
+        # The smallest of a row is NaN if anything in it is.
+        if np.isnan(block.min(axis=1)).any():
             raise ValueError(
                 "distances holds NaN; expected numbers. Look for NaN in the embeddings or scores."
             )
         of_target = np.take_along_axis(block, targets[rows, None], axis=1)
-        ranks[rows] = np.count_nonzero(block <= of_target, axis=1) - 1
-    for query, groups in enumerate(exclude or ()):
-        target = targets[query]
-        gone = np.unique(groups)
-        ahead = distances[query, gone] <= distances[query, target]
-        ranks[query] = n_groups if target in gone else ranks[query] - np.count_nonzero(ahead)
+        ahead = block <= of_target
+        if exclude is not None:
+            ahead[flat_pairs(exclude[rows])] = False
+        # The target is as near as itself, unless it is excluded.
+        listed = np.take_along_axis(ahead, targets[rows, None], axis=1)[:, 0]
+        ranks[rows] = np.where(listed, count_rows(ahead) - 1, n_groups)
     return ranks
 
 
@@ -122,3 +134,8 @@ def check_range(numbers: IntArray, count: int, *, name: str) -> None:
     wrong = numbers[(numbers < 0) | (numbers >= count)]
     if wrong.size:
         raise ValueError(f"{name} holds {wrong[0]}; expected numbers from 0 to {count - 1}.")
+
+
+def _row_blocks(distances: FloatArray) -> list[slice]:
+    count, n_groups = distances.shape
+    return blocks(count, max(1, _DISTANCES_PER_BLOCK // max(1, n_groups)))
