@@ -198,6 +198,16 @@ def test_a_stored_vector_is_at_distance_exactly_0_in_any_batch(kind: SpaceKind) 
         assert np.count_nonzero(found == 0) == len(found)
 
 
+@pytest.mark.parametrize("kind", get_args(SpaceKind))
+def test_titles_of_equal_vectors_are_as_far_from_any_query(kind: SpaceKind) -> None:
+    embeddings = FakeEmbedder(size=48).embed([f"title {number}" for number in range(1200)])
+    embeddings[1100:] = embeddings[:100]
+    index = ItemIndex(tuple(map(str, range(1200))), embeddings, "fake", kind)
+    l2, points = index.scannable(FakeEmbedder(size=48).embed(["x"]))
+    squares = l2.squared(points, np.zeros(1200, dtype=int), np.arange(1200))
+    np.testing.assert_array_equal(squares[:100], squares[1100:])
+
+
 def test_queries_with_nan_are_refused(index: ItemIndex) -> None:
     with pytest.raises(ValueError, match="queries holds NaN or infinity"):
         index.distances(np.full((1, 4), np.nan, dtype=np.float32))

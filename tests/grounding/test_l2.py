@@ -1,6 +1,6 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 
@@ -67,3 +67,32 @@ def test_more_memory_allows_more_queries_and_too_little_one() -> None:
     assert l2.queries_within(7 * (400 + 1_500)) == 7
     assert l2.queries_within(512 * 1_500 + 1_000 * 400) == 1_000
     assert l2.queries_within(1) == 1
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 10_000), d=st.sampled_from([1, 8, 300]), spread=st.sampled_from([1.0, 1e3])
+)
+def test_half_squared_distances_lie_between_the_bounds(seed: int, d: int, spread: float) -> None:
+    lengths = np.float32(spread) ** np.random.default_rng(seed).uniform(-1, 1, (40, 1))
+    points, queries = _points(seed + 1, 40, d) * lengths.astype(np.float32), _points(seed, 10, d)
+    l2 = ExactL2(points)
+    placed = l2.place(queries)
+    lower, upper = l2.bounds(placed, slice(3, 40), room=np.empty((2, 370), dtype=np.float32))
+    true = cdist(queries.astype(np.float64), points[3:].astype(np.float64), "sqeuclidean") / 2
+    own, error = placed.squares[:, None] / 2, l2.half_error(placed.squares)[:, None]
+    assert (lower - error <= true - own).all()
+    assert (true - own <= upper + error).all()
+
+
+def test_squared_distances_of_a_pair_do_not_depend_on_the_others() -> None:
+    l2, queries = ExactL2(_points(8, 200, 50)), _points(9, 3, 50)
+    row, column = np.repeat([0, 1, 2], 200), np.tile(np.arange(200), 3)
+    together = l2.squared(queries, row, column)
+    alone = [l2.squared(queries, row[[i]], column[[i]])[0] for i in range(600)]
+    np.testing.assert_array_equal(together, alone)
+
+
+def test_vectors_too_far_for_float32_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"is 1e\+30 from the catalog's middle"):
+        ExactL2(_points(10, 3, 4)).distances(np.full((1, 4), 1e30, dtype=np.float32))

@@ -2,7 +2,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigrec.errors import StaleIndexError
@@ -25,6 +25,9 @@ TEXTS = st.lists(
     min_size=1,
     max_size=6,
 )
+
+# An index is made for every example, which can outlast hypothesis' 200 ms on a busy machine.
+SLOW = settings(deadline=None)
 
 
 @pytest.fixture
@@ -167,6 +170,7 @@ def test_no_queries_give_no_lists(ranker: Ranker, embedder: TableEmbedder) -> No
     assert ranker.target_ranks(queries, np.zeros(0, dtype=int), beams="all").shape == (0,)
 
 
+@SLOW
 @given(texts=TEXTS)
 def test_a_batch_gives_what_its_queries_give_alone(texts: list[list[GeneratedText]]) -> None:
     ranker, embedder = _random_ranker(), FakeEmbedder()
@@ -177,6 +181,7 @@ def test_a_batch_gives_what_its_queries_give_alone(texts: list[list[GeneratedTex
         np.testing.assert_allclose(alone.scores[0], batch.scores[query], rtol=1e-6)
 
 
+@SLOW
 @given(texts=TEXTS)
 def test_little_memory_gives_what_much_memory_gives(texts: list[list[GeneratedText]]) -> None:
     much, little, embedder = _random_ranker(), _random_ranker(max_bytes=1), FakeEmbedder()
@@ -187,6 +192,7 @@ def test_little_memory_gives_what_much_memory_gives(texts: list[list[GeneratedTe
         )
 
 
+@SLOW
 @given(texts=TEXTS, seed=st.integers(0, 99))
 def test_evaluating_gives_what_ranking_each_way_gives(
     texts: list[list[GeneratedText]], seed: int

@@ -1,3 +1,5 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
@@ -5,6 +7,7 @@ from bigrec.grounding.beams import BeamMode, Queries
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Evaluation, Ranker
 from bigrec.grounding.scan import Ahead
+from bigrec.grounding.space import SpaceKind
 from bigrec.types import FloatArray, IntArray
 
 G, D, Q = 300, 8, 40
@@ -63,6 +66,22 @@ def test_ranks_and_lists_are_those_of_float64_distances(k: int, mode: BeamMode) 
             distances = np.where(shown < 0, np.nan, np.sqrt(left[order]))
             np.testing.assert_allclose(result.lists.distances[query], distances, rtol=1e-12)
             np.testing.assert_array_equal(result.lists.beams[query], np.where(shown < 0, -1, 0))
+
+
+@pytest.mark.parametrize("kind", get_args(SpaceKind))
+def test_in_every_space_an_exact_title_comes_first_and_ties_with_its_like(kind: SpaceKind) -> None:
+    points = _points(np.random.default_rng(0))
+    ranker = Ranker(
+        ItemIndex(tuple(map(str, range(G))), points, "fake", kind),
+        np.arange(G),
+        counts=np.zeros(G, dtype=int),
+    )
+    queries = Queries(points[100:150], np.arange(50), np.zeros(50), np.arange(51))
+    (found,) = ranker.evaluate(queries, np.arange(50), k=2, modes=["first"])
+    np.testing.assert_array_equal(found.lists.groups[:, 0], np.arange(50))
+    np.testing.assert_array_equal(found.lists.groups[:, 1], np.arange(100, 150))
+    np.testing.assert_array_equal(found.lists.distances, np.zeros((50, 2)))
+    np.testing.assert_array_equal(found.ranks, np.ones(50))
 
 
 def test_little_memory_gives_the_same() -> None:

@@ -1,6 +1,7 @@
 """The beams of a query, and how their distances become one distance per group."""
 
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Literal, Self, get_args
 
 import numpy as np
@@ -70,8 +71,9 @@ class BeamDistances:
 
     rows: slice
     _distances: FloatArray = field(repr=False)  # [different texts, g]
-    _text_of: list[IntArray] = field(repr=False)  # per query, row of _distances of each beam
-    _log_probs: list[FloatArray] = field(repr=False)
+    _text_of: IntArray = field(repr=False)  # row of _distances of every beam, [beams of them all]
+    _log_probs: FloatArray = field(repr=False)  # of every beam, as above
+    _offsets: IntArray = field(repr=False)  # as in Queries, [c + 1]
 
     def combine(self, mode: BeamMode) -> tuple[FloatArray, IntArray]:
         """One distance per query and group; see ``combine_beams``.
@@ -79,17 +81,21 @@ class BeamDistances:
         Returns:
             Distances ``[c, g]``, lower is better, and the beam each came from, ``[c, g]``.
         """
-        shape = (len(self._text_of), self._distances.shape[1])
-        combined, beams = np.empty(shape), np.empty(shape, dtype=np.int64)
-        for query, texts in enumerate(self._text_of):
+        check_mode(mode)
+        shape = (len(self._offsets) - 1, self._distances.shape[1])
+        if mode == "first":
+            first = self._distances[self._text_of[self._offsets[:-1]]].astype(np.float64)
+            return first, np.broadcast_to(np.int64(0), shape)
+        combined, beams = np.empty(shape), np.empty(shape, dtype=np.int16)
+        for query, (start, stop) in enumerate(pairwise(self._offsets)):
             combined[query], beams[query] = combine_beams(
-                self._distances[texts], self._log_probs[query], mode=mode
+                self._distances[self._text_of[start:stop]], self._log_probs[start:stop], mode=mode
             )
         return combined, beams
 
-    def of_groups(self, groups: IntArray, *, query: int, beams: IntArray) -> FloatArray:
-        """L2 distances ``[k]`` between groups ``[k]`` and beams ``[k]`` of one of the queries."""
-        return self._distances[self._text_of[query][beams], groups]
+    def of_groups(self, groups: IntArray, beams: IntArray) -> FloatArray:
+        """L2 distances ``[c, k]`` between groups ``[c, k]`` and beams ``[c, k]`` of each query."""
+        return np.asarray(self._distances[self._text_of[self._offsets[:-1, None] + beams], groups])
 
 
 def combine_beams(
@@ -123,13 +129,21 @@ def combine_beams(
         )
     check_log_probs(log_probs)
     if mode == "first" or len(distances) == 1:
-        return distances[0].astype(np.float64), np.zeros(distances.shape[1], dtype=np.int64)
+        return distances[0].astype(np.float64), np.zeros(distances.shape[1], dtype=np.int16)
     log_probs = log_probs - np.max(log_probs)
     log_divisors = np.log(np.exp(log_probs).sum()) - log_probs
     factors = np.exp(np.minimum(log_divisors, _MAX_LOG_DIVISOR))
-    weighted = (distances + _EPSILON * np.float64(distances.max())) * factors[:, None]
-    beams = weighted.argmin(axis=0)
-    return np.take_along_axis(weighted, beams[None], axis=0)[0], beams
+    raised = _EPSILON * np.float64(distances.max())
+    best = (distances[0] + raised) * factors[0]
+    beams = np.zeros(len(best), dtype=np.int16)
+    # One beam after another: the smallest along the first axis is slow to find for numpy. A later
+    # beam has a larger number, and the largest is faster than assignment by a mask.
+    for beam in range(1, len(distances)):
+        weighted = distances[beam] + raised
+        weighted *= factors[beam]
+        np.maximum(beams, (weighted < best) * np.int16(beam), out=beams)
+        np.minimum(best, weighted, out=best)
+    return best, beams
 
 
 def check_mode(mode: str) -> None:

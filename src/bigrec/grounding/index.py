@@ -17,9 +17,10 @@ from bigrec.grounding.embedding import (
     remove_parts,
     write_embeddings,
 )
-from bigrec.grounding.l2 import ExactL2, blocks
+from bigrec.grounding.equal import EqualRows
+from bigrec.grounding.l2 import ExactL2
 from bigrec.grounding.space import Space, SpaceKind, check_kind
-from bigrec.types import FloatArray, IntArray, Progress, TextEmbedder
+from bigrec.types import FloatArray, Progress, TextEmbedder
 
 MAX_BYTES = 256 * 1024**2
 """Working memory of a pass over many queries, unless the caller says otherwise."""
@@ -27,9 +28,6 @@ MAX_BYTES = 256 * 1024**2
 _FORMAT = 1
 _JSON = "index.json"
 _EMBEDDINGS = "embeddings.safetensors"
-# A map that is a matrix product can move two equal vectors apart by a rounding of this size.
-_ROUNDING = 1e-5
-_CHECKED_AT_ONCE = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -205,7 +203,9 @@ class ItemIndex:
         return found
 
     def distances(self, queries: FloatArray) -> FloatArray:
-        """Exact L2 distance of every query to every title in the index's space.
+        """L2 distance of every query to every title in the index's space.
+
+        As accurate as ``ExactL2.distances``; ranks and lists of exact distances take ``scan``.
 
         Args:
             queries: Raw embeddings, ``[q, d]``.
@@ -216,13 +216,7 @@ class ItemIndex:
         Raises:
             ValueError: If ``queries`` has another size or holds NaN or infinity.
         """
-        found = self._l2.distances(self._points_of(queries))
-        if self.space_kind != "raw":
-            nearly = (found > 0) & (found <= _ROUNDING * found.max(axis=1, keepdims=True))
-            row, column = np.nonzero(nearly)
-            equal = (queries[row] == self.embeddings[column]).all(axis=1)
-            found[row[equal], column[equal]] = 0
-        return found
+        return self._l2.distances(self._points_of(queries))
 
     def iter_distances(
         self, queries: FloatArray, *, max_bytes: int = MAX_BYTES
@@ -237,24 +231,16 @@ class ItemIndex:
             rows = slice(start, min(start + step, len(queries)))
             yield rows, self.distances(queries[rows])
 
-    def scannable(self, queries: FloatArray, rows: IntArray) -> tuple[ExactL2, FloatArray] | None:
-        """What ``scan`` needs: the titles' points and those of the queries, ``[q, d]`` float32.
-
-        None in a space other than raw, where equal raw vectors need not become equal points and
-        only ``distances`` sets them to 0.
+    def scannable(self, queries: FloatArray) -> tuple[ExactL2, FloatArray]:
+        """What ``scan`` needs: the titles' points, and those of queries, ``[u, d]`` float32.
 
         Args:
-            queries: Raw embeddings, ``[q, d]``.
-            rows: Which of them will be used; the others are not looked at.
+            queries: Raw embeddings, ``[u, d]``.
 
         Raises:
-            ValueError: If ``queries`` has another size or a used one holds NaN or infinity.
+            ValueError: If ``queries`` has another size or holds NaN or infinity.
         """
-        if self.space_kind != "raw":
-            return None
-        for block in blocks(len(rows), _CHECKED_AT_ONCE):
-            self._points_of(queries[rows[block]])
-        return self._l2, queries.astype(np.float32, copy=False)
+        return self._l2, self._points_of(queries)
 
     def save(self, folder: Path) -> None:
         """Write the index to a folder of its own, whole or not at all.
@@ -300,20 +286,36 @@ class ItemIndex:
             raise _damage(folder / _JSON, "its titles, space or model do not match its key")
         return index
 
-    def _points_of(self, queries: FloatArray) -> FloatArray:
-        points = self._space.transform(queries)
-        if not np.isfinite(points).all():
-            raise ValueError("queries holds NaN or infinity; expected finite embeddings.")
-        return points
-
     @cached_property
     def _space(self) -> Space:
         return Space.fit(self.space_kind, self.embeddings)
 
     @cached_property
+    def _equal(self) -> EqualRows:
+        return EqualRows(self.embeddings)
+
+    @cached_property
+    def _points(self) -> FloatArray:
+        if self.space_kind == "raw":
+            return self.embeddings
+        points = self._space.transform(self.embeddings)
+        places, rows = self._equal.find(self.embeddings)
+        points[places] = points[rows]
+        return points
+
+    @cached_property
     def _l2(self) -> ExactL2:
-        raw = self.space_kind == "raw"
-        return ExactL2(self.embeddings if raw else self._space.transform(self.embeddings))
+        return ExactL2(self._points)
+
+    def _points_of(self, queries: FloatArray) -> FloatArray:
+        points = self._space.transform(queries)
+        if not np.isfinite(points).all():
+            raise ValueError("queries holds NaN or infinity; expected finite embeddings.")
+        if self.space_kind != "raw":
+            # A map that is a matrix product can move equal vectors apart by a rounding.
+            places, rows = self._equal.find(queries)
+            points[places] = self._points[rows]
+        return points
 
 
 def _read_content(path: Path) -> dict[str, Any]:

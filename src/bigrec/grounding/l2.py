@@ -8,7 +8,8 @@ from bigrec.types import BoolArray, FloatArray, IntArray
 
 POINTS_PER_BLOCK = 2048
 _QUERIES_PER_BLOCK = 512
-_NUMBERS_PER_PIECE = 1 << 16
+# Small enough that memory of this size is reused, and not given back and asked for again.
+_NUMBERS_PER_PIECE = 1 << 15
 _CENTRE_SAMPLE = 1024
 
 _UNIT = 2.0**-24
@@ -36,9 +37,6 @@ class Placed:
 
     def __len__(self) -> int:
         return len(self.vectors)
-
-    def __getitem__(self, rows: slice) -> "Placed":
-        return Placed(self.vectors[rows], self.moved[rows], self.squares[rows])
 
 
 class ExactL2:
@@ -101,16 +99,25 @@ class ExactL2:
         # Twice the 8, and 1 % for terms in u^2.
         return np.asarray(1.01 * (size + 16) * (_UNIT * squares / 2 + 2.0**-126))
 
-    def bounds(self, placed: Placed, points: slice) -> tuple[FloatArray, FloatArray]:
+    def bounds(
+        self, placed: Placed, points: slice, *, room: FloatArray
+    ) -> tuple[FloatArray, FloatArray]:
         """Half the squared distances to some points, less half the squares of the queries.
+
+        Args:
+            placed: The queries.
+            points: Some of the points, ``w`` of them.
+            room: ``[2, q * w]`` float32 or more, overwritten: the result lies there.
 
         Returns:
             ``[q, w]`` float32 twice: at most and at least the true value, but for the query's own
             ``half_error``, which is left out on both sides.
         """
-        product = placed.moved @ self._moved[points].T
-        lower = self._lower[points] - product
-        return lower, np.subtract(self._upper[points], product, out=product)
+        shape = (len(placed), points.stop - points.start)
+        lower, upper = (one[: shape[0] * shape[1]].reshape(shape) for one in room)
+        product = np.matmul(placed.moved, self._moved[points].T, out=upper)
+        np.subtract(self._lower[points], product, out=lower)
+        return lower, np.subtract(self._upper[points], product, out=upper)
 
     def squared(self, queries: FloatArray, row: IntArray, column: IntArray) -> FloatArray:
         """Squared distances of pairs of a query and a point, in float64 from the difference.
@@ -127,7 +134,7 @@ class ExactL2:
         for piece in blocks(len(row), max(1, _NUMBERS_PER_PIECE // queries.shape[1])):
             difference = queries[row[piece]].astype(np.float64)
             difference -= self._points[column[piece]]
-            found[piece] = _squared_lengths(difference)
+            np.vecdot(difference, difference, out=found[piece])
         return found
 
     def distances(self, queries: FloatArray) -> FloatArray:

@@ -7,9 +7,14 @@ import numpy as np
 
 from bigrec.grounding.beams import BeamDistances, BeamMode, Queries, check_mode
 from bigrec.grounding.index import MAX_BYTES, ItemIndex
-from bigrec.grounding.l2 import ExactL2
-from bigrec.grounding.ranks import best_groups, check_length, check_range, target_ranks
-from bigrec.grounding.scan import Ahead, Look, Nearest, scan
+from bigrec.grounding.ranks import (
+    best_groups,
+    check_length,
+    check_range,
+    excluded_groups,
+    target_ranks,
+)
+from bigrec.grounding.scan import Ahead, Look, Nearest, Pairs, scan
 from bigrec.grounding.selection import flat_pairs
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
 
@@ -49,21 +54,6 @@ class Evaluation:
 
 
 _Found = tuple[RankedLists, IntArray]
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _SingleTexts:
-    """Queries that count with one text each, whose ranks and lists ``scan`` finds."""
-
-    l2: ExactL2
-    vectors: FloatArray  # [u, d]
-    vector_of: IntArray  # [q]
-
-    def ahead(self, groups: IntArray) -> Ahead:
-        return Ahead(self.l2.squared(self.vectors, self.vector_of, groups))
-
-    def scan(self, looks: Sequence[Look], *, max_bytes: int) -> None:
-        scan(self.l2, self.vectors, self.vector_of, looks=looks, max_bytes=max_bytes)
 
 
 class Ranker:
@@ -157,12 +147,12 @@ class Ranker:
         Raises:
             ValueError: If ``k``, ``beams`` or ``exclude`` is out of range.
         """
-        excluded = self._excluded_groups(exclude, queries)
+        excluded = excluded_groups(exclude, self._group, count=len(queries))
         lists = self._empty_lists(len(queries), k=k)
         single = self._single_texts(queries, beams=beams) if fuse is None else None
         if single is not None:
             nearest = Nearest(len(queries), k=k)
-            single.scan([Look(excluded, [nearest])], max_bytes=self._max_bytes)
+            scan(single, [Look(excluded, [nearest])], max_bytes=self._max_bytes)
             return self._lists_of(nearest)
         for chunk in self.iter_distances(queries, beams=beams):
             combined, origin = chunk.combine(beams)
@@ -196,12 +186,12 @@ class Ranker:
         Raises:
             ValueError: If ``targets``, ``beams`` or ``exclude`` is out of range.
         """
-        excluded = self._excluded_groups(exclude, queries)
+        excluded = excluded_groups(exclude, self._group, count=len(queries))
         groups = self._target_groups(targets, queries)
         single = self._single_texts(queries, beams=beams) if fuse is None else None
         if single is not None:
-            ahead = single.ahead(groups)
-            single.scan([Look(excluded, [ahead])], max_bytes=self._max_bytes)
+            ahead = _ahead(single, groups)
+            scan(single, [Look(excluded, [ahead])], max_bytes=self._max_bytes)
             return self._ranks_of(ahead, groups, exclude=excluded)
         ranks = np.empty(len(queries), dtype=np.int64)
         for chunk in self.iter_distances(queries, beams=beams):
@@ -236,7 +226,9 @@ class Ranker:
             ValueError: If ``targets``, ``k``, ``modes`` or ``exclude`` is out of range.
         """
         settings = [None] if exclude is None else [None, exclude]
-        excluded = [self._excluded_groups(setting, queries) for setting in settings]
+        excluded = [
+            excluded_groups(setting, self._group, count=len(queries)) for setting in settings
+        ]
         groups = self._target_groups(targets, queries)
         check_length(k, len(self._shown))
         found = self._by_mode(queries, groups, k=k, excluded=excluded, modes=modes)
@@ -263,13 +255,12 @@ class Ranker:
             rows = slice(start, min(start + step, len(queries)))
             yield self._chunk(queries, rows, counts=counts[rows])
 
-    def _single_texts(self, queries: Queries, *, beams: BeamMode) -> _SingleTexts | None:
+    def _single_texts(self, queries: Queries, *, beams: BeamMode) -> Pairs | None:
         places = queries.single(beams)
         if places is None:
             return None
-        vector_of = queries.vector_of[places]
-        points = self._index.scannable(queries.vectors, np.unique(vector_of))
-        return None if points is None else _SingleTexts(*points, vector_of)
+        used, vector_of = np.unique(queries.vector_of[places], return_inverse=True)
+        return Pairs(*self._index.scannable(queries.vectors[used]), vector_of)
 
     def _by_mode(
         self,
@@ -296,15 +287,15 @@ class Ranker:
 
     def _scanned(
         self,
-        single: _SingleTexts,
+        single: Pairs,
         groups: IntArray,
         *,
         k: int,
         excluded: Sequence[Sequence[IntArray]],
     ) -> list[_Found]:
-        finders = [(Nearest(len(groups), k=k), single.ahead(groups)) for _ in excluded]
+        finders = [(Nearest(len(groups), k=k), _ahead(single, groups)) for _ in excluded]
         looks = [Look(gone, pair) for gone, pair in zip(excluded, finders, strict=True)]
-        single.scan(looks, max_bytes=self._max_bytes)
+        scan(single, looks, max_bytes=self._max_bytes)
         return [
             (self._lists_of(nearest), self._ranks_of(ahead, groups, exclude=gone))
             for gone, (nearest, ahead) in zip(excluded, finders, strict=True)
@@ -349,11 +340,13 @@ class Ranker:
         return ranks
 
     def _chunk(self, queries: Queries, rows: slice, *, counts: IntArray) -> BeamDistances:
-        places = [
-            np.arange(first, first + count)
-            for first, count in zip(queries.offsets[rows], counts, strict=True)
-        ]
-        used, text_of = np.unique(queries.vector_of[np.concatenate(places)], return_inverse=True)
+        beams = np.concatenate(
+            [
+                np.arange(first, first + count)
+                for first, count in zip(queries.offsets[rows], counts, strict=True)
+            ]
+        )
+        used, text_of = np.unique(queries.vector_of[beams], return_inverse=True)
         pieces = self._index.iter_distances(queries.vectors[used], max_bytes=self._max_bytes // 2)
         found = np.empty((len(used), len(self._index.titles)), dtype=np.float32)
         for piece, distances in pieces:
@@ -361,8 +354,9 @@ class Ranker:
         return BeamDistances(
             rows=rows,
             _distances=found,
-            _text_of=np.split(text_of, np.cumsum(counts)[:-1]),
-            _log_probs=[queries.log_probs[place] for place in places],
+            _text_of=text_of,
+            _log_probs=queries.log_probs[beams],
+            _offsets=np.cumsum([0, *counts]),
         )
 
     def _fill(
@@ -374,19 +368,17 @@ class Ranker:
         origin: IntArray,
         exclude: Sequence[IntArray],
     ) -> None:
-        first = chunk.rows.start
-        k = lists.groups.shape[1]
-        found = best_groups(combined, k=k, exclude=exclude[chunk.rows])
-        for query, padded in enumerate(found):
-            groups = padded[padded >= 0]
-            beams = origin[query, groups]
-            place = (first + query, slice(len(groups)))
-            lists.groups[place] = groups
-            lists.items[place] = self._shown[groups]
-            lists.beams[place] = beams
-            lists.distances[place] = chunk.of_groups(groups, query=query, beams=beams)
-            # The one conversion from "low is good" to "high is good".
-            lists.scores[place] = -combined[query, groups]
+        rows = chunk.rows
+        groups = best_groups(combined, k=lists.groups.shape[1], exclude=exclude[rows])
+        listed = groups >= 0
+        beams = np.take_along_axis(origin, groups, axis=1)
+        lists.groups[rows] = groups
+        lists.items[rows] = np.where(listed, self._shown[groups], -1)
+        lists.beams[rows] = np.where(listed, beams, -1)
+        lists.distances[rows] = np.where(listed, chunk.of_groups(groups, beams), np.nan)
+        # The one conversion from "low is good" to "high is good".
+        scores = -np.take_along_axis(combined, groups, axis=1)
+        lists.scores[rows] = np.where(listed, scores, np.nan)
 
     def _empty_lists(self, q: int, *, k: int) -> RankedLists:
         check_length(k, len(self._shown))
@@ -403,19 +395,6 @@ class Ranker:
         check_range(targets, len(self._group), name="targets")
         return self._group[targets]
 
-    def _excluded_groups(
-        self, exclude: Sequence[IntArray] | None, queries: Queries
-    ) -> list[IntArray]:
-        if exclude is None:
-            return [np.zeros(0, dtype=np.int64)] * len(queries)
-        if len(exclude) != len(queries):
-            raise ValueError(
-                f"exclude has {len(exclude)} entries for {len(queries)} queries; expected one "
-                "array of item numbers for each query."
-            )
-        groups = []
-        for items in exclude:
-            real = items[items != -1]
-            check_range(real, len(self._group), name="exclude")
-            groups.append(np.unique(self._group[real]))
-        return groups
+
+def _ahead(pairs: Pairs, groups: IntArray) -> Ahead:
+    return Ahead(pairs.squared(np.arange(len(groups)), groups))

@@ -136,6 +136,34 @@ def check_range(numbers: IntArray, count: int, *, name: str) -> None:
         raise ValueError(f"{name} holds {wrong[0]}; expected numbers from 0 to {count - 1}.")
 
 
+def excluded_groups(
+    exclude: Sequence[IntArray] | None, group: IntArray, *, count: int
+) -> list[IntArray]:
+    """The groups, each once, of the items that each of ``count`` queries excludes.
+
+    Args:
+        exclude: Item numbers for each query; -1 is padding. None to exclude nothing.
+        group: Group number of every item, ``[n]``.
+        count: Number of queries.
+
+    Raises:
+        ValueError: If there is not one entry for each query or an item is out of range.
+    """
+    if exclude is None:
+        return [np.zeros(0, dtype=np.int64)] * count
+    if len(exclude) != count:
+        raise ValueError(
+            f"exclude has {len(exclude)} entries for {count} queries; expected one array of item "
+            "numbers for each query."
+        )
+    groups = []
+    for items in exclude:
+        real = items[items != -1]
+        check_range(real, len(group), name="exclude")
+        groups.append(np.unique(group[real]))
+    return groups
+
+
 def _row_blocks(distances: FloatArray) -> list[slice]:
     count, n_groups = distances.shape
     return blocks(count, max(1, _DISTANCES_PER_BLOCK // max(1, n_groups)))

@@ -23,15 +23,39 @@ from bigrec.grounding.selection import (
     count_rows,
     empty_lists,
     flat_pairs,
-    kth_bound,
     merge_smallest,
+    part_minima,
 )
-from bigrec.types import BoolArray, FloatArray, IntArray
+from bigrec.types import FloatArray, IntArray
 
-# A block of pairs is small enough for the processor's cache and large enough for the product.
-_PAIRS_PER_BLOCK = 1 << 20
-# Both bounds, two masks and what is made of them on the way.
-_BYTES_PER_PAIR = 24
+# A block of distances is small enough for the processor's cache and large enough for the product.
+_NUMBERS_PER_BLOCK = 1 << 20
+# Both bounds, once more where queries share a vector, two masks and what is made of them.
+_BYTES_PER_NUMBER = 24
+# Arrays at the same place of a memory page slow each other down.
+_APART = 16
+# So many candidates are held, of all queries together, before they are settled on the way.
+_MOST_HELD = 1 << 18
+_SETTLED_AT_ONCE = 512
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pairs:
+    """Queries and points, and the distances between any two of them.
+
+    Attributes:
+        l2: The points.
+        vectors: ``[u, d]``.
+        vector_of: Row of ``vectors`` of every query, ``[q]``.
+    """
+
+    l2: ExactL2 = field(repr=False)
+    vectors: FloatArray = field(repr=False)
+    vector_of: IntArray = field(repr=False)
+
+    def squared(self, queries: IntArray, points: IntArray) -> FloatArray:
+        """Squared distance of each query ``[p]`` to its point ``[p]``."""
+        return self.l2.squared(self.vectors, self.vector_of[queries], points)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,6 +69,7 @@ class Block:
         upper: At least the same, ``[c, w]``.
         half: Half the queries' squared lengths, ``[c]``.
         error: What to widen the bounds by, ``[c]``.
+        pairs: Whose they are.
     """
 
     rows: IntArray
@@ -53,14 +78,7 @@ class Block:
     upper: FloatArray = field(repr=False)
     half: FloatArray = field(repr=False)
     error: FloatArray = field(repr=False)
-    _l2: ExactL2 = field(repr=False)
-    _vectors: FloatArray = field(repr=False)
-
-    def exact(self, chosen: BoolArray) -> tuple[IntArray, IntArray, FloatArray]:
-        """Row, number of the point and squared distance of each pair that is chosen, row by row."""
-        row, column = pairs_of(chosen)
-        column += self.columns.start
-        return row, column, self._l2.squared(self._vectors, row, column)
+    pairs: Pairs = field(repr=False)
 
     def leave_out(self, row: IntArray, points: IntArray) -> None:
         """Put pairs out of every reach; those with points of other blocks mean nothing here."""
@@ -74,6 +92,10 @@ class Finder(Protocol):
 
     def take(self, block: Block) -> None:
         """Look at the next points of some queries."""
+        ...
+
+    def finish(self, pairs: Pairs) -> None:
+        """Settle what is still open once all points were shown."""
         ...
 
 
@@ -94,13 +116,20 @@ class Ahead:
         middle = of_target / 2 - block.half
         certain = block.upper <= round_down(middle - block.error)[:, None]
         possible = block.lower <= round_up(middle + block.error)[:, None]
-        row, _, squares = block.exact(certain ^ possible)
+        row, column = pairs_of(certain ^ possible)
+        squares = block.pairs.squared(block.rows[row], column + block.columns.start)
         closer = row[squares <= of_target[row]]
         self.counts[block.rows] += count_rows(certain) + np.bincount(closer, minlength=len(middle))
+
+    def finish(self, pairs: Pairs) -> None:
+        """Nothing is open: every block is counted at once."""
 
 
 class Nearest:
     """Keeps the ``k`` nearest points of each query.
+
+    Points that may be among them are held with their bounds and settled at the end, when most
+    turn out to be too far without another look.
 
     Attributes:
         squares: Squared distances, ascending, ``[q, k]``; infinite where fewer points remain.
@@ -109,19 +138,46 @@ class Nearest:
 
     def __init__(self, q: int, *, k: int) -> None:
         self.squares, self.groups = empty_lists(q, k=k)
+        self._uppers = np.full((q, k), np.inf, dtype=np.float32)
+        self._reach = np.empty(q, dtype=np.float32)
+        self._held: list[tuple[IntArray, IntArray, FloatArray]] = []
 
     def take(self, block: Block) -> None:
-        """Keep the nearest of the next points of some queries."""
-        rows = block.rows
-        squares, groups = self.squares[rows], self.groups[rows]
-        reach = np.minimum(
-            kth_bound(block.upper, squares.shape[1]) + 2 * block.error,
-            squares[:, -1] / 2 - block.half + block.error,
+        """Hold what may be among the nearest of the next points of some queries."""
+        rows, k = block.rows, self.squares.shape[1]
+        known = np.concatenate([self._uppers[rows], part_minima(block.upper, k)], axis=1)
+        self._uppers[rows] = smallest = np.partition(known, k - 1, axis=1)[:, :k]
+        self._reach[rows] = reach = round_up(
+            np.minimum(
+                smallest[:, -1] + 2 * block.error,
+                self.squares[rows, -1] / 2 - block.half + block.error,
+            )
         )
-        row, group, found = block.exact(block.lower <= round_up(reach)[:, None])
-        self.squares[rows], self.groups[rows] = merge_smallest(
-            squares, groups, row=row, value=found, number=group
-        )
+        row, column = pairs_of(block.lower <= reach[:, None])
+        self._held.append((rows[row], column + block.columns.start, block.lower[row, column]))
+        if sum(len(queries) for queries, _, _ in self._held) > _MOST_HELD:
+            self.finish(block.pairs)
+
+    def finish(self, pairs: Pairs) -> None:
+        """Put what is held and still within reach into the lists."""
+        if not self._held:
+            return
+        query, group, lower = (np.concatenate(parts) for parts in zip(*self._held, strict=True))
+        self._held = []
+        near = np.flatnonzero(lower <= self._reach[query])
+        # Stable, so that the points of a query stay in ascending order.
+        near = near[np.argsort(query[near], kind="stable")]
+        query, group = query[near], group[near]
+        used, row = np.unique(query, return_inverse=True)
+        for rows in blocks(len(used), _SETTLED_AT_ONCE):
+            some = slice(*np.searchsorted(row, [rows.start, rows.stop]))
+            self.squares[used[rows]], self.groups[used[rows]] = merge_smallest(
+                self.squares[used[rows]],
+                self.groups[used[rows]],
+                row=row[some] - rows.start,
+                value=pairs.squared(query[some], group[some]),
+                number=group[some],
+            )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -137,62 +193,53 @@ class Look:
     finders: Sequence[Finder]
 
 
-def scan(
-    l2: ExactL2, vectors: FloatArray, vector_of: IntArray, *, looks: Sequence[Look], max_bytes: int
-) -> None:
+def scan(pairs: Pairs, looks: Sequence[Look], *, max_bytes: int) -> None:
     """Show all points to finders, block by block.
 
     Every block of points is read once for as many queries as ``max_bytes`` holds, and multiplied
     once for all looks and for all queries of the same vector.
 
     Args:
-        l2: The points.
-        vectors: ``[u, d]``.
-        vector_of: Row of ``vectors`` of every query, ``[q]``.
+        pairs: Queries and points.
         looks: A look sees nothing that a look before it left out.
         max_bytes: Working memory, at least what one query takes.
     """
     # Queries of the same vector next to each other.
-    order = np.argsort(vector_of, kind="stable")
-    held = max_bytes // 2 // (16 * vectors.shape[1])
-    pairs = min(_PAIRS_PER_BLOCK, max_bytes // 2 // _BYTES_PER_PAIR)
-    width = min(len(l2), max(POINTS_PER_BLOCK, pairs // max(1, len(order))))
+    order = np.argsort(pairs.vector_of, kind="stable")
+    held = max_bytes // 2 // (16 * pairs.vectors.shape[1])
+    numbers = min(_NUMBERS_PER_BLOCK, max_bytes // 2 // _BYTES_PER_NUMBER)
+    n_points = len(pairs.l2)
+    width = min(n_points, max(POINTS_PER_BLOCK, numbers // max(1, len(order))))
+    count = max(1, numbers // width)
+    room = np.empty((2, count * width + _APART), dtype=np.float32)
     for piece in blocks(len(order), max(1, held)):
-        parts = [
-            _Part(l2, vectors, vector_of, rows=order[piece][rows], looks=looks)
-            for rows in blocks(len(order[piece]), max(1, pairs // width))
-        ]
-        for columns in blocks(len(l2), width):
+        some = order[piece]
+        parts = [_Part(pairs, some[rows], looks=looks) for rows in blocks(len(some), count)]
+        for columns in blocks(n_points, width):
             for part in parts:
-                part.show(columns)
+                part.show(columns, room=room)
+    for look in looks:
+        for finder in look.finders:
+            finder.finish(pairs)
 
 
 class _Part:
     """A few queries, with what is the same for all blocks of points made ready."""
 
-    def __init__(
-        self,
-        l2: ExactL2,
-        vectors: FloatArray,
-        vector_of: IntArray,
-        *,
-        rows: IntArray,
-        looks: Sequence[Look],
-    ) -> None:
-        used, self._vector_of = np.unique(vector_of[rows], return_inverse=True)
-        self._l2 = l2
+    def __init__(self, pairs: Pairs, rows: IntArray, *, looks: Sequence[Look]) -> None:
+        used, self._vector_of = np.unique(pairs.vector_of[rows], return_inverse=True)
+        self._pairs = pairs
         self._rows = rows
-        self._placed = l2.place(vectors[used])
+        self._placed = pairs.l2.place(pairs.vectors[used])
         squares = self._placed.squares[self._vector_of]
-        self._half, self._error = squares / 2, l2.half_error(squares)
-        self._vectors = vectors[vector_of[rows]]
+        self._half, self._error = squares / 2, pairs.l2.half_error(squares)
         self._looks = [
             (look.finders, flat_pairs([look.exclude[query] for query in rows])) for look in looks
         ]
 
-    def show(self, columns: slice) -> None:
-        """Show a block of points to every finder."""
-        lower, upper = self._l2.bounds(self._placed, columns)
+    def show(self, columns: slice, *, room: FloatArray) -> None:
+        """Show a block of points to every finder; see ``ExactL2.bounds`` for the room."""
+        lower, upper = self._pairs.l2.bounds(self._placed, columns, room=room)
         if len(lower) < len(self._rows):
             lower, upper = lower[self._vector_of], upper[self._vector_of]
         block = Block(
@@ -202,8 +249,7 @@ class _Part:
             upper=upper,
             half=self._half,
             error=self._error,
-            _l2=self._l2,
-            _vectors=self._vectors,
+            pairs=self._pairs,
         )
         for finders, (row, points) in self._looks:
             block.leave_out(row, points)

@@ -15,16 +15,19 @@ def kth_bound(values: FloatArray, k: int) -> FloatArray:
     """A value that at least ``k`` of each row ``[q, w]`` do not exceed, ``[q]``.
 
     The ``k``-th smallest of the minima of parts of the row: near the ``k``-th smallest of the row,
-    and far cheaper than to partition it. Infinite if the row has fewer than ``k`` columns.
+    and far cheaper than to partition it.
     """
+    return np.asarray(np.partition(part_minima(values, k), k - 1, axis=1)[:, k - 1])
+
+
+def part_minima(values: FloatArray, k: int) -> FloatArray:
+    """Minima of at least ``k`` parts of each row ``[q, w]``; the row itself if it is short."""
     width = values.shape[1]
-    if width < k:
-        return np.full(len(values), np.inf, dtype=values.dtype)
     each = max(1, width // max(_FEWEST_PARTS, _PARTS_PER_PLACE * k))
+    if each == 1:
+        return values
     parts = width // each
-    if each > 1:
-        values = values[:, : each * parts].reshape(len(values), each, parts).min(axis=1)
-    return np.asarray(np.partition(values, k - 1, axis=1)[:, k - 1])
+    return np.asarray(values[:, : each * parts].reshape(len(values), each, parts).min(axis=1))
 
 
 def empty_lists(q: int, *, k: int) -> tuple[FloatArray, IntArray]:
