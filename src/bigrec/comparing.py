@@ -14,6 +14,7 @@ from bigrec.run import Part, Run
 from bigrec.signals.build import check_names
 from bigrec.signals.protocol import Scorer
 from bigrec.statistics import FEW_SHOT, few_shot_lessons, fit_signals, lessons_of
+from bigrec.steps import train_direct
 
 
 def compare_run(run: Run) -> Comparison:
@@ -90,7 +91,14 @@ def _signals(run: Run) -> dict[str, Scorer]:
     for suffix, of in lessons.items():
         found |= fit_signals(chosen.signals, of, suffix=suffix, **options)
         if chosen.direct:
-            found[DIRECT + suffix] = run.direct(of, suffix=suffix)
+            found[DIRECT + suffix] = train_direct(
+                of,
+                run.settings,
+                catalog=run.dataset.catalog,
+                folder=run.direct_stage.folder,
+                suffix=suffix,
+                track=run.track,
+            )
     return found
 
 

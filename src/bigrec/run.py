@@ -23,7 +23,6 @@ from typing import Any, Literal
 
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
-from bigrec.direct import DIRECT, DirectGrounder, TitleFeatures
 from bigrec.errors import ModelError
 from bigrec.evaluation.plots import plot_losses, plot_metric_by_k, plot_nearest_distances
 from bigrec.evaluation.report import Report, report_from_json, report_json, write_report
@@ -37,13 +36,11 @@ from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec
 from bigrec.sections import SourceSettings
 from bigrec.settings import Settings
-from bigrec.signals.build import Lessons
 from bigrec.stages import DONE, Pace, Stage, read_texts, source_key, stamps, write_texts
 from bigrec.steps import (
     Drawn,
     Queries,
     draw,
-    load_decoder,
     load_model,
     make_renderer,
     read_source,
@@ -242,35 +239,6 @@ class Run:
                 track=self.track,
             )
         return model
-
-    def direct(self, lessons: Lessons, *, suffix: str = "") -> DirectGrounder:
-        """The language model taught to point at titles; what was learned is kept.
-
-        Args:
-            lessons: What it learns from.
-            suffix: Tells several lessons of the run apart, as in the names of its methods.
-        """
-        folder = self.direct_stage.folder / (suffix.strip(", ") or "all")
-        # A model of its own each time: the adapter stays in it.
-        lm, catalog = load_decoder(self.settings), self.dataset.catalog
-        features, index = TitleFeatures(lm), self.direct_stage.folder / "index"
-        if not index.is_dir():
-            ItemIndex.build(
-                catalog.group_titles,
-                features,
-                parts=self.direct_stage.folder / "parts",
-                progress=self.track("Reading the catalog's titles"),
-            ).save(index)
-        return DirectGrounder.fit(
-            lm,
-            ItemIndex.load(index),
-            lessons,
-            group=catalog.group,
-            seed=self.settings.seed,
-            folder=folder,
-            progress=self.track(f"Training {DIRECT}{suffix}"),
-            **self.settings.direct.model_dump(exclude={"layers"}),
-        )
 
     def _index_so_far(self) -> ItemIndex | None:
         """This run's index or, where its catalog or space is new, the last one made before."""

@@ -13,9 +13,9 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.signals.build import Lessons
 from tests.conftest import TITLES, save_tiny_model
-from tests.signals.fakes import every_row, interactions
+from tests.signals.fakes import every_row
+from tests.signals.neural.fakes import N, ring
 
-N = 8
 # Item 8 is another edition of title 0.
 GROUP = np.array([*range(N), 0])
 
@@ -27,7 +27,7 @@ def lm(tiny_model: Path) -> LanguageModel:
 
 def lessons() -> Lessons:
     """Users who walk a ring of titles: title i is always followed by i + 1, the last by 0."""
-    of = interactions(*[[(start + step) % N for step in range(9)] for start in range(N)])
+    of = ring()
     return Lessons(
         interactions=of,
         train=every_row(of),

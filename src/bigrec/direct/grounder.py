@@ -7,6 +7,7 @@ their distance. A prompt of a hundred tokens becomes one of ten, and nothing is 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
@@ -19,13 +20,14 @@ from bigrec.direct.network import DirectNetwork
 from bigrec.errors import BundleError
 from bigrec.files import fingerprint
 from bigrec.grounding.index import ItemIndex
+from bigrec.grounding.ranks import check_range
 from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.model import LanguageModel
 from bigrec.signals.build import Lessons
+from bigrec.signals.neural.answers import answers
 from bigrec.signals.neural.checkpoint import as_arrays, as_tensors
 from bigrec.signals.neural.lessons import Lessons as Sequences
-from bigrec.signals.neural.recipe import Recipe
-from bigrec.signals.neural.sequences import padded_histories
+from bigrec.signals.neural.recipe import Recipe, usual_negatives
 from bigrec.signals.neural.trainer import train_network
 from bigrec.signals.protocol import load_signal, save_signal, training_rows
 from bigrec.signals.weights import minmax
@@ -36,9 +38,6 @@ DIRECT = "BIGRec, direct"
 
 _KIND = "direct grounding"
 _SHAPE = ("rank", "alpha", "target_modules", "max_length", "size", "hidden_size")
-_QUERIES = 256
-_LARGEST_FULL_SOFTMAX = 50_000
-_N_NEGATIVES = 1024
 # Of an epoch, and targets in each, unless the caller says otherwise.
 _STEPS = 100
 _BATCH_SIZES = (128, 768)
@@ -124,9 +123,7 @@ class DirectGrounder:
         settings = {
             "rank": rank,
             "alpha": alpha,
-            "target_modules": target_modules
-            if target_modules is None or isinstance(target_modules, str)
-            else list(target_modules),
+            "target_modules": target_modules,
             "max_length": max_length,
             "size": size,
             "hidden_size": hidden_size,
@@ -147,7 +144,7 @@ class DirectGrounder:
             batch_size=batch_size or int(np.clip(len(items) // _STEPS, *_BATCH_SIZES)),
             epochs=epochs,
             patience=patience,
-            n_negatives=None if len(index.titles) <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES,
+            n_negatives=usual_negatives(len(index.titles)),
             robust_weight=0.0,
             robust_temperature=1.0,
             seed=seed,
@@ -176,14 +173,11 @@ class DirectGrounder:
         }
         return fingerprint([self.index.embedder_fingerprint, weights])
 
-    def points(
-        self, histories: Sequence[IntArray], *, progress: Progress | None = None
-    ) -> FloatArray:
+    def points(self, histories: Sequence[IntArray]) -> FloatArray:
         """Where the next title is expected.
 
         Args:
             histories: Item numbers of each query, oldest first; -1 is padding.
-            progress: Called with (histories read, histories to read).
 
         Returns:
             ``[q, size]`` float32 of length 1; zeros for an empty history, as far from all titles.
@@ -191,30 +185,20 @@ class DirectGrounder:
         Raises:
             ValueError: If an item number is out of range.
         """
-        network = self.network
-        groups = [self.group[history[history >= 0]] for history in map(np.asarray, histories)]
-        filled, padded = padded_histories(
-            groups, n_items=network.n_items, length=network.max_length
+        return answers(
+            self.network,
+            [self._groups(np.asarray(history)) for history in histories],
+            give=lambda states: states,
+            width=self._settings["size"],
         )
-        found = np.zeros((len(groups), self._settings["size"]), dtype=np.float32)
-        with torch.inference_mode():
-            for start in range(0, len(filled), _QUERIES):
-                some = slice(start, start + _QUERIES)
-                states = network(padded[some].to(network.device))[:, -1]
-                found[filled[some].numpy()] = states.cpu().numpy()
-                if progress is not None:
-                    progress(min(start + _QUERIES, len(filled)), len(filled))
-        return found
 
     def item_index(self) -> ItemIndex:
         """The catalog's titles where they lie among the points."""
-        with torch.inference_mode():
-            vectors = self.network.vectors().cpu().numpy()
-        return ItemIndex(self.index.titles, vectors, self.fingerprint)
+        return ItemIndex(self.index.titles, self._vectors, self.fingerprint)
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
         """Scores of all items: cosines of their titles to the points, ``[q, n]`` in [-1, 1]."""
-        cosines: FloatArray = self.points(histories) @ self.item_index().embeddings.T
+        cosines: FloatArray = self.points(histories) @ self._vectors.T
         return cosines[:, self.group]
 
     def weights(self, histories: Sequence[IntArray]) -> FloatArray:
@@ -223,6 +207,8 @@ class DirectGrounder:
 
     def with_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
         """The same for another catalog: only the features of new titles are made.
+
+        The network takes the new titles in, so this one serves no more.
 
         Args:
             catalog: The items from now on.
@@ -268,6 +254,18 @@ class DirectGrounder:
             ) from error
         network.use_features(torch.from_numpy(index.embeddings.copy()))
         return cls(lm, network.eval(), index, group, settings)
+
+    @cached_property
+    def _vectors(self) -> FloatArray:
+        with torch.inference_mode():
+            vectors: FloatArray = self.network.vectors().cpu().numpy()
+        return vectors
+
+    def _groups(self, history: IntArray) -> IntArray:
+        real = history[history != -1]
+        check_range(real, len(self.group), name="a history")
+        groups: IntArray = self.group[real]
+        return groups
 
 
 def _network(

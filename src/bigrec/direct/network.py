@@ -92,10 +92,6 @@ class DirectNetwork(SequenceNetwork):
         features = self.features if items is None else self.features[items]
         return functional.normalize(self.item(features), dim=-1)
 
-    def vectors_of(self, features: Tensor) -> Tensor:
-        """Points of titles by their raw features ``[c, f]``, ``[c, size]`` of length 1."""
-        return functional.normalize(self.item(self._standardised(features)), dim=-1)
-
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
         return hidden @ self.vectors().T * self.log_factor.exp()

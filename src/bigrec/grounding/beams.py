@@ -37,18 +37,14 @@ class Queries:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    def single(self, mode: BeamMode) -> IntArray | None:
-        """Place of each query's only text that counts, ``[q]``; None if more than one counts.
+    def has_one_text(self, mode: BeamMode) -> bool:
+        """Whether of every query the first text alone counts.
 
         Raises:
-            ValueError: If the mode is unknown or such a text's log probability is not finite.
+            ValueError: If the mode is unknown.
         """
         check_mode(mode)
-        if mode == "all" and (np.diff(self.offsets) != 1).any():
-            return None
-        places = self.offsets[:-1]
-        check_log_probs(self.log_probs[places])
-        return places
+        return mode == "first" or bool((np.diff(self.offsets) == 1).all())
 
     def first(self, count: int) -> Self:
         """The first queries alone."""

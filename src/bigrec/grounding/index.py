@@ -18,7 +18,7 @@ from bigrec.grounding.embedding import (
     write_embeddings,
 )
 from bigrec.grounding.equal import EqualRows
-from bigrec.grounding.l2 import ExactL2
+from bigrec.grounding.l2 import ExactL2, blocks
 from bigrec.grounding.space import Space, SpaceKind, check_kind
 from bigrec.types import FloatArray, Progress, TextEmbedder
 
@@ -226,9 +226,7 @@ class ItemIndex:
         Yields:
             The rows of ``queries`` and their distances, ``[rows, g]``.
         """
-        step = self._l2.queries_within(max_bytes)
-        for start in range(0, len(queries), step):
-            rows = slice(start, min(start + step, len(queries)))
+        for rows in blocks(len(queries), self._l2.queries_within(max_bytes)):
             yield rows, self.distances(queries[rows])
 
     def scannable(self, queries: FloatArray) -> tuple[ExactL2, FloatArray]:

@@ -5,8 +5,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bigrec.grounding.beams import BeamDistances, BeamMode, Queries, check_mode
+from bigrec.grounding.beams import (
+    BeamDistances,
+    BeamMode,
+    Queries,
+    check_log_probs,
+    check_mode,
+)
 from bigrec.grounding.index import MAX_BYTES, ItemIndex
+from bigrec.grounding.l2 import blocks
 from bigrec.grounding.ranks import (
     best_groups,
     check_length,
@@ -54,6 +61,15 @@ class Evaluation:
 
 
 _Found = tuple[RankedLists, IntArray]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Wanted:
+    """Targets to rank and lists to make, for each way of leaving groups out."""
+
+    targets: IntArray  # group numbers, [q]
+    k: int
+    excluded: Sequence[Sequence[IntArray]]  # the groups of each query, for each way
 
 
 class Ranker:
@@ -148,17 +164,17 @@ class Ranker:
             ValueError: If ``k``, ``beams`` or ``exclude`` is out of range.
         """
         excluded = excluded_groups(exclude, self._group, count=len(queries))
-        lists = self._empty_lists(len(queries), k=k)
-        single = self._single_texts(queries, beams=beams) if fuse is None else None
-        if single is not None:
+        check_length(k, len(self._shown))
+        if fuse is None and queries.has_one_text(beams):
             nearest = Nearest(len(queries), k=k)
-            scan(single, [Look(excluded, [nearest])], max_bytes=self._max_bytes)
+            scan(self._first_texts(queries), [Look(excluded, [nearest])], max_bytes=self._max_bytes)
             return self._lists_of(nearest)
+        lists = self._empty_lists(len(queries), k=k)
         for chunk in self.iter_distances(queries, beams=beams):
             combined, origin = chunk.combine(beams)
             if fuse is not None:
                 combined = fuse(chunk.rows, combined)
-            self._fill(lists, chunk, combined=combined, origin=origin, exclude=excluded)
+            self._fill_chunk(lists, chunk, combined=combined, origin=origin, exclude=excluded)
         return lists
 
     def target_ranks(
@@ -188,10 +204,10 @@ class Ranker:
         """
         excluded = excluded_groups(exclude, self._group, count=len(queries))
         groups = self._target_groups(targets, queries)
-        single = self._single_texts(queries, beams=beams) if fuse is None else None
-        if single is not None:
-            ahead = _ahead(single, groups)
-            scan(single, [Look(excluded, [ahead])], max_bytes=self._max_bytes)
+        if fuse is None and queries.has_one_text(beams):
+            pairs = self._first_texts(queries)
+            ahead = _ahead(pairs, groups)
+            scan(pairs, [Look(excluded, [ahead])], max_bytes=self._max_bytes)
             return self._ranks_of(ahead, groups, exclude=excluded)
         ranks = np.empty(len(queries), dtype=np.int64)
         for chunk in self.iter_distances(queries, beams=beams):
@@ -229,13 +245,17 @@ class Ranker:
         excluded = [
             excluded_groups(setting, self._group, count=len(queries)) for setting in settings
         ]
-        groups = self._target_groups(targets, queries)
+        wanted = _Wanted(self._target_groups(targets, queries), k, excluded)
         check_length(k, len(self._shown))
-        found = self._by_mode(queries, groups, k=k, excluded=excluded, modes=modes)
+        has_one_text = {mode: queries.has_one_text(mode) for mode in modes}
+        found = {
+            one: self._scanned(queries, wanted) if one else self._measured(queries, wanted)
+            for one in set(has_one_text.values())
+        }
         return [
             Evaluation(mode, seen > 0, *of_look)
             for mode in modes
-            for seen, of_look in enumerate(found[mode])
+            for seen, of_look in enumerate(found[has_one_text[mode]])
         ]
 
     def iter_distances(self, queries: Queries, *, beams: BeamMode) -> Iterator[BeamDistances]:
@@ -250,87 +270,38 @@ class Ranker:
         # Per query and group: float32 for each beam, then combined distances and their beams with
         # as much again for their making. The other half is for computing the distances.
         each = len(self._index.titles) * (4 * int(counts.max(initial=1)) + 32)
-        step = max(1, self._max_bytes // 2 // each)
-        for start in range(0, len(queries), step):
-            rows = slice(start, min(start + step, len(queries)))
+        for rows in blocks(len(queries), max(1, self._max_bytes // 2 // each)):
             yield self._chunk(queries, rows, counts=counts[rows])
 
-    def _single_texts(self, queries: Queries, *, beams: BeamMode) -> Pairs | None:
-        places = queries.single(beams)
-        if places is None:
-            return None
+    def _first_texts(self, queries: Queries) -> Pairs:
+        places = queries.offsets[:-1]
+        check_log_probs(queries.log_probs[places])
         used, vector_of = np.unique(queries.vector_of[places], return_inverse=True)
         return Pairs(*self._index.scannable(queries.vectors[used]), vector_of)
 
-    def _by_mode(
-        self,
-        queries: Queries,
-        groups: IntArray,
-        *,
-        k: int,
-        excluded: Sequence[Sequence[IntArray]],
-        modes: Sequence[BeamMode],
-    ) -> dict[BeamMode, list[_Found]]:
-        found: dict[BeamMode, list[_Found]] = {}
-        several: list[BeamMode] = []
-        for mode in modes:
-            single = self._single_texts(queries, beams=mode)
-            if single is None:
-                several.append(mode)
-            else:
-                # Whatever the mode, a query has one and the same text.
-                same = next(iter(found.values()), None)
-                found[mode] = same or self._scanned(single, groups, k=k, excluded=excluded)
-        if several:
-            found |= self._measured(queries, groups, k=k, excluded=excluded, modes=several)
-        return found
-
-    def _scanned(
-        self,
-        single: Pairs,
-        groups: IntArray,
-        *,
-        k: int,
-        excluded: Sequence[Sequence[IntArray]],
-    ) -> list[_Found]:
-        finders = [(Nearest(len(groups), k=k), _ahead(single, groups)) for _ in excluded]
-        looks = [Look(gone, pair) for gone, pair in zip(excluded, finders, strict=True)]
-        scan(single, looks, max_bytes=self._max_bytes)
+    def _scanned(self, queries: Queries, wanted: _Wanted) -> list[_Found]:
+        pairs, targets = self._first_texts(queries), wanted.targets
+        finders = [
+            (Nearest(len(queries), k=wanted.k), _ahead(pairs, targets)) for _ in wanted.excluded
+        ]
+        looks = [Look(gone, pair) for gone, pair in zip(wanted.excluded, finders, strict=True)]
+        scan(pairs, looks, max_bytes=self._max_bytes)
         return [
-            (self._lists_of(nearest), self._ranks_of(ahead, groups, exclude=gone))
-            for gone, (nearest, ahead) in zip(excluded, finders, strict=True)
+            (self._lists_of(nearest), self._ranks_of(ahead, targets, exclude=gone))
+            for gone, (nearest, ahead) in zip(wanted.excluded, finders, strict=True)
         ]
 
-    def _measured(
-        self,
-        queries: Queries,
-        groups: IntArray,
-        *,
-        k: int,
-        excluded: Sequence[Sequence[IntArray]],
-        modes: Sequence[BeamMode],
-    ) -> dict[BeamMode, list[_Found]]:
+    def _measured(self, queries: Queries, wanted: _Wanted) -> list[_Found]:
         q = len(queries)
-        found: dict[BeamMode, list[_Found]] = {
-            mode: [(self._empty_lists(q, k=k), np.empty(q, dtype=np.int64)) for _ in excluded]
-            for mode in modes
-        }
-        widest: BeamMode = "first" if set(modes) == {"first"} else "all"
-        for chunk in self.iter_distances(queries, beams=widest):
-            rows = chunk.rows
-            for mode, looks in found.items():
-                combined, origin = chunk.combine(mode)
-                for gone, (lists, ranks) in zip(excluded, looks, strict=True):
-                    self._fill(lists, chunk, combined=combined, origin=origin, exclude=gone)
-                    ranks[rows] = target_ranks(combined, groups[rows], exclude=gone[rows])
+        found: list[_Found] = [
+            (self._empty_lists(q, k=wanted.k), np.empty(q, dtype=np.int64)) for _ in wanted.excluded
+        ]
+        for chunk in self.iter_distances(queries, beams="all"):
+            rows, (combined, origin) = chunk.rows, chunk.combine("all")
+            for gone, (lists, ranks) in zip(wanted.excluded, found, strict=True):
+                self._fill_chunk(lists, chunk, combined=combined, origin=origin, exclude=gone)
+                ranks[rows] = target_ranks(combined, wanted.targets[rows], exclude=gone[rows])
         return found
-
-    def _lists_of(self, nearest: Nearest) -> RankedLists:
-        groups = nearest.groups
-        listed = groups >= 0
-        distances = np.where(listed, np.sqrt(nearest.squares), np.nan)
-        items = np.where(listed, self._shown[groups], -1)
-        return RankedLists(items, groups, -distances, distances, np.where(listed, 0, -1))
 
     def _ranks_of(self, ahead: Ahead, groups: IntArray, *, exclude: Sequence[IntArray]) -> IntArray:
         # The target is as near as itself.
@@ -359,7 +330,20 @@ class Ranker:
             _offsets=np.cumsum([0, *counts]),
         )
 
-    def _fill(
+    def _lists_of(self, nearest: Nearest) -> RankedLists:
+        q, k = nearest.groups.shape
+        lists, distances = self._empty_lists(q, k=k), np.sqrt(nearest.squares)
+        self._fill(
+            lists,
+            slice(None),
+            groups=nearest.groups,
+            beams=np.zeros_like(nearest.groups),
+            distances=distances,
+            combined=distances,
+        )
+        return lists
+
+    def _fill_chunk(
         self,
         lists: RankedLists,
         chunk: BeamDistances,
@@ -368,20 +352,36 @@ class Ranker:
         origin: IntArray,
         exclude: Sequence[IntArray],
     ) -> None:
-        rows = chunk.rows
-        groups = best_groups(combined, k=lists.groups.shape[1], exclude=exclude[rows])
-        listed = groups >= 0
+        groups = best_groups(combined, k=lists.groups.shape[1], exclude=exclude[chunk.rows])
         beams = np.take_along_axis(origin, groups, axis=1)
+        self._fill(
+            lists,
+            chunk.rows,
+            groups=groups,
+            beams=beams,
+            distances=chunk.of_groups(groups, beams),
+            combined=np.take_along_axis(combined, groups, axis=1),
+        )
+
+    def _fill(
+        self,
+        lists: RankedLists,
+        rows: slice,
+        *,
+        groups: IntArray,
+        beams: IntArray,
+        distances: FloatArray,
+        combined: FloatArray,
+    ) -> None:
+        listed = groups >= 0
         lists.groups[rows] = groups
         lists.items[rows] = np.where(listed, self._shown[groups], -1)
         lists.beams[rows] = np.where(listed, beams, -1)
-        lists.distances[rows] = np.where(listed, chunk.of_groups(groups, beams), np.nan)
+        lists.distances[rows] = np.where(listed, distances, np.nan)
         # The one conversion from "low is good" to "high is good".
-        scores = -np.take_along_axis(combined, groups, axis=1)
-        lists.scores[rows] = np.where(listed, scores, np.nan)
+        lists.scores[rows] = np.where(listed, -combined, np.nan)
 
     def _empty_lists(self, q: int, *, k: int) -> RankedLists:
-        check_length(k, len(self._shown))
         items, groups, beams = (np.full((q, k), -1, dtype=np.int64) for _ in range(3))
         scores, distances = (np.full((q, k), np.nan) for _ in range(2))
         return RankedLists(items, groups, scores, distances, beams)

@@ -4,6 +4,21 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+_LARGEST_FULL_SOFTMAX = 50_000
+_N_NEGATIVES = 1024
+
+
+def usual_negatives(n_items: int) -> int | None:
+    """Items that a target is compared with unless the caller says otherwise: all if they are few.
+
+    Args:
+        n_items: Items of the catalog.
+
+    Returns:
+        None for all, up to 50,000; 1,024 above.
+    """
+    return None if n_items <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES
+
 
 @dataclass(frozen=True)
 class Recipe:

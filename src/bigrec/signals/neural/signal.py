@@ -5,16 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
-import numpy as np
 import torch
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError
+from bigrec.signals.neural.answers import answers
 from bigrec.signals.neural.checkpoint import as_arrays, as_tensors
 from bigrec.signals.neural.lessons import Lessons
 from bigrec.signals.neural.networks import Architecture, EmbeddingNetwork, build_network
-from bigrec.signals.neural.recipe import Recipe
-from bigrec.signals.neural.sequences import padded_histories
+from bigrec.signals.neural.recipe import Recipe, usual_negatives
 from bigrec.signals.neural.trainer import train_network
 from bigrec.signals.protocol import load_signal, save_signal, training_rows
 from bigrec.signals.weights import minmax
@@ -23,9 +22,6 @@ from bigrec.types import BoolArray, FloatArray, IntArray, Progress
 _KIND = "neural"
 _SETTINGS = ("architecture", "robust", "n_items", "max_length", "hidden_size")
 _LENGTHS: dict[Architecture, int] = {"SASRec": 50, "GRU4Rec": 50, "Caser": 5}
-_QUERIES = 512
-_LARGEST_FULL_SOFTMAX = 50_000
-_N_NEGATIVES = 1024
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,7 +105,7 @@ class NeuralSignal:
         users, items = training_rows(interactions, train, n_items=n_items)
         max_length = max_length or _LENGTHS[architecture]
         if n_negatives == "auto":
-            n_negatives = None if n_items <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES
+            n_negatives = usual_negatives(n_items)
         recipe = Recipe(
             learning_rate=learning_rate,
             schedule="constant",
@@ -166,17 +162,7 @@ class NeuralSignal:
         Raises:
             ValueError: If an item number is out of range.
         """
-        filled, padded = padded_histories(
-            histories, n_items=self.n_items, length=self.network.max_length
-        )
-        found = np.zeros((len(histories), self.n_items), dtype=np.float32)
-        device = self.network.device
-        with torch.inference_mode():
-            for start in range(0, len(filled), _QUERIES):
-                some = slice(start, start + _QUERIES)
-                hidden = self.network(padded[some].to(device))[:, -1]
-                found[filled[some].numpy()] = self.network.scores(hidden).cpu().numpy()
-        return found
+        return answers(self.network, histories, give=self.network.scores, width=self.n_items)
 
     def weights(self, histories: Sequence[IntArray]) -> FloatArray:
         """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""

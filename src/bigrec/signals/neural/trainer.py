@@ -91,6 +91,8 @@ class _Trainer:
             betas=_BETAS,
             weight_decay=recipe.weight_decay,
         )
+        # Every interaction but a user's first is a target once.
+        self._in_epoch = len(lessons.users) - len(np.unique(lessons.users))
         counts = torch.bincount(torch.from_numpy(lessons.items), minlength=network.n_items)
         # One more for every item, so that popularity may shift to any of them.
         shares = (counts + 1).double() / (counts + 1).sum()
@@ -131,8 +133,6 @@ class _Trainer:
         """One pass over all windows; gives the mean loss of a target."""
         self._network.train()
         total, count = 0.0, 0
-        # Every interaction but a user's first is a target once.
-        in_epoch = len(self._lessons.users) - len(np.unique(self._lessons.users))
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             # A seed of its own for every epoch, so that going on needs no random state.
             torch.manual_seed(self._recipe.seed * _EPOCHS_PER_SEED + epoch + 1)
@@ -142,7 +142,7 @@ class _Trainer:
                 total += loss
                 count += targets
                 if progress is not None:
-                    progress(epoch * in_epoch + count, self._recipe.epochs * in_epoch)
+                    progress(epoch * self._in_epoch + count, self._recipe.epochs * self._in_epoch)
         return total / count
 
     def _set_learning_rate(self, epoch: int, share: float) -> None:
