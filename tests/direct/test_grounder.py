@@ -1,5 +1,6 @@
 """A language model that points at titles: learned, asked, kept, and given new titles."""
 
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -139,6 +140,24 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
     np.testing.assert_array_equal(
         resumed.scores([np.array([2, 3])]), whole.scores([np.array([2, 3])])
     )
+
+
+@pytest.mark.parametrize(
+    "change", [{"alpha": 16}, {"lora_dropout": 0.5}, {"target_modules": ["q_proj"]}], ids=str
+)
+def test_a_checkpoint_of_another_adapter_is_not_gone_on_with(
+    change: dict[str, Any], lm: LanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    fit(lm, folder=tmp_path, epochs=1)
+    with caplog.at_level(logging.WARNING):
+        fit(lm, folder=tmp_path, epochs=1, **change)
+    assert "starts anew: the checkpoint in" in caplog.text
+
+
+@pytest.mark.parametrize("item", [-2, N + 1])
+def test_an_item_that_the_catalog_lacks_is_refused(item: int, lm: LanguageModel) -> None:
+    with pytest.raises(ValueError, match=f"a history holds {item}; expected numbers from 0 to 8"):
+        fit(lm, epochs=1).points([np.array([1, item])])
 
 
 def test_a_model_cannot_be_cut_to_more_layers_than_it_has(lm: LanguageModel) -> None:

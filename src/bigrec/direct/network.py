@@ -46,7 +46,10 @@ class DirectNetwork(SequenceNetwork):
         hidden_size: int,
         dropout: float,
     ) -> None:
-        shape = [lm.base_fingerprint, size, hidden_size, dropout]
+        adapter = lm.model.peft_config["default"]
+        modules = sorted(adapter.target_modules)
+        adapted = [adapter.r, adapter.lora_alpha, adapter.lora_dropout, modules]
+        shape = [lm.base_fingerprint, size, hidden_size, dropout, adapted]
         super().__init__(n_items=len(features), max_length=max_length, shape=shape)
         self.decoder = lm.base.get_decoder()
         table = lm.base.get_input_embeddings().weight
