@@ -148,6 +148,7 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_overrides(model: Path) -> list[str]:
     """Settings under which a whole run takes seconds."""
     return [
+        "grounding=written",
         f"model.base={model}",
         "model.device=cpu",
         "data.train_examples=8",

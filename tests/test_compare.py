@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from bigrec.answerers import writer_of
 from bigrec.cli import app
 from bigrec.compare import Comparison
 from bigrec.comparing import compare_run
@@ -79,7 +80,7 @@ def test_an_injection_ranks_by_the_published_product_at_its_gamma(
     )
     # Every title is different here, so items are groups.
     weights = minmax(signal.scores(test.histories))
-    queries = parts.ranker.queries(run.texts("test"), parts.embedder)
+    queries = parts.ranker.queries(run.texts("test"), writer_of(parts.answerer).embedder)
     (chunk,) = parts.ranker.iter_distances(queries, beams="first")
     gamma = float(chosen.rule.removeprefix("first beam, product, gamma "))
     adjusted = inject(chunk.combine("first")[0], weights, gamma=gamma)

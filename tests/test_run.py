@@ -155,11 +155,11 @@ def test_new_items_and_a_new_space_embed_only_what_is_new(
 
     settings = open_run(tmp_path / "other", files, tiny_model).settings
     model = Run(tmp_path / "run", settings, track=track).recommender
-    assert "A New Title (1998)" in model.parts.index.titles
+    assert "A New Title (1998)" in model.parts.ranker.index.titles
     assert embedded == [1]
     whitened = settings.model_copy(
         update={"embed": settings.embed.model_copy(update={"space": "whitened"})}
     )
     model = Run(tmp_path / "run", whitened, track=track).recommender
-    assert model.parts.index.space_kind == "whitened"
+    assert model.parts.ranker.index.space_kind == "whitened"
     assert embedded == [1]

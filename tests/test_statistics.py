@@ -5,15 +5,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bigrec.answerers import writer_of
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError
 from bigrec.files import read_json, write_json
 from bigrec.grounding.rules import Rule
+from bigrec.lessons import few_shot_lessons, lessons_of
 from bigrec.recommender import BIGRec
 from bigrec.settings import Settings
 from bigrec.signals.popularity import Popularity
-from bigrec.statistics import BoundSignals, Injected, few_shot_lessons, lessons_of
+from bigrec.statistics import BoundSignals, Injected
 from bigrec.steps import draw
 from tests.conftest import TITLES, tiny_frames, tiny_overrides
 
@@ -96,7 +98,8 @@ def test_a_recommender_with_signals_lists_by_the_fused_distances(fitted: BIGRec)
     assert parts.bound is not None
     assert list(parts.bound.injected.signals) == ["popularity", "EASE"]
     history = fitted.catalog.resolve(["i0", "i3"])
-    queries = parts.ranker.queries(fitted.write_texts([history]), parts.embedder)
+    writer = writer_of(parts.answerer)
+    queries = parts.ranker.queries(writer.write([history]), writer.embedder)
     (chunk,) = parts.ranker.iter_distances(queries, beams="all")
     fused = parts.bound.fuse(chunk.combine(parts.beams)[0], [history])[0]
     fused[history] = np.inf

@@ -149,13 +149,13 @@ _add_stage(
 )
 _add_stage(
     "train",
-    lambda run: render.training(run.train_stage.folder, run.train()),
+    lambda run: render.training(run.training_stage.folder, run.train()),
     about="Step 1: fine-tune the base model. Ctrl-C saves; the same command goes on.\n\n"
     "With several GPUs or processes: accelerate launch -m bigrec train …",
 )
 _add_stage(
     "index",
-    lambda run: render.index(run.index_stage.folder, run.recommender.parts.index),
+    lambda run: render.index(run.index_folder, run.recommender.parts.ranker.index),
     about="Embed the catalog. Only titles that are new since the last time cost anything.",
 )
 _add_stage(

@@ -7,14 +7,16 @@ from typing import Any
 from bigrec.compare import Comparison, compare, injected_names, parts_of, seed_rows
 from bigrec.direct import DIRECT
 from bigrec.evaluation.comparison_report import comparison_json, write_comparison
-from bigrec.evaluation.protocol import text_shares
 from bigrec.evidence import Evidence
 from bigrec.files import write_json
-from bigrec.run import Part, Run
+from bigrec.lessons import FEW_SHOT, few_shot_lessons, lessons_of, train_direct
+from bigrec.measure import shares_of
+from bigrec.run import READING, Run
+from bigrec.run_folder import Part
+from bigrec.settings import Settings
 from bigrec.signals.build import check_names
 from bigrec.signals.protocol import Scorer
-from bigrec.statistics import FEW_SHOT, few_shot_lessons, fit_signals, lessons_of
-from bigrec.steps import train_direct
+from bigrec.statistics import fit_signals
 
 
 def compare_run(run: Run) -> Comparison:
@@ -33,7 +35,9 @@ def compare_run(run: Run) -> Comparison:
     report = replace(
         found[0].report,
         seeds=seed_rows(by_seed),
-        shares=_shares(run),
+        shares=shares_of(
+            run.answers("test").texts, run.dataset.catalog, histories=run.queries("test").histories
+        ),
         settings=run.settings.model_dump(mode="json"),
         notes=[*run.notes(), *_notes(run)],
     )
@@ -46,9 +50,9 @@ def _check(run: Run) -> None:
     """Refuse names that do not exist before anything is learned."""
     chosen = run.settings.compare
     check_names(chosen.signals)
-    known = [*chosen.signals, *([DIRECT] if chosen.direct else [])]
-    few = [name + FEW_SHOT for name in known] if chosen.few_shot else []
-    injected_names(chosen.inject, [*known, *few, *(one.name for one in chosen.external)])
+    few = [name + FEW_SHOT for name in chosen.signals] if chosen.few_shot else []
+    known = [*chosen.signals, *few, *_direct_names(run.settings)]
+    injected_names(chosen.inject, [*known, *(one.name for one in chosen.external)])
 
 
 def _compare_once(run: Run) -> Comparison:
@@ -90,34 +94,31 @@ def _signals(run: Run) -> dict[str, Scorer]:
     found: dict[str, Scorer] = {}
     for suffix, of in lessons.items():
         found |= fit_signals(chosen.signals, of, suffix=suffix, **options)
-        if chosen.direct:
+        if DIRECT + suffix in _direct_names(run.settings):
             found[DIRECT + suffix] = train_direct(
                 of,
                 run.settings,
                 catalog=run.dataset.catalog,
                 folder=run.direct_stage.folder,
                 suffix=suffix,
-                track=run.track,
+                reading=run.track(READING),
+                learning=run.track(f"Training {DIRECT}{suffix}"),
             )
     return found
 
 
+def _direct_names(settings: Settings) -> list[str]:
+    """Direct grounding among the signals: what is not the recommender itself."""
+    chosen = settings.compare
+    if settings.grounding == "written":
+        own = [DIRECT] if chosen.direct else []
+        return [*own, *(name + FEW_SHOT for name in own if chosen.few_shot)]
+    few = chosen.few_shot and settings.direct.learn_from == "all"
+    return [DIRECT + FEW_SHOT] if few else []
+
+
 def _evidence(run: Run, part: Part, *, signals: dict[str, Scorer]) -> Evidence:
-    return run.recommender.parts.evidence(
-        run.queries(part),
-        texts=run.texts(part),
-        signals=signals,
-        progress=run.track(f"Embedding generated titles ({part})"),
-    )
-
-
-def _shares(run: Run) -> dict[str, float]:
-    catalog = run.dataset.catalog
-    return text_shares(
-        [[text.text for text in beams] for beams in run.texts("test")],
-        set(catalog.group_titles),
-        histories=[[catalog.titles[item] for item in items] for items in run.drawn.test.histories],
-    )
+    return run.recommender.parts.evidence(run.queries(part), run.answers(part), signals=signals)
 
 
 def _notes(run: Run) -> list[str]:

@@ -1,4 +1,4 @@
-"""What speaks for each item in each query: distances to what was written, and signals' scores.
+"""What speaks for each item in each query: distances to answers, and signals' scores.
 
 Evidence comes in pieces of some queries at a time, so that memory does not grow with their number.
 """
@@ -9,17 +9,17 @@ from functools import cached_property
 
 import numpy as np
 
+from bigrec.answerers import Answerer, Answers
 from bigrec.data.catalog import Catalog
 from bigrec.grounding.beams import BeamDistances, BeamMode
 from bigrec.grounding.choose import Fusable
-from bigrec.grounding.ranker import Ranker
 from bigrec.grounding.rules import Rule
 from bigrec.signals.external import External
 from bigrec.signals.groups import group_scores
 from bigrec.signals.protocol import Scorer
 from bigrec.signals.weights import minmax
 from bigrec.steps import Queries
-from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
+from bigrec.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Piece:
     Attributes:
         rows: Which queries.
         targets: Group number of each target, ``[c]``.
-        seen: Groups of each history.
+        seen: Groups of all that each user had before.
     """
 
     rows: slice
@@ -42,7 +42,7 @@ class Piece:
     _weights: dict[str, FloatArray] = field(default_factory=dict, repr=False)
 
     def distances(self, beams: BeamMode) -> FloatArray:
-        """Distances to what the model wrote, ``[c, g]``, lower is better."""
+        """Distances to what the model answered, ``[c, g]``, lower is better."""
         if beams not in self._distances:
             self._distances[beams] = self._chunk.combine(beams)[0]
         return self._distances[beams]
@@ -68,35 +68,32 @@ class Evidence:
     """Distances and signals of queries whose targets are known.
 
     Args:
-        ranker: Computes the distances.
-        embedder: The one that built the ranker's index.
+        answerer: The language model, and the ranker that computes the distances.
+        answers: Its answers.
         catalog: What is ranked.
         queries: Histories and targets, ``q`` of them.
-        texts: What the model wrote for each.
         signals: By the name that they are asked for with.
         full_history: Whether signals see all that came before a target, not the window alone.
-        progress: Called with (texts embedded, texts to embed).
     """
 
     def __init__(
         self,
-        ranker: Ranker,
-        embedder: TextEmbedder,
+        answerer: Answerer,
+        answers: Answers,
         catalog: Catalog,
         *,
         queries: Queries,
-        texts: Sequence[Sequence[GeneratedText]],
         signals: Mapping[str, Scorer],
         full_history: bool = False,
-        progress: Progress | None = None,
     ) -> None:
         self.signals = dict(signals)
+        self.names = answerer.names
         self.targets = catalog.group[queries.targets]
-        self.seen = [np.unique(catalog.group[items]) for items in queries.histories]
-        self._ranker = ranker
+        self.seen = [np.unique(catalog.group[items]) for items in queries.full_histories]
+        self._ranker = answerer.ranker
         self._catalog = catalog
         self._histories = queries.full_histories if full_history else queries.histories
-        self._embedded = ranker.queries(texts, embedder, progress=progress)
+        self._answers = answers.queries
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -111,7 +108,7 @@ class Evidence:
 
     def pieces(self) -> Iterator[Piece]:
         """The evidence, piece by piece."""
-        for chunk in self._ranker.iter_distances(self._embedded, beams="all"):
+        for chunk in self._ranker.iter_distances(self._answers, beams="all"):
             yield Piece(chunk.rows, self.targets[chunk.rows], self.seen[chunk.rows], chunk, self)
 
     def fusable(self, names: Sequence[str], *, exclude_seen: bool) -> Fusable:
@@ -127,6 +124,7 @@ class Evidence:
     @cached_property
     def _distances(self) -> dict[BeamMode, FloatArray]:
         """Of all queries: every rule that is tried asks for the same."""
-        modes: tuple[BeamMode, ...] = ("first", "all")
         pieces = list(self.pieces())
-        return {mode: np.concatenate([piece.distances(mode) for piece in pieces]) for mode in modes}
+        return {
+            mode: np.concatenate([piece.distances(mode) for piece in pieces]) for mode in self.names
+        }

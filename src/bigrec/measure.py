@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bigrec.answerers import Answers
 from bigrec.data.catalog import Catalog
 from bigrec.evaluation.protocol import (
     MethodResult,
@@ -22,9 +23,8 @@ from bigrec.recommender import BIGRec
 from bigrec.signals.groups import group_scores
 from bigrec.signals.popularity import Popularity
 from bigrec.steps import Queries
-from bigrec.types import FloatArray, GeneratedText, IntArray, Progress
+from bigrec.types import FloatArray, GeneratedText, IntArray
 
-METHODS = {"first": "BIGRec, first beam", "all": "BIGRec, all beams"}
 POPULARITY = "popularity"
 RANDOM = "random"
 
@@ -39,7 +39,7 @@ class Measured:
         table: Every query with every method's target rank.
         rows: HR, NDCG and MRR with 95 % intervals.
         shares: What the generated texts are like.
-        nearest: Distance of each query's first text to the nearest title, ``[q]``.
+        nearest: Distance of each query's first answer to the nearest title, ``[q]``.
         examples: Some queries, with the list recommended for each.
     """
 
@@ -54,34 +54,32 @@ def measure(
     model: BIGRec,
     test: Queries,
     *,
-    texts: Sequence[Sequence[GeneratedText]],
+    answers: Answers,
     n_examples: int = 3,
-    progress: Progress | None = None,
 ) -> Measured:
     """Rank the whole catalog for every test example.
 
-    Both ways of using the beams, popularity (counted on the training split) and a random order,
-    each with the history's items kept in the ranking (published) and left out of it.
+    Every way of using the answers, popularity (counted on the training split) and a random order,
+    each with all that the user had before kept in the ranking (published) and left out of it.
 
     Args:
         model: The recommender.
         test: Histories and their targets, ``q`` of them.
-        texts: What the model wrote for each.
+        answers: The language model's.
         n_examples: Queries to show in full.
-        progress: Called with (texts embedded, texts to embed).
     """
     parts = model.parts
-    catalog, seen = parts.catalog, test.histories
-    queries = parts.ranker.queries(texts, parts.embedder, progress=progress)
+    catalog, seen, names = parts.catalog, test.full_histories, parts.answerer.names
+    queries, texts = answers.queries, answers.texts
     k = min(_LIST_LENGTH, catalog.n_groups)
-    found = parts.ranker.evaluate(queries, test.targets, k=k, exclude=seen)
-    results = [MethodResult(METHODS[one.beams], one.exclude_seen, one.ranks) for one in found]
+    found = parts.ranker.evaluate(queries, test.targets, k=k, exclude=seen, modes=list(names))
+    results = [MethodResult(names[one.beams], one.exclude_seen, one.ranks) for one in found]
     results += _injected(parts, queries, test)
     results += _baselines(parts.counts, test, catalog)
     table = _table(catalog, test, texts)
     for result in results:
         table = table.with_ranks(result)
-    titles = [[catalog.titles[item] for item in items] for items in seen]
+    titles = [[catalog.titles[item] for item in items] for items in test.histories]
     chosen = model.settings.recommend
     first = next(one for one in found if one.beams == "first" and not one.exclude_seen)
     some = min(n_examples, len(test))
@@ -95,11 +93,7 @@ def measure(
     return Measured(
         table=table,
         rows=summarise(results, seed=0),
-        shares=text_shares(
-            [[text.text for text in beams] for beams in texts],
-            set(catalog.group_titles),
-            histories=titles,
-        ),
+        shares=shares_of(texts, catalog, histories=test.histories),
         nearest=first.lists.distances[:, 0],
         examples=[
             ReportExample(
@@ -110,6 +104,19 @@ def measure(
             )
             for query in range(some)
         ],
+    )
+
+
+def shares_of(
+    texts: Sequence[Sequence[GeneratedText]], catalog: Catalog, *, histories: Sequence[IntArray]
+) -> dict[str, float]:
+    """What the generated texts are like; nothing where the model wrote none."""
+    if not any(texts):
+        return {}
+    return text_shares(
+        [[text.text for text in beams] for beams in texts],
+        set(catalog.group_titles),
+        histories=[[catalog.titles[item] for item in items] for items in histories],
     )
 
 
@@ -125,7 +132,7 @@ def _injected(parts: Parts, queries: Embedded, test: Queries) -> list[MethodResu
                 queries,
                 test.targets,
                 beams=parts.beams,
-                exclude=test.histories if hide else None,
+                exclude=test.full_histories if hide else None,
                 fuse=parts.fuse(test.full_histories),
             ),
         )
@@ -135,7 +142,7 @@ def _injected(parts: Parts, queries: Embedded, test: Queries) -> list[MethodResu
 
 def _baselines(counts: IntArray, test: Queries, catalog: Catalog) -> list[MethodResult]:
     targets = catalog.group[test.targets]
-    gone = [np.unique(catalog.group[items]) for items in test.histories]
+    gone = [np.unique(catalog.group[items]) for items in test.full_histories]
     popular = group_scores(
         Popularity.fit(counts).scores(test.histories[:1]), catalog.group, n_groups=catalog.n_groups
     )

@@ -3,14 +3,14 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from bigrec.answerers import Answerer, Answers
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.evaluation.metrics import chosen_by
 from bigrec.evidence import Evidence
 from bigrec.grounding.beams import BeamMode
-from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
-from bigrec.lm.model import LanguageModel
+from bigrec.lessons import lessons_of
 from bigrec.settings import Settings
 from bigrec.signals.protocol import Scorer
 from bigrec.statistics import (
@@ -18,9 +18,8 @@ from bigrec.statistics import (
     Injected,
     choose_injected,
     fit_signals,
-    lessons_of,
 )
-from bigrec.steps import Drawn, Queries, make_embedder, make_generator, make_renderer
+from bigrec.steps import Drawn, Queries
 from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
 
 
@@ -35,7 +34,7 @@ def listed(
             title=catalog.titles[item],
             score=float(lists.scores[query, place]),
             distance=float(lists.distances[query, place]),
-            generated_text=texts[lists.beams[query, place]].text,
+            generated_text=texts[lists.beams[query, place]].text if texts else None,
         )
         for place, item in enumerate(lists.items[query])
         if item >= 0
@@ -43,37 +42,46 @@ def listed(
 
 
 class Parts:
-    """What a fitted recommender consists of; see `BIGRec.assemble` for the arguments."""
+    """What a fitted recommender consists of.
+
+    Args:
+        settings: What the parts were made with.
+        answerer: The language model, and the catalog where its answers lie.
+        catalog: What can be recommended.
+        counts: How often each item occurs in the training split, ``[n]``.
+        noun: What the prompt calls a title.
+        injected: Signals to put into the distances, and how.
+    """
 
     def __init__(
         self,
         settings: Settings,
-        lm: LanguageModel,
+        answerer: Answerer,
         *,
         catalog: Catalog,
         counts: IntArray,
         noun: str,
-        index: ItemIndex,
         injected: Injected | None,
     ) -> None:
-        self.lm = lm
+        self.answerer = answerer
         self.catalog = catalog
         self.counts = counts
         self.noun = noun
-        self.index = index
-        self.renderer = make_renderer(lm.tokenizer, settings)
-        self.embedder = make_embedder(lm, settings)
-        self.generator = make_generator(lm, self.renderer, catalog.group_titles, settings=settings)
-        self.ranker = Ranker(index, catalog.group, counts=counts)
         self.bound = None if injected is None else BoundSignals(injected, catalog)
         self._settings = settings
+
+    @property
+    def ranker(self) -> Ranker:
+        """What ranks the catalog by distance to answers."""
+        return self.answerer.ranker
 
     @property
     def beams(self) -> BeamMode:
         """Which texts are grounded: as the signals' rule says, without one as the settings say."""
         if self.bound is not None:
             return self.bound.injected.rule.beams
-        return self._settings.recommend.beams
+        chosen = self._settings.recommend.beams
+        return chosen if chosen in self.answerer.names else "first"
 
     def fuse(self, histories: Sequence[IntArray]) -> Fuse | None:
         """What puts the signals into the distances of these histories; None without signals."""
@@ -87,23 +95,16 @@ class Parts:
         return lambda rows, distances: bound.fuse(distances, known[rows])
 
     def evidence(
-        self,
-        queries: Queries,
-        *,
-        texts: Sequence[Sequence[GeneratedText]],
-        signals: Mapping[str, Scorer],
-        progress: Progress | None = None,
+        self, queries: Queries, answers: Answers, *, signals: Mapping[str, Scorer]
     ) -> Evidence:
         """What speaks for each item in queries whose targets are known; see `Evidence`."""
         return Evidence(
-            self.ranker,
-            self.embedder,
+            self.answerer,
+            answers,
             self.catalog,
             queries=queries,
-            texts=texts,
             signals=signals,
             full_history=self._settings.signals.history == "full",
-            progress=progress,
         )
 
 
@@ -113,7 +114,7 @@ def learn_injected(
     dataset: Dataset,
     drawn: Drawn,
     *,
-    texts: Sequence[Sequence[GeneratedText]],
+    answers: Answers,
     folder: Path,
     track: Track,
 ) -> Injected:
@@ -124,7 +125,7 @@ def learn_injected(
         settings: Name the signals and the rule.
         dataset: What is recommended from.
         drawn: Its examples.
-        texts: What the model wrote for the validation examples.
+        answers: The language model's, to the validation examples.
         folder: Where networks keep what they learned.
         track: Called with the name of each network's training.
     """
@@ -138,7 +139,7 @@ def learn_injected(
         track=track,
     )
     return choose_injected(
-        parts.evidence(drawn.valid_queries, texts=texts, signals=signals),
+        parts.evidence(drawn.valid_queries, answers, signals=signals),
         signals,
         how=chosen.rule,
         exclude_seen=chosen.exclude_seen,

@@ -8,15 +8,14 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from bigrec.answerers import Answerer, Answers, Writer, load_answerer, make_pointer
 from bigrec.bundle import read_manifest, write_manifest
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, DataError
 from bigrec.files import atomic_folder, write_json
 from bigrec.grounding.beams import BeamMode
-from bigrec.grounding.index import ItemIndex
-from bigrec.lm.generate import TransformersGenerator
-from bigrec.lm.model import LanguageModel
+from bigrec.lessons import direct_lessons, train_direct
 from bigrec.parts import Parts, learn_injected, listed, untracked
 from bigrec.settings import Settings
 from bigrec.statistics import (
@@ -26,18 +25,18 @@ from bigrec.statistics import (
 from bigrec.steps import (
     Drawn,
     draw,
+    load_cut_model,
     load_model,
-    make_embedder,
     read_source,
     train_adapter,
 )
-from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
+from bigrec.types import IntArray, Progress, Recommendation, Track
 
 _SIGNALS = "signals"
 
 
 class BIGRec:
-    """A recommender that writes titles and grounds them to the items of a catalog.
+    """A recommender: a language model whose answers are grounded to the items of a catalog.
 
     ``BIGRec(settings).fit(dataset)`` trains one and ``BIGRec.load(folder)`` opens a saved one.
     Both then recommend for any history, of a known user or a new one.
@@ -54,50 +53,17 @@ class BIGRec:
     def assemble(
         cls,
         settings: Settings,
+        answerer: Answerer,
         *,
-        lm: LanguageModel,
         catalog: Catalog,
         counts: IntArray,
         noun: str,
-        index: ItemIndex | None = None,
-        index_parts: Path | None = None,
         injected: Injected | None = None,
-        progress: Progress | None = None,
     ) -> Self:
-        """A recommender from its parts.
-
-        Args:
-            settings: What the parts were made with.
-            lm: The language model with its adapter.
-            catalog: What can be recommended.
-            counts: How often each item occurs in the training split, ``[n]``.
-            noun: What the prompt calls a title.
-            index: Embeddings made before. One of another catalog or space is brought up to date,
-                one of another embedder is made anew.
-            index_parts: Folder that lets an interrupted embedding go on.
-            injected: Signals to put into the distances, and how.
-            progress: Called with (titles embedded, titles to embed).
-        """
-        embedder = make_embedder(lm, settings)
-        titles = catalog.group_titles
-        if index is None or not index.belongs_to(embedder, titles, space=settings.embed.space):
-            index = ItemIndex.build(
-                titles,
-                embedder,
-                space=settings.embed.space,
-                previous=index,
-                parts=index_parts,
-                progress=progress,
-            )
+        """A recommender from its parts; see `Parts` for the arguments."""
         model = cls(settings)
         model._parts = Parts(
-            settings,
-            lm,
-            catalog=catalog,
-            counts=counts,
-            noun=noun,
-            index=index,
-            injected=injected,
+            settings, answerer, catalog=catalog, counts=counts, noun=noun, injected=injected
         )
         return model
 
@@ -108,7 +74,7 @@ class BIGRec:
         folder: Path | None = None,
         track: Track | None = None,
     ) -> Self:
-        """Fine-tune on a dataset's training split and index its catalog.
+        """Teach the language model a dataset's training split, and where the catalog's titles lie.
 
         Args:
             dataset: A dataset, or a folder, file or short name to load one from.
@@ -128,33 +94,53 @@ class BIGRec:
             dataset = read_source(source)
         others = [read_source(source) for source in self.settings.data.also_train_on]
         drawn = draw(dataset, self.settings, others=others)
-        lm = load_model(self.settings)
         with tempfile.TemporaryDirectory() as temporary:
             work = folder or Path(temporary)
-            train_adapter(lm, drawn, self.settings, folder=work / "train", progress=track("train"))
             fitted = self.assemble(
                 self.settings,
-                lm=lm,
+                self._taught(dataset, drawn, folder=work, track=track),
                 catalog=dataset.catalog,
                 counts=drawn.counts,
                 noun=dataset.noun,
-                index_parts=work / "index-parts",
-                progress=track("index"),
             )
             if self.settings.recommend.inject:
-                texts = fitted.write_texts(
-                    drawn.valid_queries.histories, progress=track("validation texts")
+                answers = fitted.parts.answerer.answer(
+                    drawn.valid_queries.histories, progress=track("validation answers")
                 )
-                fitted.inject(dataset, drawn, texts=texts, folder=work / "signals", track=track)
+                fitted.inject(dataset, drawn, answers=answers, folder=work / "signals", track=track)
         self._parts = fitted._parts
         return self
+
+    def _taught(self, dataset: Dataset, drawn: Drawn, *, folder: Path, track: Track) -> Answerer:
+        settings = self.settings
+        if settings.grounding == "direct":
+            grounder = train_direct(
+                direct_lessons(dataset, drawn, settings),
+                settings,
+                catalog=dataset.catalog,
+                folder=folder / "direct",
+                reading=track("index"),
+                learning=track("train"),
+            )
+            return make_pointer(grounder, settings, catalog=dataset.catalog, counts=drawn.counts)
+        lm = load_model(settings)
+        train_adapter(lm, drawn, settings, folder=folder / "train", progress=track("train"))
+        return Writer(
+            settings,
+            lm,
+            catalog=dataset.catalog,
+            counts=drawn.counts,
+            noun=dataset.noun,
+            index_parts=folder / "index-parts",
+            progress=track("index"),
+        )
 
     def inject(
         self,
         dataset: Dataset,
         drawn: Drawn,
         *,
-        texts: Sequence[Sequence[GeneratedText]],
+        answers: Answers,
         folder: Path,
         track: Track | None = None,
     ) -> Self:
@@ -163,7 +149,7 @@ class BIGRec:
         Args:
             dataset: What is recommended from.
             drawn: Its examples.
-            texts: What the model wrote for the validation examples.
+            answers: The language model's, to the validation examples.
             folder: Where networks keep what they learned.
             track: Called with the name of each network's training.
         """
@@ -172,7 +158,7 @@ class BIGRec:
             self.settings,
             dataset,
             drawn,
-            texts=texts,
+            answers=answers,
             folder=folder,
             track=track or untracked,
         )
@@ -242,38 +228,19 @@ class BIGRec:
         seen = [self._resolve(history) for history in histories]
         if not seen:
             return []
-        texts = self.write_texts(seen, progress=progress)
+        answers = parts.answerer.answer(seen, progress=progress)
         hide = self.settings.recommend.exclude_seen if exclude_seen is None else exclude_seen
         lists = parts.ranker.rank(
-            parts.ranker.queries(texts, parts.embedder),
+            answers.queries,
             k=k,
             beams=beams or parts.beams,
             exclude=seen if hide else None,
             fuse=parts.fuse(seen),
         )
         return [
-            listed(parts.catalog, lists, query, texts=texts[query]) for query in range(len(seen))
+            listed(parts.catalog, lists, query, texts=answers.texts[query])
+            for query in range(len(seen))
         ]
-
-    def write_texts(
-        self, histories: Sequence[IntArray], *, progress: Progress | None = None
-    ) -> list[list[GeneratedText]]:
-        """What the language model writes for histories of item numbers, best first."""
-        parts = self.parts
-        length = self.settings.data.history_length
-        prompts = [
-            parts.renderer.prompt_ids(
-                [parts.catalog.titles[item] for item in history[-length:]], parts.noun
-            )
-            for history in histories
-        ]
-        generator = parts.generator
-        if self.settings.generate.titles == "unseen" and isinstance(
-            generator, TransformersGenerator
-        ):
-            titles = [[parts.catalog.titles[item] for item in seen] for seen in histories]
-            return generator.generate(prompts, excluded=titles, progress=progress)
-        return generator.generate(prompts, progress=progress)
 
     def update_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
         """Recommend from another catalog without training: only new titles are embedded.
@@ -284,16 +251,15 @@ class BIGRec:
         """
         parts = self.parts
         known = dict(zip(parts.catalog.item_ids, parts.counts.tolist(), strict=True))
-        self._parts = self.assemble(
+        counts = np.array([known.get(item, 0) for item in catalog.item_ids], dtype=np.int64)
+        self._parts = Parts(
             self.settings,
-            lm=parts.lm,
+            parts.answerer.with_catalog(catalog, counts=counts, progress=progress),
             catalog=catalog,
-            counts=np.array([known.get(item, 0) for item in catalog.item_ids], dtype=np.int64),
+            counts=counts,
             noun=parts.noun,
-            index=parts.index,
             injected=None if parts.bound is None else parts.bound.injected,
-            progress=progress,
-        )._parts
+        )
         return self
 
     def save(self, folder: str | Path, *, metrics: Any = None) -> None:
@@ -311,9 +277,9 @@ class BIGRec:
         if folder.exists() and not (folder / "manifest.json").is_file():
             raise ValueError(f"{folder} exists and is no bundle: choose another folder.")
         parts = self.parts
+        lm = parts.answerer.lm
         with atomic_folder(folder) as temporary:
-            parts.lm.save_adapter(temporary / "adapter")
-            parts.index.save(temporary / "index")
+            parts.answerer.save(temporary)
             parts.catalog.save(temporary / "catalog.parquet")
             pl.DataFrame({"count": parts.counts}).write_parquet(temporary / "counts.parquet")
             if parts.bound is not None:
@@ -326,9 +292,9 @@ class BIGRec:
                 {
                     "noun": parts.noun,
                     "base_model": {
-                        "name": parts.lm.source.origin,
-                        "fingerprint": parts.lm.base_fingerprint,
-                        "dtype": str(parts.lm.model.dtype).removeprefix("torch."),
+                        "name": lm.source.origin,
+                        "fingerprint": lm.base_fingerprint,
+                        "dtype": str(lm.model.dtype).removeprefix("torch."),
                     },
                 },
             )
@@ -358,24 +324,22 @@ class BIGRec:
         if base_model is not None:
             update["base"] = base_model
         settings = settings.model_copy(update={"model": settings.model.model_copy(update=update)})
-        lm = load_model(settings)
+        lm = load_cut_model(settings) if settings.grounding == "direct" else load_model(settings)
         if lm.base_fingerprint != made_with["fingerprint"]:
             raise BundleError(
                 f"{folder} was made with base model {made_with['name']!r} "
                 f"({made_with['fingerprint']}), but {settings.model.base!r} is another "
                 f"({lm.base_fingerprint}). Pass base_model with the right one."
             )
-        lm.load_adapter(folder / "adapter")
         catalog = Catalog.load(folder / "catalog.parquet")
-        index = ItemIndex.load(folder / "index")
-        index.check(make_embedder(lm, settings), catalog.group_titles, space=settings.embed.space)
+        counts = pl.read_parquet(folder / "counts.parquet")["count"].to_numpy()
+        noun = manifest["noun"]
         return cls.assemble(
             settings,
-            lm=lm,
+            load_answerer(folder, settings, lm, catalog=catalog, counts=counts, noun=noun),
             catalog=catalog,
-            counts=pl.read_parquet(folder / "counts.parquet")["count"].to_numpy(),
-            noun=manifest["noun"],
-            index=index,
+            counts=counts,
+            noun=noun,
             injected=Injected.load(folder / _SIGNALS) if (folder / _SIGNALS).is_dir() else None,
         )
 

@@ -146,11 +146,13 @@ def audit(found: Audit) -> Shown:
 
 def training(folder: Path, log: Sequence[dict[str, float]]) -> Shown:
     """How the losses went."""
-    losses = [entry for entry in log if "eval_loss" in entry]
-    table = Table("Epoch", "Validation loss")
-    for entry in losses:
-        table.add_row(f"{entry['epoch']:.0f}", f"{entry['eval_loss']:.4f}")
-    place = f"Adapter: {folder / 'adapter'}\nLoss curve: {folder / 'loss.png'}"
+    judged = {"eval_loss": "Validation loss", "ndcg@10": "Validation NDCG@10"}
+    table = Table("Epoch", *(name for key, name in judged.items() if any(key in e for e in log)))
+    for entry in log:
+        figures = [f"{entry[key]:.4f}" for key in judged if key in entry]
+        if figures:
+            table.add_row(f"{entry['epoch']:.0f}", *figures)
+    place = f"What was learned: {folder}\nLoss curve: {folder / 'loss.png'}"
     return Shown(Group(table, escape(place)), {"folder": str(folder), "log": list(log)})
 
 
@@ -235,11 +237,11 @@ def recommendations(found: Sequence[Recommendation]) -> Shown:
 
 def example(one: ReportExample) -> Shown:
     """One user's history, the texts written for it, and the list."""
-    history = "\n".join(one.history)
-    texts = "\n".join(one.texts)
+    history, texts = "\n".join(one.history), "\n".join(one.texts)
+    written = [Panel(escape(texts), title="What the model wrote, best first")] if texts else []
     view = Group(
         Panel(escape(history), title="One user's history, oldest first"),
-        Panel(escape(texts), title="What the model wrote, best first"),
+        *written,
         _list(one.recommendations),
         escape(f"The user's next item was: {one.target}"),
     )
@@ -317,15 +319,13 @@ def _interval(row: SummaryRow) -> str:
 
 
 def _list(found: Sequence[Recommendation]) -> Table:
-    table = Table("Rank", "Item", "Title", "Distance", "Grounded from", title="Recommended")
+    written = any(one.generated_text is not None for one in found)
+    grounded = ["Grounded from"] if written else []
+    table = Table("Rank", "Item", "Title", "Distance", *grounded, title="Recommended")
     for one in found:
-        table.add_row(
-            str(one.rank),
-            escape(one.item_id),
-            escape(one.title),
-            f"{one.distance:.2f}",
-            escape(one.generated_text),
-        )
+        cells = [str(one.rank), one.item_id, one.title, f"{one.distance:.3f}"]
+        cells += [one.generated_text or ""] if written else []
+        table.add_row(*map(escape, cells))
     return table
 
 

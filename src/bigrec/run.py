@@ -11,32 +11,37 @@ again, and an interrupted stage goes on in its own::
     index-<key>/             the catalog's embeddings
     texts-<key>/             what the model wrote for the test examples, in parts
     signals-<key>/           networks among the signals
-    direct-<key>/            features of the catalog's titles, what direct grounding learned
+    direct-<key>/            features of the catalog's titles, what direct grounding learned; with
+                             `grounding: direct` it takes the place of train, index and texts
     evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.{json,html}
     bundle/                  the recommender, ready to be copied elsewhere
 """
 
 import time
+from collections.abc import Mapping, Sequence
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
+from bigrec.answerers import Answers, Pointer, Writer, make_pointer, writer_of
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
+from bigrec.direct import DIRECT
 from bigrec.errors import ModelError
 from bigrec.evaluation.plots import plot_losses, plot_metric_by_k, plot_nearest_distances
 from bigrec.evaluation.report import Report, report_from_json, report_json, write_report
-from bigrec.files import atomic_file, fingerprint, read_json, write_json
+from bigrec.files import atomic_file, read_json, write_json
 from bigrec.grounding.index import ItemIndex
+from bigrec.lessons import direct_lessons, train_direct
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.model import LanguageModel, check_base_model, load_tokenizer
 from bigrec.measure import measure
 from bigrec.parts import untracked
 from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec
-from bigrec.sections import SourceSettings
+from bigrec.run_folder import Part, RunFolder
 from bigrec.settings import Settings
-from bigrec.stages import DONE, Pace, Stage, read_texts, source_key, stamps, write_texts
+from bigrec.stages import DONE, Pace, Stage, read_texts, write_texts
 from bigrec.steps import (
     Drawn,
     Queries,
@@ -48,14 +53,14 @@ from bigrec.steps import (
 )
 from bigrec.types import GeneratedText, Progress, Track
 
-Part = Literal["valid", "test"]
+READING = "Reading the catalog's titles"
+"""The step in which a model that points takes the titles in."""
 
 _TEXTS_IN_PART = 64
-# How a stage's result is stored; raised when that changes, so that old folders are not read.
-_FORMAT = 1
+_LOG = "loss.json"
 
 
-class Run:
+class Run(RunFolder):
     """The stages of one run.
 
     Args:
@@ -76,9 +81,9 @@ class Run:
         track: Track | None = None,
         keep_settings: bool = False,
     ) -> None:
-        self.folder = folder
-        self.settings = settings
+        super().__init__(folder, settings)
         self.track = track or untracked
+        self._answers: dict[Part, Answers] = {}
         check_base_model(
             settings.model.base,
             revision=settings.model.revision,
@@ -86,83 +91,6 @@ class Run:
         )
         if not keep_settings:
             settings.write(folder / "settings.yaml")
-
-    # Stages and what they depend on
-
-    @cached_property
-    def data_stage(self) -> Stage:
-        """The dataset."""
-        return self._stage("data", source_key(self.settings.data))
-
-    @cached_property
-    def train_stage(self) -> Stage:
-        """The adapter."""
-        settings = self.settings
-        train = settings.train.model_dump(
-            mode="json", exclude={"save_every_s", "report_to", "micro_batch_size"}
-        )
-        prompt = settings.prompt.fingerprint()
-        return self._stage("train", [*self._examples_key(), train, self._model_key(), prompt])
-
-    @cached_property
-    def signals_stage(self) -> Stage:
-        """What networks learned; each checks by itself whether it can go on from there."""
-        return self._stage("signals", [*self._examples_key(), self.settings.train.window])
-
-    @cached_property
-    def direct_stage(self) -> Stage:
-        """What direct grounding learned; it checks by itself whether it can go on from there."""
-        key = [*self._examples_key(), self.settings.train.window, self._model_key()]
-        return self._stage("direct", [*key, self.settings.direct.fingerprint()])
-
-    @cached_property
-    def index_stage(self) -> Stage:
-        """The catalog's embeddings."""
-        key = [
-            source_key(self.settings.data),
-            self._model_key(),
-            self.settings.embed.fingerprint(),
-        ]
-        return self._stage("index", key)
-
-    def texts_stage(self, part: Part) -> Stage:
-        """What the model wrote for the validation or the test examples."""
-        generate = self.settings.generate.model_dump(mode="json", exclude={"batch_size"})
-        data = self.settings.data
-        # The training stage's key covers the validation examples.
-        examples = [data.test_examples, stamps(data.test_file)] if part == "test" else part
-        return self._stage("texts", [self.train_stage.folder.name, generate, examples])
-
-    @cached_property
-    def evaluation_stage(self) -> Stage:
-        """Metrics, per-query results and the report."""
-        recommend = [self.settings.recommend.fingerprint(), self.settings.signals.fingerprint()]
-        key = [self.texts_stage("test").folder.name, self.index_stage.folder.name, recommend]
-        return self._stage("evaluation", key)
-
-    @property
-    def bundle(self) -> Path:
-        """Where the recommender is saved."""
-        return self.folder / "bundle"
-
-    def _stage(self, name: str, key: Any) -> Stage:
-        return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
-
-    def _examples_key(self) -> list[Any]:
-        """What the training and validation examples depend on."""
-        data = self.settings.data.model_dump(
-            mode="json",
-            exclude={*SourceSettings.model_fields, "test_examples", "test_file", "also_train_on"},
-        )
-        sources = [
-            source_key(one) for one in (self.settings.data, *self.settings.data.also_train_on)
-        ]
-        return [sources, data, self.settings.seed]
-
-    def _model_key(self) -> Any:
-        return self.settings.model.model_dump(mode="json", exclude={"device", "trust_remote_code"})
-
-    # What the stages give
 
     @cached_property
     def dataset(self) -> Dataset:
@@ -199,21 +127,32 @@ class Run:
         result = train_adapter(lm, drawn, self.settings, folder=stage.folder, progress=pace)
         with main_process_first():
             if not stage.is_done:
-                with atomic_file(stage.folder / "loss.png") as temporary:
-                    temporary.write_bytes(plot_losses(result.log))
-                stage.finish(started, pace=pace, base_fingerprint=lm.base_fingerprint)
+                base = lm.base_fingerprint
+                self._finish_training(
+                    stage, result.log, started=started, pace=pace, base_fingerprint=base
+                )
         return lm
 
     @cached_property
     def recommender(self) -> BIGRec:
-        """The recommender, its catalog embedded once."""
+        """The recommender, taught once and with its catalog's titles placed once."""
+        direct = self.settings.grounding == "direct"
+        return BIGRec.assemble(
+            self.settings,
+            self._pointer() if direct else self._writer(),
+            catalog=self.dataset.catalog,
+            counts=self.drawn.counts,
+            noun=self.dataset.noun,
+        )
+
+    def _writer(self) -> Writer:
         stage = self.index_stage
         lm = self.language_model
         started = time.monotonic()
         pace = Pace("titles", self.track("Embedding the catalog"))
-        model = BIGRec.assemble(
+        writer = Writer(
             self.settings,
-            lm=lm,
+            lm,
             catalog=self.dataset.catalog,
             counts=self.drawn.counts,
             noun=self.dataset.noun,
@@ -222,9 +161,44 @@ class Run:
             progress=pace,
         )
         if not stage.is_done:
-            model.parts.index.save(stage.folder / "index")
+            writer.index.save(stage.folder / "index")
             stage.finish(started, pace=pace)
-        return model
+        return writer
+
+    def _pointer(self) -> Pointer:
+        stage = self.direct_stage
+        # The data first: bad data should be told before a large model is loaded.
+        lessons = direct_lessons(self.dataset, self.drawn, self.settings)
+        started = time.monotonic()
+        pace = Pace("targets", self.track(f"Training {DIRECT}"))
+        with main_process_first():
+            grounder = train_direct(
+                lessons,
+                self.settings,
+                catalog=self.dataset.catalog,
+                folder=stage.folder,
+                reading=self.track(READING),
+                learning=pace,
+            )
+            if not stage.is_done:
+                write_json(stage.folder / _LOG, list(grounder.log))
+                self._finish_training(stage, grounder.log, started=started, pace=pace)
+        return make_pointer(
+            grounder, self.settings, catalog=self.dataset.catalog, counts=self.drawn.counts
+        )
+
+    def _finish_training(
+        self,
+        stage: Stage,
+        log: Sequence[Mapping[str, float]],
+        *,
+        started: float,
+        pace: Pace,
+        **info: Any,
+    ) -> None:
+        with atomic_file(stage.folder / "loss.png") as temporary:
+            temporary.write_bytes(plot_losses(log))
+        stage.finish(started, pace=pace, **info)
 
     @cached_property
     def injected_recommender(self) -> BIGRec:
@@ -234,7 +208,7 @@ class Run:
             model.inject(
                 self.dataset,
                 self.drawn,
-                texts=self.texts("valid"),
+                answers=self.answers("valid"),
                 folder=self.signals_stage.folder,
                 track=self.track,
             )
@@ -245,6 +219,17 @@ class Run:
         done = [path.parent for path in self.folder.glob(f"index-*/{DONE}")]
         done.sort(key=lambda folder: (folder == self.index_stage.folder, folder.stat().st_mtime_ns))
         return ItemIndex.load(done[-1] / "index") if done else None
+
+    def answers(self, part: Part) -> Answers:
+        """What the model answered to the validation or the test examples."""
+        if part not in self._answers:
+            answerer = self.recommender.parts.answerer
+            if isinstance(answerer, Writer):
+                progress = self.track(f"Embedding generated titles ({part})")
+                self._answers[part] = answerer.ground(self.texts(part), progress=progress)
+            else:
+                self._answers[part] = answerer.answer(self.queries(part).histories)
+        return self._answers[part]
 
     def texts(self, part: Part) -> list[list[GeneratedText]]:
         """What the model wrote for the validation or the test examples, kept chunk by chunk."""
@@ -257,7 +242,7 @@ class Run:
             file = stage.folder / f"part-{start // _TEXTS_IN_PART:05d}.parquet"
             if not file.is_file():
                 some = histories[start : start + _TEXTS_IN_PART]
-                texts = self.recommender.write_texts(
+                texts = writer_of(self.recommender.parts.answerer).write(
                     some,
                     progress=partial(_further, pace, before=start, total=len(histories)),
                 )
@@ -288,9 +273,9 @@ class Run:
 
     def train(self) -> list[dict[str, float]]:
         """Train if it is not done yet; the losses by step."""
-        if not self.train_stage.is_done:
-            _ = self.language_model
-        log: list[dict[str, float]] = read_json(self.train_stage.folder / "loss.json")
+        if not self.training_stage.is_done:
+            _ = self.recommender if self.settings.grounding == "direct" else self.language_model
+        log: list[dict[str, float]] = read_json(self.training_stage.folder / _LOG)
         return log
 
     def evaluate(self) -> Report:
@@ -298,9 +283,9 @@ class Run:
         stage = self.evaluation_stage
         if not stage.is_done:
             # Stages of their own, whose time is not this one's.
-            model, texts = self.injected_recommender, self.texts("test")
+            model, answers = self.injected_recommender, self.answers("test")
             started = time.monotonic()
-            report = self._measured(model, texts, stage.folder)
+            report = self._measured(model, answers, stage.folder)
             write_report(stage.folder / "report.html", report)
             write_json(stage.folder / "metrics.json", report_json(report))
             stage.finish(started)
@@ -319,13 +304,8 @@ class Run:
         settings = self.settings.model_copy(update={"seed": seed})
         return Run(self.folder, settings, track=self.track, keep_settings=True)
 
-    def _measured(self, model: BIGRec, texts: list[list[GeneratedText]], folder: Path) -> Report:
-        measured = measure(
-            model,
-            self.drawn.test,
-            texts=texts,
-            progress=self.track("Embedding generated titles"),
-        )
+    def _measured(self, model: BIGRec, answers: Answers, folder: Path) -> Report:
+        measured = measure(model, self.drawn.test, answers=answers)
         measured.table.save(folder / "queries.parquet")
         rows = measured.rows
         plots = {
@@ -335,10 +315,13 @@ class Run:
             for hide in (True, False)
             for metric in ("hr", "ndcg")
         }
-        plots["Loss"] = (self.train_stage.folder / "loss.png").read_bytes()
-        plots["Distance of the first text to the nearest title"] = plot_nearest_distances(
-            measured.nearest
-        )
+        plots["Loss"] = (self.training_stage.folder / "loss.png").read_bytes()
+        stages = {"prepare": self.data_stage, "train": self.training_stage}
+        if self.settings.grounding == "written":
+            plots["Distance of the first text to the nearest title"] = plot_nearest_distances(
+                measured.nearest
+            )
+            stages |= {"index": self.index_stage, "generate": self.texts_stage("test")}
         return Report(
             title=f"BIGRec on {self.dataset.name}",
             rows=rows,
@@ -346,12 +329,7 @@ class Run:
             settings=self.settings.model_dump(mode="json"),
             examples=measured.examples,
             plots=plots,
-            timings={
-                "prepare": self.data_stage.seconds,
-                "train": self.train_stage.seconds,
-                "index": self.index_stage.seconds,
-                "generate": self.texts_stage("test").seconds,
-            },
+            timings={name: stage.seconds for name, stage in stages.items()},
             notes=self.notes(),
         )
 

@@ -70,10 +70,10 @@ class DataSettings(SourceSettings):
     """Fewest items before a target. 10 gives the published samples for movies."""
     train_examples: PositiveInt | None = 1024
     """Random training examples, the few shots; None takes all."""
-    valid_examples: PositiveInt | None = 256
-    """Random validation examples, for early stopping."""
-    test_examples: PositiveInt | None = 1000
-    """Random test examples; None takes all."""
+    valid_examples: PositiveInt | None = 2000
+    """Random validation examples: what stops training and chooses rules; None takes all."""
+    test_examples: PositiveInt | None = 5000
+    """Random test examples (published: 5,000); None takes all."""
     test_file: str | None = None
     """Published BIGRec examples (JSON) to test on in place of the dataset's own."""
     also_train_on: tuple[SourceSettings, ...] = ()
@@ -223,6 +223,8 @@ class SignalSettings(Section):
 class DirectSettings(Section):
     """Direct grounding: the model points at the next title instead of writing it."""
 
+    learn_from: Literal["all", "examples"] = "all"
+    """All training interactions, or the training examples alone, the few shots."""
     layers: PositiveInt | None = 10
     """First layers of the base model that are used; None is all. A third of SmolLM2's learned more
     in the same time than all of them."""

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ValidationError
@@ -39,6 +39,9 @@ class Settings(Section):
     signals: SignalSettings = SignalSettings()
     direct: DirectSettings = DirectSettings()
     compare: CompareSettings = CompareSettings()
+    grounding: Literal["direct", "written"] = "direct"
+    """How the language model answers: it points at the next title among the catalog's, learned on
+    every title of every sequence, or it writes titles, which are embedded (published)."""
     seed: int = 0
     """Decides sampling, initialization, order and dropout."""
 

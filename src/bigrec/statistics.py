@@ -9,8 +9,6 @@ import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.dataset import Dataset
-from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError
 from bigrec.evidence import Evidence
 from bigrec.files import atomic_folder, read_json, write_json
@@ -23,40 +21,11 @@ from bigrec.signals.groups import group_scores
 from bigrec.signals.popularity import Popularity
 from bigrec.signals.protocol import Scorer, Signal
 from bigrec.signals.weights import minmax
-from bigrec.steps import Drawn
 from bigrec.types import FloatArray, IntArray, Track
 
 _RULE = "injection.json"
 _ITEMS = "items.parquet"
 _FORMAT = 1
-
-FEW_SHOT = ", few-shot"
-"""Ends the names of baselines that learned from the language model's own examples."""
-
-
-def lessons_of(dataset: Dataset, drawn: Drawn) -> Lessons:
-    """All training interactions."""
-    valid = drawn.valid_queries
-    return Lessons(
-        interactions=dataset.interactions,
-        train=drawn.train_rows,
-        n_items=dataset.catalog.n_items,
-        valid_histories=valid.histories,
-        valid_targets=valid.targets,
-    )
-
-
-def few_shot_lessons(dataset: Dataset, drawn: Drawn) -> Lessons:
-    """The examples that the language model got, each as a user of its own."""
-    interactions = _as_users(drawn.train_items)
-    valid = drawn.valid_queries
-    return Lessons(
-        interactions=interactions,
-        train=np.ones(len(interactions), dtype=np.bool_),
-        n_items=dataset.catalog.n_items,
-        valid_histories=valid.histories,
-        valid_targets=valid.targets,
-    )
 
 
 def fit_signals(
@@ -93,17 +62,6 @@ def fit_signals(
             progress=progress,
         )
     return found
-
-
-def _as_users(sequences: Sequence[IntArray]) -> Interactions:
-    return Interactions(
-        user_ids=[str(number) for number in range(len(sequences))],
-        user_start=np.cumsum([0, *map(len, sequences)]),
-        items=np.concatenate(sequences).astype(np.int32),
-        times=None,
-        ratings=None,
-        splits=None,
-    )
 
 
 @dataclass(frozen=True, eq=False)

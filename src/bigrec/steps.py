@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import (
     Examples,
@@ -21,9 +20,7 @@ from bigrec.data.examples import (
 )
 from bigrec.data.sources import load_bigrec_json, load_dataset
 from bigrec.data.splits import TRAIN, Split, split_dataset
-from bigrec.direct import DIRECT, DirectGrounder, TitleFeatures
 from bigrec.errors import ModelError, SettingsError
-from bigrec.grounding.index import ItemIndex
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
 from bigrec.lm.finetune import FinetuneResult, finetune
 from bigrec.lm.generate import Generator, TransformersGenerator
@@ -33,8 +30,7 @@ from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.prompts import PromptRenderer, PromptTemplate
 from bigrec.sections import DataSettings, SourceSettings
 from bigrec.settings import Settings
-from bigrec.signals.build import Lessons
-from bigrec.types import BoolArray, IntArray, Progress, TextEmbedder, Track
+from bigrec.types import BoolArray, IntArray, Progress, TextEmbedder
 
 logger = logging.getLogger(__name__)
 
@@ -179,6 +175,18 @@ def load_model(settings: Settings) -> LanguageModel:
     return load_language_model(options.pop("base"), **options)
 
 
+def load_cut_model(settings: Settings) -> LanguageModel:
+    """Load the layers of the base model that direct grounding uses.
+
+    Raises:
+        ModelError: If the model has fewer, or cannot be loaded.
+    """
+    lm = load_model(settings)
+    if settings.direct.layers is not None:
+        lm.cut(settings.direct.layers)
+    return lm
+
+
 def make_renderer(tokenizer: Any, settings: Settings) -> PromptRenderer:
     """The prompt as the settings say."""
     options = settings.prompt.model_dump()
@@ -260,52 +268,6 @@ def train_adapter(
         seed=settings.seed,
         progress=progress,
         **settings.train.model_dump(exclude={"window"}),
-    )
-
-
-def train_direct(
-    lessons: Lessons,
-    settings: Settings,
-    *,
-    catalog: Catalog,
-    folder: Path,
-    suffix: str = "",
-    track: Track,
-) -> DirectGrounder:
-    """Teach the language model to point at titles; what was learned is not learned twice.
-
-    Args:
-        lessons: What it learns from.
-        settings: Of the base model and of direct grounding.
-        catalog: Its titles are what is pointed at.
-        folder: Where their features and what was learned are kept.
-        suffix: Tells several lessons of a folder apart, as in the names of their methods.
-        track: Called with the name of each long step.
-
-    Raises:
-        ModelError: If the base model has fewer layers than asked for, or cannot be loaded.
-    """
-    chosen = settings.direct
-    # A model of its own each time: the adapter stays in it.
-    lm = load_model(settings)
-    if chosen.layers is not None:
-        lm.cut(chosen.layers)
-    if not (folder / "index").is_dir():
-        ItemIndex.build(
-            catalog.group_titles,
-            TitleFeatures(lm),
-            parts=folder / "parts",
-            progress=track("Reading the catalog's titles"),
-        ).save(folder / "index")
-    return DirectGrounder.fit(
-        lm,
-        ItemIndex.load(folder / "index"),
-        lessons,
-        group=catalog.group,
-        seed=settings.seed,
-        folder=folder / (suffix.strip(", ") or "all"),
-        progress=track(f"Training {DIRECT}{suffix}"),
-        **chosen.model_dump(exclude={"layers"}),
     )
 
 

@@ -54,8 +54,9 @@ class Recommendation:
         item_id: The item as the caller knows it.
         title: The item's title in the catalog.
         score: Higher is better; comparable within one list only.
-        distance: Distance to the generated text in the embedding space, lower is better.
-        generated_text: The text this item was grounded from.
+        distance: Distance to the language model's answer, lower is better.
+        generated_text: The text this item was grounded from; None where the model points at titles
+            without writing.
     """
 
     rank: int
@@ -63,7 +64,7 @@ class Recommendation:
     title: str
     score: float
     distance: float
-    generated_text: str
+    generated_text: str | None
 
 
 class TextEmbedder(Protocol):

@@ -37,7 +37,7 @@ def _case(*, max_bytes: int = 1 << 24) -> tuple[Ranker, Queries, IntArray, list[
 
 
 def _squares(ranker: Ranker, queries: Queries) -> FloatArray:
-    points = ranker._index.embeddings.astype(np.float64)
+    points = ranker.index.embeddings.astype(np.float64)
     return np.stack([((points - vector) ** 2).sum(axis=1) for vector in queries.vectors])
 
 

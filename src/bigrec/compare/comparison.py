@@ -37,9 +37,8 @@ from bigrec.evaluation.segments import (
     user_segments,
 )
 from bigrec.evidence import Evidence
-from bigrec.measure import METHODS
 from bigrec.steps import Drawn
-from bigrec.types import IntArray, Progress
+from bigrec.types import Progress
 
 _SHORT = 10
 _HEADLINE = ("hr@10", "ndcg@10")
@@ -86,7 +85,7 @@ def compare(
         SettingsError: If an entry of ``inject`` names no signal.
         ValueError: If there is no such reference.
     """
-    plain = plain_methods(list(test.signals))
+    plain = plain_methods(test)
     entries = injected_names(inject, test.signals)
     ranked: list[Ranked] = []
     chosen: list[ChosenRow] = []
@@ -113,7 +112,7 @@ def compare(
         paths=paths,
         segments=_segments(results, dataset, drawn),
         beyond=_beyond(ranked, dataset, drawn),
-        agreement=_agreement(ranked, list(test.signals), test.targets),
+        agreement=_agreement(ranked, test),
         seeds=(),
         shares={},
         settings={},
@@ -196,20 +195,19 @@ def _beyond(ranked: Sequence[Ranked], dataset: Dataset, drawn: Drawn) -> list[Be
     ]
 
 
-def _agreement(
-    ranked: Sequence[Ranked], signals: Sequence[str], targets: IntArray
-) -> list[AgreementRow]:
+def _agreement(ranked: Sequence[Ranked], test: Evidence) -> list[AgreementRow]:
     """The recommender's lists beside every signal's."""
     lists = {(one.result.name, one.result.exclude_seen): one.lists for one in ranked}
+    *_, recommender = test.names.values()
     rows = []
     for hide in (False, True):
-        own = lists[METHODS["all"], hide]
+        own = lists[recommender, hide]
         k = min(LIST_LENGTH, own.shape[1])
-        for name in signals:
-            hits = agreement_hits(own, lists[name, hide], targets, k=k)
+        for name in test.signals:
+            hits = agreement_hits(own, lists[name, hide], test.targets, k=k)
             rows.append(
                 AgreementRow(
-                    METHODS["all"],
+                    recommender,
                     name,
                     hide,
                     overlap=overlap(own, lists[name, hide], k=k),

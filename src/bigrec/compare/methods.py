@@ -15,7 +15,6 @@ from bigrec.grounding.choose import best_rule, published_rule
 from bigrec.grounding.gamma_path import gamma_path_ranks, published_selection
 from bigrec.grounding.ranks import best_groups, target_ranks
 from bigrec.grounding.rules import Rule
-from bigrec.measure import METHODS
 from bigrec.statistics import gammas_of
 from bigrec.types import FloatArray, IntArray, Progress
 
@@ -92,11 +91,10 @@ class Injection:
         ]
 
 
-def plain_methods(signals: Sequence[str]) -> list[Method]:
+def plain_methods(evidence: Evidence) -> list[Method]:
     """The recommender by itself, and every signal by itself."""
-    modes: tuple[BeamMode, ...] = ("first", "all")
-    alone = [Method(METHODS[beams], beams=beams) for beams in modes]
-    return [*alone, *(Method(name, (name,)) for name in signals)]
+    alone = [Method(name, beams=beams) for beams, name in evidence.names.items()]
+    return [*alone, *(Method(name, (name,)) for name in evidence.signals)]
 
 
 def choose_injection(

@@ -52,6 +52,7 @@ class DirectGrounder:
         network: What was trained, the adapter's weights among it.
         index: Features of the catalog's titles.
         group: Group number of every item, ``[n]``.
+        log: ``epoch``, ``loss`` and ``ndcg@10`` (validation) of every epoch; none once loaded.
     """
 
     lm: LanguageModel = field(repr=False)
@@ -59,6 +60,7 @@ class DirectGrounder:
     index: ItemIndex
     group: IntArray = field(repr=False)
     _settings: Mapping[str, Any] = field(repr=False)
+    log: Sequence[Mapping[str, float]] = field(default=(), repr=False)
 
     @classmethod
     def fit(
@@ -151,8 +153,8 @@ class DirectGrounder:
         )
         dropouts = {"lora_dropout": lora_dropout, "item_dropout": item_dropout}
         network = _network(lm, index, settings, seed=seed, **dropouts)
-        train_network(network, sequences, recipe, folder=folder, progress=progress)
-        return cls(lm, network, index, group, settings)
+        log = train_network(network, sequences, recipe, folder=folder, progress=progress)
+        return cls(lm, network, index, group, settings, log)
 
     @property
     def name(self) -> str:

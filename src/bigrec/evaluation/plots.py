@@ -175,19 +175,20 @@ def plot_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> b
 
 
 def plot_losses(log: Sequence[Mapping[str, float]]) -> bytes:
-    """Training and validation loss over the training step.
+    """Training and validation loss over the training step, or the epoch where there is no step.
 
     Args:
-        log: The log of a fine-tuning run: entries with ``step`` and ``loss`` (training) or
-            ``eval_loss`` (validation); others are ignored.
+        log: The log of a training run: entries with ``step`` or ``epoch``, and ``loss`` (training)
+            or ``eval_loss`` (validation); others are ignored.
 
     Raises:
         ValueError: If no entry holds a loss.
     """
     figure, axes = _figure(_SIZE)
     labels = {"loss": "training", "eval_loss": "validation"}
+    unit = "step" if any("step" in entry for entry in log) else "epoch"
     for number, (name, label) in enumerate(labels.items()):
-        points = [(entry["step"], entry[name]) for entry in log if name in entry]
+        points = [(entry[unit], entry[name]) for entry in log if name in entry]
         if points:
             steps, losses = zip(*points, strict=True)
             marker = _MARKERS[number] if len(points) < 40 else None
@@ -198,7 +199,7 @@ def plot_losses(log: Sequence[Mapping[str, float]]) -> bytes:
         raise ValueError(
             f"None of {len(log)} log entries holds loss or eval_loss; expected at least one."
         )
-    axes.set_xlabel("step")
+    axes.set_xlabel(unit)
     axes.set_ylabel("loss")
     axes.legend(frameon=False)
     axes.set_ylim(bottom=0)

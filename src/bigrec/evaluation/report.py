@@ -38,7 +38,7 @@ class ReportExample:
     Attributes:
         history: Titles, oldest first.
         target: Title of the item that came next.
-        texts: What the language model wrote, most probable first.
+        texts: What the language model wrote, most probable first; nothing where it points.
         recommendations: The list, best first.
     """
 
@@ -158,22 +158,22 @@ def _metrics(rows: Sequence[SummaryRow]) -> list[str]:
 def _examples(examples: Sequence[ReportExample]) -> list[str]:
     found = ["<h2>Examples</h2>"] if examples else []
     for number, example in enumerate(examples, start=1):
-        lines = [
-            [
-                cell(str(line.rank)),
-                cell(line.title),
-                cell(f"{line.distance:.3f}"),
-                cell(line.generated_text),
-            ]
-            for line in example.recommendations
-        ]
-        body = (
-            f"<h3>History</h3>{_list(example.history)}"
-            f"<h3>Generated</h3>{_list(example.texts)}"
-            f"<h3>Recommended</h3>" + table(["Rank", "Title", "Distance", "Grounded from"], lines)
-        )
+        body = f"<h3>History</h3>{_list(example.history)}"
+        if example.texts:
+            body += f"<h3>Generated</h3>{_list(example.texts)}"
+        body += f"<h3>Recommended</h3>{_lines(example.recommendations)}"
         found.append(details(f"{number}. Next: {example.target}", body, opened=number == 1))
     return found
+
+
+def _lines(recommended: Sequence[Recommendation]) -> str:
+    written = any(line.generated_text is not None for line in recommended)
+    rows = [
+        [cell(str(line.rank)), cell(line.title), cell(f"{line.distance:.3f}")]
+        + ([cell(line.generated_text or "")] if written else [])
+        for line in recommended
+    ]
+    return table(["Rank", "Title", "Distance", *(["Grounded from"] if written else [])], rows)
 
 
 def _pairs(heading: str, lines: Sequence[tuple[str, str]]) -> list[str]:

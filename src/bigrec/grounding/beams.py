@@ -37,6 +37,12 @@ class Queries:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
+    @classmethod
+    def of_points(cls, points: FloatArray) -> Self:
+        """Queries with one point each, ``[q, d]``, that needed no text."""
+        q = len(points)
+        return cls(points, np.arange(q), np.zeros(q), np.arange(q + 1))
+
     def has_one_text(self, mode: BeamMode) -> bool:
         """Whether of every query the first text alone counts.
 

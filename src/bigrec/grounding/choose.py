@@ -2,19 +2,25 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import numpy as np
 
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.gamma_path import Metric, gamma_path_ranks, select_gamma
-from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, fuse_reciprocal_rank, normalised
+from bigrec.grounding.injection import (
+    COLLABORATIVE_GAMMAS,
+    fuse_reciprocal_rank,
+    normalised,
+    standardised,
+)
 from bigrec.grounding.ranks import target_ranks
 from bigrec.grounding.rules import Rule
 from bigrec.types import FloatArray, IntArray
 
 # Floors that are tried beside the published 0.
 _FLOORS = (0.01, 0.1, 1.0)
-_SUM_GAMMAS = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0)
+_SUM_GAMMAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
 # With several signals, a grid that a search along one gamma after another can afford.
 _PRODUCT_GAMMAS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 99.0)
 _ROUNDS = 2
@@ -55,7 +61,7 @@ def published_rule(queries: Fusable, *, metric: Metric, gammas: FloatArray) -> R
 def best_rule(
     queries: Fusable, *, metric: Metric, gammas: FloatArray = COLLABORATIVE_GAMMAS
 ) -> tuple[Rule, float]:
-    """The best of all rules: product with and without floor, sum, reciprocal ranks, either beams.
+    """The best of all rules: product with and without floor, sums, reciprocal ranks, either beams.
 
     Args:
         queries: Validation queries.
@@ -71,7 +77,14 @@ def best_rule(
             _product(queries, beams, metric=metric, gammas=gammas, eps=eps)
             for eps in (0.0, *_FLOORS)
         ]
-        found.append(_sum(queries, beams, metric=metric))
+        base = normalised(queries.distances[beams])
+        found.append(_sum("sum", queries, base, queries.weights, beams=beams, metric=metric))
+        slopes = [standardised(weights) for weights in queries.weights]
+        found.append(
+            _sum(
+                "standardised sum", queries, standardised(base), slopes, beams=beams, metric=metric
+            )
+        )
         fused = fuse_reciprocal_rank(queries.distances[beams], queries.weights)
         found.append((Rule("reciprocal ranks", beams), metric(queries.ranks(fused))))
     return max(found, key=lambda one: one[1])
@@ -104,14 +117,21 @@ def _product(
     return Rule("product", beams, chosen, eps), figure
 
 
-def _sum(queries: Fusable, beams: BeamMode, *, metric: Metric) -> tuple[Rule, float]:
-    base = normalised(queries.distances[beams])
+def _sum(
+    kind: Literal["sum", "standardised sum"],
+    queries: Fusable,
+    base: FloatArray,
+    slopes: Sequence[FloatArray],
+    *,
+    beams: BeamMode,
+    metric: Metric,
+) -> tuple[Rule, float]:
     chosen, figure = _ascend(
-        lambda tried: metric(queries.ranks(_less(base, queries.weights, tried))),
-        count=len(queries.weights),
+        lambda tried: metric(queries.ranks(_less(base, slopes, tried))),
+        count=len(slopes),
         grid=_SUM_GAMMAS,
     )
-    return Rule("sum", beams, chosen), figure
+    return Rule(kind, beams, chosen), figure
 
 
 def _less(base: FloatArray, slopes: Sequence[FloatArray], gammas: Sequence[float]) -> FloatArray:

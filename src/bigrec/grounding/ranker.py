@@ -86,6 +86,8 @@ class Ranker:
         ValueError: If lengths or group numbers do not fit the index.
     """
 
+    index: ItemIndex
+
     def __init__(
         self, index: ItemIndex, group: IntArray, *, counts: IntArray, max_bytes: int = MAX_BYTES
     ) -> None:
@@ -106,7 +108,7 @@ class Ranker:
                 f"No item has the title {index.titles[empty[0]]!r} (group {empty[0]}); expected "
                 "at least one item in every group of the index. Pass the catalog's own groups."
             )
-        self._index = index
+        self.index = index
         self._group = group
         self._max_bytes = max_bytes
 
@@ -135,7 +137,7 @@ class Ranker:
         flat = [beam for beams in texts for beam in beams]
         rows = {text: row for row, text in enumerate(dict.fromkeys(beam.text for beam in flat))}
         return Queries(
-            vectors=self._index.embed_queries(list(rows), embedder, progress=progress),
+            vectors=self.index.embed_queries(list(rows), embedder, progress=progress),
             vector_of=np.array([rows[beam.text] for beam in flat], dtype=np.int64),
             log_probs=np.array([beam.log_prob for beam in flat], dtype=np.float64),
             offsets=np.cumsum([0, *(len(beams) for beams in texts)]),
@@ -269,7 +271,7 @@ class Ranker:
         counts = np.diff(queries.offsets) if beams == "all" else np.ones(len(queries), dtype=int)
         # Per query and group: float32 for each beam, then combined distances and their beams with
         # as much again for their making. The other half is for computing the distances.
-        each = len(self._index.titles) * (4 * int(counts.max(initial=1)) + 32)
+        each = len(self.index.titles) * (4 * int(counts.max(initial=1)) + 32)
         for rows in blocks(len(queries), max(1, self._max_bytes // 2 // each)):
             yield self._chunk(queries, rows, counts=counts[rows])
 
@@ -277,7 +279,7 @@ class Ranker:
         places = queries.offsets[:-1]
         check_log_probs(queries.log_probs[places])
         used, vector_of = np.unique(queries.vector_of[places], return_inverse=True)
-        return Pairs(*self._index.scannable(queries.vectors[used]), vector_of)
+        return Pairs(*self.index.scannable(queries.vectors[used]), vector_of)
 
     def _scanned(self, queries: Queries, wanted: _Wanted) -> list[_Found]:
         pairs, targets = self._first_texts(queries), wanted.targets
@@ -318,8 +320,8 @@ class Ranker:
             ]
         )
         used, text_of = np.unique(queries.vector_of[beams], return_inverse=True)
-        pieces = self._index.iter_distances(queries.vectors[used], max_bytes=self._max_bytes // 2)
-        found = np.empty((len(used), len(self._index.titles)), dtype=np.float32)
+        pieces = self.index.iter_distances(queries.vectors[used], max_bytes=self._max_bytes // 2)
+        found = np.empty((len(used), len(self.index.titles)), dtype=np.float32)
         for piece, distances in pieces:
             found[piece] = distances
         return BeamDistances(

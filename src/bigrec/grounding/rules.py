@@ -6,10 +6,15 @@ from typing import Any, Literal, Self, get_args
 
 from bigrec.errors import BundleError
 from bigrec.grounding.beams import BeamMode, check_mode
-from bigrec.grounding.injection import fuse_additive, fuse_reciprocal_rank, inject_all
+from bigrec.grounding.injection import (
+    fuse_additive,
+    fuse_reciprocal_rank,
+    fuse_standardised,
+    inject_all,
+)
 from bigrec.types import FloatArray
 
-RuleKind = Literal["product", "sum", "reciprocal ranks"]
+RuleKind = Literal["product", "sum", "standardised sum", "reciprocal ranks"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +23,8 @@ class Rule:
 
     Attributes:
         kind: ``product`` is the published ``(eps + D^)`` times every ``(1 + W)^-gamma``; ``sum``
-            takes ``gamma W`` off ``D^``; ``reciprocal ranks`` adds up ``1 / (60 + rank)``.
+            takes ``gamma W`` off ``D^``; ``standardised sum`` does so in standard deviations of
+            each; ``reciprocal ranks`` adds up ``1 / (60 + rank)``.
         beams: Which generated texts the distances come from; published: ``first``.
         gammas: One for each signal; none for reciprocal ranks.
         eps: Floor of the product. At 0, as published, rank 1 never changes.
@@ -58,6 +64,8 @@ class Rule:
             return inject_all(distances, weights, gammas=self.gammas, eps=self.eps)
         if self.kind == "sum":
             return fuse_additive(distances, weights, gammas=self.gammas)
+        if self.kind == "standardised sum":
+            return fuse_standardised(distances, weights, gammas=self.gammas)
         return fuse_reciprocal_rank(distances, weights)
 
     def describe(self) -> str:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _KIND = "training of a neural signal"
 _FOLDER = "checkpoint"
-_SETTINGS = ("fingerprint", "epoch", "best_epoch", "best_ndcg")
+_SETTINGS = ("fingerprint", "epoch", "best_epoch", "best_ndcg", "log")
 _WEIGHTS, _BEST, _OPTIMIZER = "weights.", "best.", "optimizer."
 
 
@@ -31,12 +31,14 @@ class State:
         epoch: Epochs done.
         best_epoch: The one with the best validation NDCG@10, 1-based; 0 before the first.
         best_ndcg: That NDCG@10.
-        best: The weights after that epoch.
+        log: ``epoch``, ``loss`` (mean of a target) and ``ndcg@10`` (validation) of every epoch.
+        best: The weights after the best epoch.
     """
 
     epoch: int = 0
     best_epoch: int = 0
     best_ndcg: float = -1.0
+    log: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -108,7 +110,11 @@ def load_checkpoint(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": averages})
     logger.info("Going on with training after epoch %d", about["epoch"])
     return State(
-        about["epoch"], about["best_epoch"], about["best_ndcg"], as_tensors(arrays, prefix=_BEST)
+        about["epoch"],
+        about["best_epoch"],
+        about["best_ndcg"],
+        about["log"],
+        as_tensors(arrays, prefix=_BEST),
     )
 
 

@@ -44,7 +44,7 @@ def train_network(
     *,
     folder: Path | None = None,
     progress: Progress | None = None,
-) -> None:
+) -> list[dict[str, float]]:
     """Train until the validation NDCG@10 gets no better; the network keeps its best weights.
 
     Torch's own random state is left as it was.
@@ -55,6 +55,9 @@ def train_network(
         recipe: How.
         folder: Where a checkpoint is kept after every epoch, and gone on from.
         progress: Called with (targets learned, targets to learn in all epochs).
+
+    Returns:
+        ``epoch``, ``loss`` (mean of a target) and ``ndcg@10`` (validation) of every epoch.
 
     Raises:
         StorageError: If the folder cannot be written.
@@ -70,6 +73,7 @@ def train_network(
             trainer.keep(folder, state)
     network.load_state_dict(state.best)
     network.eval()
+    return state.log
 
 
 class _Trainer:
@@ -123,6 +127,7 @@ class _Trainer:
         self._network.eval()
         ndcg = ndcg_at_10(self._network, self._histories, self._targets)
         state.epoch += 1
+        state.log.append({"epoch": state.epoch, "loss": loss, "ndcg@10": ndcg})
         logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
         if ndcg > state.best_ndcg:
             state.best_epoch, state.best_ndcg = state.epoch, ndcg
