@@ -232,8 +232,8 @@ class DirectSettings(Section):
     """LoRA rank."""
     alpha: PositiveInt = 32
     """LoRA scale, applied as alpha / rank."""
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """LoRA dropout."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """LoRA dropout; on a CPU it takes a fifth of the time."""
     target_modules: tuple[str, ...] | str | None = "all-linear"
     """Module names or ``all-linear``; None takes the query and value projections."""
     max_length: PositiveInt = 50
@@ -244,6 +244,11 @@ class DirectSettings(Section):
     """Of the layer between a title's features and that space."""
     item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of a title's features left out in training."""
+    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Share of what the model reads left out in training."""
+    id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Beside its features a title has a vector of its own, learned where it occurs: share of titles
+    that do without in training, so that new titles are served too. 1 gives none a vector."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate, from which a cosine goes down to 0."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.01

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from bigrec.data.catalog import Catalog
 from bigrec.direct import DirectGrounder, TitleFeatures
@@ -48,6 +49,8 @@ def fit(lm: LanguageModel, **options: Any) -> DirectGrounder:
         "hidden_size": 32,
         "lora_dropout": 0.0,
         "item_dropout": 0.0,
+        "input_dropout": 0.0,
+        "id_dropout": 0.0,
         "learning_rate": 0.02,
         "batch_size": 16,
         "epochs": 8,
@@ -96,8 +99,16 @@ def test_saved_and_loaded_it_gives_the_same_scores(
     grounder.save(tmp_path / "direct")
     fresh = load_language_model(str(tiny_model), device="cpu")
     loaded = DirectGrounder.load(tmp_path / "direct", lm=fresh, index=grounder.index, group=GROUP)
+    loaded.save(tmp_path / "again")
+    again = DirectGrounder.load(
+        tmp_path / "again",
+        lm=load_language_model(str(tiny_model), device="cpu"),
+        index=grounder.index,
+        group=GROUP,
+    )
     histories = [np.array([3, 4]), np.array([1])]
-    np.testing.assert_array_equal(loaded.scores(histories), grounder.scores(histories))
+    for one in (loaded, again):
+        np.testing.assert_array_equal(one.scores(histories), grounder.scores(histories))
     assert loaded.fingerprint == grounder.fingerprint
 
 
@@ -121,6 +132,24 @@ def test_new_titles_need_no_training_and_move_no_other(lm: LanguageModel) -> Non
     after = grown.scores([np.array([3, 4])])
     assert after.shape == (1, N + 1)
     np.testing.assert_allclose(after[0, 1:], before[0, :N], atol=1e-5)
+    # The one before still serves its own catalog.
+    np.testing.assert_array_equal(grounder.scores([np.array([2, 3])]), before)
+
+
+def test_two_titles_of_the_same_features_are_told_apart_by_their_own_vectors(
+    lm: LanguageModel,
+) -> None:
+    def closeness(id_dropout: float) -> float:
+        grounder = fit(lm, epochs=4, id_dropout=id_dropout)
+        features = torch.from_numpy(grounder.index.embeddings.copy())
+        twins = grounder.network.with_features(
+            torch.cat([features[:1], features[:1]]), torch.tensor([0, 1])
+        )
+        first, second = twins.vectors().detach()
+        return float(first @ second)
+
+    assert closeness(1.0) == pytest.approx(1, abs=1e-6)
+    assert closeness(0.2) < 1 - 1e-4
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(
@@ -134,6 +163,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(
         return load_language_model(str(tiny_model), device="cpu")
 
     options: dict[str, Any] = {"epochs": 4, "lora_dropout": 0.1, "item_dropout": 0.1}
+    options |= {"input_dropout": 0.1, "id_dropout": 0.2}
     with pytest.raises(KeyboardInterrupt):
         fit(model(), folder=tmp_path, progress=stop, **options)
     resumed, whole = fit(model(), folder=tmp_path, **options), fit(model(), **options)

@@ -37,7 +37,7 @@ DIRECT = "BIGRec, direct"
 """What direct grounding is called in tables."""
 
 _KIND = "direct grounding"
-_SHAPE = ("rank", "alpha", "target_modules", "max_length", "size", "hidden_size")
+_SHAPE = ("rank", "alpha", "target_modules", "max_length", "size", "hidden_size", "id_dropout")
 # Of an epoch, and targets in each, unless the caller says otherwise.
 _STEPS = 100
 _BATCH_SIZES = (128, 768)
@@ -72,12 +72,14 @@ class DirectGrounder:
         group: IntArray,
         rank: int = 16,
         alpha: int = 32,
-        lora_dropout: float = 0.1,
+        lora_dropout: float = 0.0,
         target_modules: Sequence[str] | str | None = "all-linear",
         max_length: int = 50,
         size: int = 576,
         hidden_size: int = 1024,
         item_dropout: float = 0.2,
+        input_dropout: float = 0.1,
+        id_dropout: float = 0.2,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         batch_size: int | None = None,
@@ -103,6 +105,9 @@ class DirectGrounder:
             size: Of the space in which histories and items meet.
             hidden_size: Of the layer between a title's features and that space.
             item_dropout: Share of an item's features left out in training, in [0, 1).
+            input_dropout: Share of what comes in left out in training, in [0, 1).
+            id_dropout: Share of titles whose own vector is left out in training, in [0, 1]; at 1
+                they have none, and are what their features say.
             learning_rate: Of AdamW, at the top of a cosine.
             weight_decay: Of AdamW.
             batch_size: Targets of an optimizer step, about; None takes a hundredth of all, from 128
@@ -129,6 +134,7 @@ class DirectGrounder:
             "max_length": max_length,
             "size": size,
             "hidden_size": hidden_size,
+            "id_dropout": id_dropout,
         }
         users, items = training_rows(lessons.interactions, lessons.train, n_items=len(group))
         sequences = Sequences.of(
@@ -151,7 +157,11 @@ class DirectGrounder:
             robust_temperature=1.0,
             seed=seed,
         )
-        dropouts = {"lora_dropout": lora_dropout, "item_dropout": item_dropout}
+        dropouts = {
+            "lora_dropout": lora_dropout,
+            "item_dropout": item_dropout,
+            "input_dropout": input_dropout,
+        }
         network = _network(lm, index, settings, seed=seed, **dropouts)
         log = train_network(network, sequences, recipe, folder=folder, progress=progress)
         return cls(lm, network, index, group, settings, log)
@@ -210,15 +220,16 @@ class DirectGrounder:
     def with_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
         """The same for another catalog: only the features of new titles are made.
 
-        The network takes the new titles in, so this one serves no more.
-
         Args:
             catalog: The items from now on.
             progress: Called with (titles read, titles to read).
         """
         index = self.index.updated(catalog.group_titles, TitleFeatures(self.lm), progress=progress)
-        self.network.use_features(torch.from_numpy(index.embeddings.copy()))
-        return replace(self, index=index, group=catalog.group)
+        rows = [self.index.rows.get(title, -1) for title in index.titles]
+        network = self.network.with_features(
+            torch.from_numpy(index.embeddings.copy()), torch.tensor(rows)
+        )
+        return replace(self, network=network, index=index, group=catalog.group)
 
     def save(self, folder: Path) -> None:
         """Write what was trained to a folder of its own, whole or not at all.
@@ -246,7 +257,8 @@ class DirectGrounder:
                 model.
         """
         settings, arrays = load_signal(folder, _KIND, settings=_SHAPE, arrays=[])
-        network = _network(lm, index, settings, seed=0, lora_dropout=0.0, item_dropout=0.0)
+        dropouts = {"lora_dropout": 0.0, "item_dropout": 0.0, "input_dropout": 0.0}
+        network = _network(lm, index, settings, seed=0, **dropouts)
         try:
             network.load_state_dict(as_tensors(arrays))
         except RuntimeError as error:
@@ -254,7 +266,9 @@ class DirectGrounder:
                 f"{folder} cannot be used: its weights do not fit base model {lm.source.name!r} "
                 f"({error}). Use the model it was trained with, or train again."
             ) from error
-        network.use_features(torch.from_numpy(index.embeddings.copy()))
+        # Once more, by the mean and deviation that were loaded.
+        features = torch.from_numpy(index.embeddings.copy())
+        network = network.with_features(features, torch.arange(len(features)))
         return cls(lm, network.eval(), index, group, settings)
 
     @cached_property
@@ -278,6 +292,7 @@ def _network(
     seed: int,
     lora_dropout: float,
     item_dropout: float,
+    input_dropout: float,
 ) -> DirectNetwork:
     """A network with an untrained adapter and projections, drawn from the seed."""
     # On the CPU's generator, so that every device starts from the same weights.
@@ -297,4 +312,6 @@ def _network(
             size=settings["size"],
             hidden_size=settings["hidden_size"],
             dropout=item_dropout,
+            input_dropout=input_dropout,
+            id_dropout=settings["id_dropout"],
         )

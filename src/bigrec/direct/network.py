@@ -1,7 +1,8 @@
 """A language model that reads titles as single tokens and points at the next one."""
 
 from collections.abc import Mapping
-from typing import Any
+from copy import copy
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
@@ -14,14 +15,19 @@ from bigrec.signals.neural.networks import SequenceNetwork
 # over thousands of items could not prefer any.
 _FIRST_FACTOR = 14.0
 _SMALLEST_DEVIATION = 1e-6
+# Deviations of items' own vectors at first: small beside what features give. For inputs, of the
+# token embeddings' deviation.
+_OWN_INPUT = 0.1
+_OWN_POINT = 0.02
 
 
 class DirectNetwork(SequenceNetwork):
     """The language model's state after a history, against what its titles are projected to.
 
-    An item comes in as one vector made from its title's features, in place of the tokens of its
-    title, and so does the item that is pointed at. Nothing is learned for an item by itself, so a
-    title that was never trained on has its place too.
+    An item comes in as one vector, in place of the tokens of its title, and so does the item that
+    is pointed at. Each is made from its title's features, to which a vector of its own is added
+    that is learned where the item occurs. In training that is left out now and then, so that
+    features alone must do too, as for a title that was never trained on.
 
     Args:
         lm: With an adapter attached, which is trained together with the projections.
@@ -30,6 +36,9 @@ class DirectNetwork(SequenceNetwork):
         size: Of the space in which histories and items meet.
         hidden_size: Of the layer between features and that space.
         dropout: Share of an item's features left out in training, in [0, 1).
+        input_dropout: Share of what comes in left out in training, in [0, 1).
+        id_dropout: Share of items whose own vector is left out in training, in [0, 1]; at 1 there
+            are none.
     """
 
     mean: Tensor
@@ -45,11 +54,14 @@ class DirectNetwork(SequenceNetwork):
         size: int,
         hidden_size: int,
         dropout: float,
+        input_dropout: float,
+        id_dropout: float,
     ) -> None:
         adapter = lm.model.peft_config["default"]
         modules = sorted(adapter.target_modules)
         adapted = [adapter.r, adapter.lora_alpha, adapter.lora_dropout, modules]
-        shape = [lm.base_fingerprint, size, hidden_size, dropout, adapted]
+        dropouts = [dropout, input_dropout, id_dropout]
+        shape = [lm.base_fingerprint, size, hidden_size, dropouts, adapted]
         super().__init__(n_items=len(features), max_length=max_length, shape=shape)
         self.decoder = lm.base.get_decoder()
         table = lm.base.get_input_embeddings().weight
@@ -63,6 +75,10 @@ class DirectNetwork(SequenceNetwork):
             nn.GELU(),
             nn.Linear(hidden_size, size),
         )
+        self.input_dropout = nn.Dropout(input_dropout)
+        self.id_dropout = id_dropout
+        self.own_inputs = self._own(width, std=_OWN_INPUT * float(table.float().std()))
+        self.own_points = self._own(size, std=_OWN_POINT)
         self.log_factor = nn.Parameter(torch.tensor([_FIRST_FACTOR]).log())
         with torch.no_grad():
             # At first an item is the mean of its title's tokens, spread as widely as tokens are.
@@ -81,7 +97,11 @@ class DirectNetwork(SequenceNetwork):
     def forward(self, items: Tensor) -> Tensor:
         """See the base class; rows of ``[b, h, size]`` have length 1."""
         mask = (items != self.n_items).long()
-        inputs = self.inputs(self.features[items.clamp(max=self.n_items - 1)])
+        known = items.clamp(max=self.n_items - 1)
+        inputs = self.inputs(self.features[known])
+        if self.own_inputs is not None:
+            inputs = inputs + self._some_out(self.own_inputs(known))
+        inputs = self.input_dropout(inputs)
         states = self.decoder(
             inputs_embeds=inputs.to(self.decoder.dtype),
             attention_mask=mask,
@@ -92,8 +112,11 @@ class DirectNetwork(SequenceNetwork):
 
     def vectors(self, items: Tensor | None = None) -> Tensor:
         """Points of items, ``[c, size]`` of length 1; of all without ``items`` ``[c]``."""
-        features = self.features if items is None else self.features[items]
-        return functional.normalize(self.item(features), dim=-1)
+        points: Tensor = self.item(self.features if items is None else self.features[items])
+        if self.own_points is not None:
+            own = self.own_points.weight if items is None else self.own_points(items)
+            points = points + self._some_out(own)
+        return functional.normalize(points, dim=-1)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
@@ -107,10 +130,25 @@ class DirectNetwork(SequenceNetwork):
         """See the base class."""
         return (hidden * self.vectors(items)).sum(dim=1) * self.log_factor.exp()
 
-    def use_features(self, features: Tensor) -> None:
-        """Take other titles in, ``[n, f]``; their numbers are the items' from now on."""
-        self.features = self._standardised(features.to(self.device))
-        self.n_items = len(features)
+    def with_features(self, features: Tensor, rows: Tensor) -> Self:
+        """The same network for other titles, which shares whatever is not of a title.
+
+        Args:
+            features: Of all titles from now on, ``[m, f]``.
+            rows: ``[m]`` which of the titles so far each of them is; -1 for one that is new.
+        """
+        # Modules keep their parts in dictionaries of their own, which a copy would share.
+        other = copy(self)
+        other._modules, other._buffers = dict(self._modules), dict(self._buffers)
+        other.features = self._standardised(features.to(self.device))
+        other.n_items = len(features)
+        for name in ("own_inputs", "own_points"):
+            own = getattr(self, name)
+            if own is not None:
+                known = (rows >= 0).to(self.device)[:, None]
+                table = own.weight.detach()[rows.clamp(min=0)] * known
+                setattr(other, name, nn.Embedding(len(table), table.shape[1], _weight=table))
+        return other
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
         """What is trained and what features are standardised by: not the base model."""
@@ -130,6 +168,20 @@ class DirectNetwork(SequenceNetwork):
         if strict and wrong:
             raise RuntimeError(f"these weights are missing or unknown: {', '.join(sorted(wrong))}")
         return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    def _own(self, size: int, *, std: float) -> nn.Embedding | None:
+        if self.id_dropout == 1:
+            return None
+        table = nn.Embedding(self.n_items, size)
+        nn.init.normal_(table.weight, std=std)
+        return table
+
+    def _some_out(self, own: Tensor) -> Tensor:
+        """Own vectors ``[..., d]``, in training some of them as zeros."""
+        if not self.training:
+            return own
+        kept = torch.rand(own.shape[:-1], device=own.device) >= self.id_dropout
+        return own * kept[..., None]
 
     def _standardised(self, features: Tensor) -> Tensor:
         return (features - self.mean) / self.deviation
