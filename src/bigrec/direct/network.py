@@ -96,6 +96,10 @@ class DirectNetwork(SequenceNetwork):
 
     def forward(self, items: Tensor) -> Tensor:
         """See the base class; rows of ``[b, h, size]`` have length 1."""
+        with self._fast():
+            return self._states(items)
+
+    def _states(self, items: Tensor) -> Tensor:
         mask = (items != self.n_items).long()
         known = items.clamp(max=self.n_items - 1)
         inputs = self.inputs(self.features[known])
@@ -108,11 +112,13 @@ class DirectNetwork(SequenceNetwork):
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
         ).last_hidden_state
-        return functional.normalize(self.query(self.norm(states.float())), dim=-1)
+        return functional.normalize(self.query(self.norm(states.float())).float(), dim=-1)
 
     def vectors(self, items: Tensor | None = None) -> Tensor:
         """Points of items, ``[c, size]`` of length 1; of all without ``items`` ``[c]``."""
-        points: Tensor = self.item(self.features if items is None else self.features[items])
+        with self._fast():
+            points: Tensor = self.item(self.features if items is None else self.features[items])
+        points = points.float()
         if self.own_points is not None:
             own = self.own_points.weight if items is None else self.own_points(items)
             points = points + self._some_out(own)
@@ -120,11 +126,11 @@ class DirectNetwork(SequenceNetwork):
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
-        return hidden @ self.vectors().T * self.log_factor.exp()
+        return self._products(hidden, self.vectors())
 
     def scores_of(self, hidden: Tensor, items: Tensor) -> Tensor:
         """See the base class."""
-        return hidden @ self.vectors(items).T * self.log_factor.exp()
+        return self._products(hidden, self.vectors(items))
 
     def score_each(self, hidden: Tensor, items: Tensor) -> Tensor:
         """See the base class."""
@@ -168,6 +174,16 @@ class DirectNetwork(SequenceNetwork):
         if strict and wrong:
             raise RuntimeError(f"these weights are missing or unknown: {', '.join(sorted(wrong))}")
         return super().load_state_dict(state_dict, strict=False, assign=assign)
+
+    def _products(self, hidden: Tensor, vectors: Tensor) -> Tensor:
+        with self._fast():
+            cosines = hidden @ vectors.T
+        return cosines * self.log_factor.exp()
+
+    def _fast(self) -> torch.autocast:
+        """In training, products in bfloat16 if the language model computes in it."""
+        enabled = self.training and self.decoder.dtype == torch.bfloat16
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
     def _own(self, size: int, *, std: float) -> nn.Embedding | None:
         if self.id_dropout == 1:

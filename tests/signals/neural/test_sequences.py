@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from bigrec.signals.neural.sequences import Windows, padded_histories
+from bigrec.signals.neural.sequences import Windows, batches_by_length, padded_histories
 
 PAD = 99
 # users 0, 1 and 2 with 6, 1 and 3 interactions
@@ -68,3 +68,16 @@ def test_histories_of_nothing_are_an_empty_batch() -> None:
 def test_an_item_outside_of_the_catalog_is_refused() -> None:
     with pytest.raises(ValueError, match="a history holds item number 9; expected 0 to 8"):
         padded_histories([np.array([9])], n_items=9, length=3)
+
+
+def test_every_window_is_in_one_batch_with_others_of_its_length() -> None:
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(2, 52, (4000,), generator=generator)
+    batches = batches_by_length(lengths, lengths - 1, batch_size=200)
+    assert torch.cat(batches).sort().values.tolist() == list(range(4000))
+    targets = [int((lengths[batch] - 1).sum()) for batch in batches]
+    # A batch ends with the window that fills it, so it is off by a window at most.
+    assert max(targets) < 200 + 51
+    padded = sum(int(lengths[batch].max()) * len(batch) for batch in batches)
+    assert padded < 1.1 * int(lengths.sum())
+    assert [len(batch) for batch in batches] != sorted(len(batch) for batch in batches)

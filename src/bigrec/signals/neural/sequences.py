@@ -11,6 +11,10 @@ from torch import Tensor
 from bigrec.signals.protocol import history_rows
 from bigrec.types import IntArray
 
+# Batches whose windows are sorted by length together: enough for batches of one length nearly,
+# few enough to leave their company to chance.
+_POOLED = 50
+
 
 @dataclass(frozen=True, eq=False)
 class Windows:
@@ -79,6 +83,30 @@ class Windows:
         places = end - torch.arange(int((end - first).max()), 0, -1)
         # Clipped only to stay inside the array: what is clipped is masked.
         return torch.where(places >= first, self.items[places.clamp(min=0)], padding)
+
+
+def batches_by_length(lengths: Tensor, targets: Tensor, *, batch_size: int) -> list[Tensor]:
+    """Windows in batches of similar length, so that little of a batch is padding.
+
+    Windows are shuffled, sorted by length among the neighbours of some batches, cut into batches,
+    and these are shuffled. Drawn from torch's own random state.
+
+    Args:
+        lengths: ``[w]`` items of every window.
+        targets: ``[w]`` targets of every window, at least 1.
+        batch_size: Targets of a batch, about.
+
+    Returns:
+        Numbers of the windows of each batch, every window once.
+    """
+    order = torch.randperm(len(lengths))
+    pool = (targets[order].cumsum(0) - 1) // (batch_size * _POOLED)
+    longest = int(lengths.max()) + 1
+    order = order[torch.argsort(pool * longest + lengths[order], stable=True)]
+    batch_of = (targets[order].cumsum(0) - 1) // batch_size
+    counts = torch.unique_consecutive(batch_of, return_counts=True)[1]
+    batches = torch.split(order, counts.tolist())
+    return [batches[number] for number in torch.randperm(len(batches)).tolist()]
 
 
 def padded_histories(

@@ -22,13 +22,13 @@ from bigrec.signals.neural.losses import (
 )
 from bigrec.signals.neural.networks import SequenceNetwork
 from bigrec.signals.neural.recipe import Recipe
-from bigrec.signals.neural.sequences import Windows
+from bigrec.signals.neural.sequences import Windows, batches_by_length
 from bigrec.signals.neural.validation import ndcg_at_10
 from bigrec.types import Progress
 
 logger = logging.getLogger(__name__)
 
-_CELLS = 1 << 24
+_CELLS = 1 << 26
 _BETAS = (0.9, 0.98)
 _LONGEST_GRADIENT = 1.0
 # Share of an epoch in which the cosine schedule comes up.
@@ -163,13 +163,12 @@ class _Trainer:
     def _batches(self) -> Iterator[tuple[Tensor, float]]:
         """Batches of windows in a random order, with the share of the epoch after each."""
         windows = self._windows()
-        order = torch.randperm(len(windows))
-        sizes = torch.ones_like(order)
+        targets = torch.ones(len(windows), dtype=torch.long)
         if self._network.learns_everywhere:
-            sizes = windows.end[order] - windows.first[order] - 1
-        batch_of = (sizes.cumsum(0) - 1) // self._recipe.batch_size
-        counts = torch.unique_consecutive(batch_of, return_counts=True)[1]
-        groups = torch.split(order, counts.tolist())
+            targets = windows.end - windows.first - 1
+        groups = batches_by_length(
+            windows.end - windows.first, targets, batch_size=self._recipe.batch_size
+        )
         for number, chosen in enumerate(groups, start=1):
             yield windows.batch(chosen, padding=self._network.n_items), number / len(groups)
 
