@@ -149,6 +149,7 @@ def tiny_overrides(model: Path) -> list[str]:
     """Settings under which a whole run takes seconds."""
     return [
         "grounding=written",
+        "recommend.inject=[]",
         f"model.base={model}",
         "model.device=cpu",
         "data.train_examples=8",

@@ -12,6 +12,7 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
 from bigrec.lessons import lessons_of
 from bigrec.settings import Settings
+from bigrec.signals.build import COOCCURRENCE, EASE
 from bigrec.signals.protocol import Scorer
 from bigrec.statistics import (
     BoundSignals,
@@ -21,6 +22,9 @@ from bigrec.statistics import (
 )
 from bigrec.steps import Drawn, Queries
 from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
+
+# Items up to which EASE's square matrix, 100 MB then, is worth its place in a bundle.
+_SMALL_CATALOG = 5_000
 
 
 def listed(
@@ -108,6 +112,14 @@ class Parts:
         )
 
 
+def injected_signals(settings: Settings, *, n_items: int) -> tuple[str, ...]:
+    """Names of the signals that the settings put into the distances."""
+    chosen = settings.recommend.inject
+    if chosen != "auto":
+        return chosen
+    return (COOCCURRENCE, EASE) if n_items <= _SMALL_CATALOG else (COOCCURRENCE,)
+
+
 def learn_injected(
     parts: Parts,
     settings: Settings,
@@ -131,7 +143,7 @@ def learn_injected(
     """
     chosen = settings.recommend
     signals = fit_signals(
-        chosen.inject,
+        injected_signals(settings, n_items=dataset.catalog.n_items),
         lessons_of(dataset, drawn),
         seed=settings.seed,
         device=settings.model.device,

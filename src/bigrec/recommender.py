@@ -16,7 +16,7 @@ from bigrec.errors import BundleError, DataError
 from bigrec.files import atomic_folder, write_json
 from bigrec.grounding.beams import BeamMode
 from bigrec.lessons import direct_lessons, train_direct
-from bigrec.parts import Parts, learn_injected, listed, untracked
+from bigrec.parts import Parts, injected_signals, learn_injected, listed, untracked
 from bigrec.settings import Settings
 from bigrec.statistics import (
     BoundSignals,
@@ -103,7 +103,7 @@ class BIGRec:
                 counts=drawn.counts,
                 noun=dataset.noun,
             )
-            if self.settings.recommend.inject:
+            if injected_signals(self.settings, n_items=dataset.catalog.n_items):
                 answers = fitted.parts.answerer.answer(
                     drawn.valid_queries.histories, progress=track("validation answers")
                 )

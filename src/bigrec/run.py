@@ -36,7 +36,7 @@ from bigrec.lessons import direct_lessons, train_direct
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.model import LanguageModel, check_base_model, load_tokenizer
 from bigrec.measure import measure
-from bigrec.parts import untracked
+from bigrec.parts import injected_signals, untracked
 from bigrec.prompts import control_tokens
 from bigrec.recommender import BIGRec
 from bigrec.run_folder import Part, RunFolder
@@ -204,7 +204,8 @@ class Run(RunFolder):
     def injected_recommender(self) -> BIGRec:
         """The recommender with the signals of the settings, if there are any."""
         model = self.recommender
-        if self.settings.recommend.inject and model.parts.bound is None:
+        names = injected_signals(self.settings, n_items=self.dataset.catalog.n_items)
+        if names and model.parts.bound is None:
             model.inject(
                 self.dataset,
                 self.drawn,

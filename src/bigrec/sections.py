@@ -207,8 +207,10 @@ class RecommendSettings(Section):
     over the beams, weighted by their probability."""
     exclude_seen: bool = True
     """Leave out what is in the history. The published protocol keeps it; both are reported."""
-    inject: tuple[str, ...] = ()
-    """Signals put into the distances, such as ``[EASE, SASRec]``; they go into the bundle."""
+    inject: tuple[str, ...] | Literal["auto"] = "auto"
+    """Signals put into the distances, such as ``[EASE, SASRec]``; they go into the bundle. ``auto``
+    is co-occurrence, and EASE beside it in a catalog of up to 5,000 items, where its matrix is
+    small. ``[]`` leaves the language model alone."""
     rule: Literal["best", "published"] = "best"
     """How: by what does best on validation, or by the published product on the first beam."""
 
@@ -291,9 +293,16 @@ class CompareSettings(Section):
     few_shot: bool = True
     """Also train every baseline on the very examples that the language model got."""
     direct: bool = False
-    """Also train the language model to point at titles directly, on all data and on the few shots;
-    it can be injected by the name ``BIGRec, direct``."""
-    inject: tuple[str, ...] = ("popularity", "co-occurrence", "EASE", "SASRec", "EASE & SASRec")
+    """With ``grounding: written``, also train the language model to point at titles, on all data
+    and on the few shots; it can be injected by the name ``BIGRec, direct``."""
+    inject: tuple[str, ...] = (
+        "popularity",
+        "co-occurrence",
+        "EASE",
+        "SASRec",
+        "co-occurrence & EASE",
+        "co-occurrence & EASE & SASRec",
+    )
     """Signals to put into the distances, several at once joined by ``&``."""
     external: tuple[ExternalSettings, ...] = ()
     """Scores from files, which can be injected by their name."""
