@@ -6,6 +6,7 @@ import pytest
 from bigrec.evaluation.protocol import MethodResult, summarise
 from bigrec.evaluation.segments import (
     Segments,
+    category_segments,
     history_segments,
     popularity_segments,
     segment_rows,
@@ -151,3 +152,20 @@ def test_a_segment_without_a_name_is_refused() -> None:
     # its queries would be in no row
     with pytest.raises(ValueError, match="of_query holds 1; expected numbers from 0 to 0"):
         segment_rows([], Segments(("all",), np.array([1])), seed=0)
+
+
+def test_the_largest_categories_are_segments_and_the_rest_is_other() -> None:
+    categories = ["PC", "Wii", "PC", "", "Xbox"]
+    segments = category_segments(np.array([0, 2, 1, 1, 0, 3, 4]), categories, largest=2)
+    assert segments.names == ("PC", "Wii", "other")
+    assert segments.of_query.tolist() == [0, 0, 1, 1, 0, 2, 2]
+
+
+def test_items_without_a_category_are_a_segment_called_none() -> None:
+    segments = category_segments(np.array([1, 1, 0]), ["PC", ""])
+    assert segments.names == ("none", "PC", "other")
+
+
+def test_a_target_without_a_category_entry_is_refused() -> None:
+    with pytest.raises(ValueError, match="targets holds 2; expected numbers from 0 to 1"):
+        category_segments(np.array([2]), ["PC", ""])

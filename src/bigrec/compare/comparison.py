@@ -30,6 +30,7 @@ from bigrec.evaluation.protocol import MethodResult, summarise
 from bigrec.evaluation.segments import (
     SegmentRow,
     Segments,
+    category_segments,
     history_segments,
     popularity_segments,
     segment_rows,
@@ -152,6 +153,8 @@ def _segments(
         "target's popularity": popularity_segments(test.targets, drawn.counts),
         "items before the target": history_segments(lengths, starts=(0, 1, 3, 5, 10, 20, 50)),
     }
+    if dataset.catalog.categories is not None:
+        families["target's category"] = category_segments(test.targets, dataset.catalog.categories)
     users = _user_segments(dataset, drawn)
     if users is not None:
         families["user in training"] = users

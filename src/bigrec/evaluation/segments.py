@@ -1,5 +1,6 @@
 """Queries sorted into segments, and every method's metrics on each of them."""
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -114,6 +115,30 @@ def history_segments(lengths: IntArray, *, starts: Sequence[int] = (0, 1, 3, 5, 
     names = [str(low) if high == low + 1 else f"{low}-{high - 1}" for low, high in pairwise(starts)]
     buckets = np.searchsorted(np.asarray(starts), lengths, side="right") - 1
     return Segments((*names, f"{starts[-1]}+"), buckets)
+
+
+def category_segments(
+    targets: IntArray, categories: Sequence[str], *, largest: int = 6
+) -> Segments:
+    """The target's category or domain: those with most queries, and ``other`` for the rest.
+
+    Args:
+        targets: Item number of each query's target, ``[q]``.
+        categories: Of each item, ``n`` of them; an empty one is ``none``.
+        largest: Categories that are segments of their own; of equal ones the first by name.
+
+    Raises:
+        ValueError: If a target is out of range.
+    """
+    check_range(targets, len(categories), name="targets")
+    of_query = [categories[target] or "none" for target in targets]
+    queries = Counter(of_query)
+    names = sorted(queries, key=lambda name: (-queries[name], name))[:largest]
+    places = {name: place for place, name in enumerate(names)}
+    return Segments(
+        (*names, "other"),
+        np.array([places.get(name, len(names)) for name in of_query], dtype=np.int64),
+    )
 
 
 def segment_rows(
