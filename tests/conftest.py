@@ -3,7 +3,7 @@
 import importlib.metadata
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +59,14 @@ def make_tokenizer(*, chat: bool) -> Any:
     if chat:
         tokenizer.chat_template = CHAT_TEMPLATE
     return tokenizer
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _float32() -> Iterator[None]:
+    """Figures are compared to many digits: what is computed by default is in float32 everywhere."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bigrec.lm.hardware._cpu_has_bf16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="session")
@@ -152,6 +160,7 @@ def tiny_overrides(model: Path) -> list[str]:
         "recommend.inject=[]",
         f"model.base={model}",
         "model.device=cpu",
+        "model.dtype=float32",
         "data.train_examples=8",
         "data.valid_examples=4",
         "data.test_examples=6",

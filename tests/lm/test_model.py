@@ -8,8 +8,9 @@ import pytest
 import torch
 
 from bigrec.errors import ModelError
+from bigrec.lm.hardware import pick_device, pick_dtype
 from bigrec.lm.locate import SHORT_NAMES, find_base_model
-from bigrec.lm.model import load_language_model, pick_device, pick_dtype
+from bigrec.lm.model import load_language_model
 from tests.conftest import needs, save_tiny_model
 
 pytestmark = pytest.mark.model
@@ -86,9 +87,9 @@ def test_a_broken_weights_file_is_one_clear_error(tmp_path: Path, tiny_model: Pa
 def test_auto_precision_on_a_cpu_without_native_bfloat16_is_float32(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("bigrec.lm.model._cpu_has_bf16", lambda: False)
+    monkeypatch.setattr("bigrec.lm.hardware._cpu_has_bf16", lambda: False)
     assert pick_dtype("auto", torch.device("cpu")) == torch.float32
-    monkeypatch.setattr("bigrec.lm.model._cpu_has_bf16", lambda: True)
+    monkeypatch.setattr("bigrec.lm.hardware._cpu_has_bf16", lambda: True)
     assert pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
 
 

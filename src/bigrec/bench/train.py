@@ -16,7 +16,7 @@ from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
 from bigrec.settings import Settings
-from bigrec.steps import Drawn, make_renderer, train_adapter
+from bigrec.steps import Drawn, load_model, make_renderer, train_adapter
 
 # In nats per token. The sides see the examples in orders of their own, with dropouts of their own.
 _LARGEST_DIFFERENCE = 0.1
@@ -28,6 +28,7 @@ def bench_train(
     drawn: Drawn,
     *,
     settings: Settings,
+    plain: LanguageModel | None = None,
     n_examples: int = 48,
     n_held_out: int = 24,
     turns: int = 2,
@@ -38,9 +39,11 @@ def bench_train(
     learns the target alone.
 
     Args:
-        lm: The base model; bare afterwards.
+        lm: The base model that we train; bare afterwards.
         drawn: Examples to learn and, of the validation part, to hold out.
         settings: How; of ``train``, ``epochs`` and ``loss_on`` are set here.
+        plain: The base model that the reference trains, in float32; bare afterwards. It computes
+            the held-out losses, whichever side an adapter comes from. None: ``lm``.
         n_examples: Training examples, at most.
         n_held_out: Examples on which the adapters are compared, at most.
         turns: Times that each side trains.
@@ -50,14 +53,15 @@ def bench_train(
         reference's; the loss of the last half of the steps of either side; and ``agree``, whether
         the mean loss of the held-out responses differs by less than 0.1 nats between the adapters.
     """
+    plain = plain or lm
     renderer = make_renderer(lm.tokenizer, settings)
     examples = drawn.train[:n_examples]
     held_out = _rows(renderer, drawn.valid[:n_held_out])
     pad_id = lm.tokenizer.pad_token_id or 0
-    lm.drop_adapter()
-    untrained = response_loss(lm.model, held_out, pad_id=pad_id)
+    plain.drop_adapter()
+    untrained = response_loss(plain.model, held_out, pad_id=pad_id)
     with tempfile.TemporaryDirectory() as folder:
-        sides = _Sides(lm, drawn, settings, folder=Path(folder))
+        sides = _Sides(lm, plain, drawn, settings, folder=Path(folder))
         measured = take_turns(
             {
                 OURS: lambda some: sides.ours(some, loss_on="response"),
@@ -70,14 +74,17 @@ def bench_train(
         )
         losses = {}
         for name, side in measured.items():
-            lm.load_adapter(side.result[0])
-            losses[name] = response_loss(lm.model, held_out, pad_id=pad_id)
+            plain.load_adapter(side.result[0])
+            losses[name] = response_loss(plain.model, held_out, pad_id=pad_id)
+        plain.drop_adapter()
         lm.drop_adapter()
     difference = losses[OURS] - losses[REFERENCE]
     titles = sum(len(example.history) + 1 for example in examples)
     faster = np.divide(measured[REFERENCE].seconds, measured[_TITLES].seconds)
     return {
         **figures(measured, units=len(examples), unit="examples"),
+        "ours_dtype": _precision(lm),
+        "reference_dtype": _precision(plain),
         "titles_ratio": float(np.median(faster)) * titles / len(examples),
         "titles_peak_mib": measured[_TITLES].peak_mib,
         "ours_last_loss": _last_half(measured[OURS].result[1]),
@@ -89,18 +96,29 @@ def bench_train(
 
 
 def bench_train_stage() -> dict[str, Any]:
-    """Fine-tune SmolLM2 on MovieLens-100K, as `bench_train` by default, in steps of 16 examples."""
-    inputs = load_inputs(few_shot(["train.batch_size=16"]))
-    return bench_train(inputs.lm, inputs.drawn, settings=inputs.settings)
+    """Fine-tune SmolLM2 on MovieLens-100K, as `bench_train` by default, in steps of 16 examples.
+
+    Ours is in the precision that ``auto`` chooses here, the reference in float32.
+    """
+    inputs = load_inputs(few_shot(["train.batch_size=16", "model.dtype=auto"]))
+    plain = load_model(few_shot())
+    return bench_train(inputs.lm, inputs.drawn, settings=inputs.settings, plain=plain)
 
 
 class _Sides:
     """Both ways of training; each call gives the adapter's folder and the losses of its steps."""
 
     def __init__(
-        self, lm: LanguageModel, drawn: Drawn, settings: Settings, *, folder: Path
+        self,
+        lm: LanguageModel,
+        plain: LanguageModel,
+        drawn: Drawn,
+        settings: Settings,
+        *,
+        folder: Path,
     ) -> None:
         self._lm = lm
+        self._plain = plain
         self._drawn = drawn
         self._settings = settings
         # finetune goes on with a folder that it finds, so every call needs one of its own.
@@ -117,7 +135,7 @@ class _Sides:
         return found.adapter, [entry["loss"] for entry in found.log if "loss" in entry]
 
     def reference(self, examples: Sequence[TitleExample]) -> tuple[Path, list[float]]:
-        self._lm.drop_adapter()
+        self._plain.drop_adapter()
         folder = next(self._folders)
         options = self._settings.train.model_dump(
             include={
@@ -131,10 +149,10 @@ class _Sides:
             }
         )
         losses = train_plainly(
-            self._lm.model,
-            _rows(make_renderer(self._lm.tokenizer, self._settings), examples),
+            self._plain.model,
+            _rows(make_renderer(self._plain.tokenizer, self._settings), examples),
             folder=folder,
-            pad_id=self._lm.tokenizer.pad_token_id or 0,
+            pad_id=self._plain.tokenizer.pad_token_id or 0,
             seed=self._settings.seed,
             **options,
         )
@@ -148,6 +166,10 @@ def _rows(
         (renderer.prompt_ids(one.history, one.noun), renderer.response_ids(one.target))
         for one in examples
     ]
+
+
+def _precision(lm: LanguageModel) -> str:
+    return str(lm.model.dtype).removeprefix("torch.")
 
 
 def _last_half(losses: Sequence[float]) -> float:

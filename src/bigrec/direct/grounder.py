@@ -22,6 +22,7 @@ from bigrec.files import fingerprint
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranks import check_range
 from bigrec.lm.adapter import attach_adapter
+from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
 from bigrec.signals.build import Lessons
 from bigrec.signals.neural.answers import answers
@@ -163,7 +164,8 @@ class DirectGrounder:
             "input_dropout": input_dropout,
         }
         network = _network(lm, index, settings, seed=seed, **dropouts)
-        log = train_network(network, sequences, recipe, folder=folder, progress=progress)
+        with attention_by_products(lm.base, longest=max_length):
+            log = train_network(network, sequences, recipe, folder=folder, progress=progress)
         return cls(lm, network, index, group, settings, log)
 
     @property

@@ -11,6 +11,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from bigrec.files import read_json, write_json
 from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.batches import Collator, LossOn, Row, SortedBatches, kept_positions_loss, render
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
+from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
 from bigrec.types import Progress
@@ -136,17 +138,20 @@ def finetune(
         report_to=report_to,
     )
     keeper = Keeper(save_every_s=save_every_s, progress=progress, alone=arguments.world_size == 1)
+    rows = render(renderer, train, loss_on=loss_on)
+    valid_rows = _validation(renderer, valid, loss_on=loss_on)
+    longest = max(len(row["input_ids"]) for row in chain(rows, valid_rows))
     trainer = _Trainer(
         model=lm.model,
         args=arguments,
         data_collator=Collator(lm),
-        train_dataset=render(renderer, train, loss_on=loss_on),
-        eval_dataset=_validation(renderer, valid, loss_on=loss_on) if valid else None,
+        train_dataset=rows,
+        eval_dataset=valid_rows or None,
         compute_loss_func=kept_positions_loss,
         callbacks=[keeper, *([EarlyStoppingCallback(patience)] if valid else [])],
     )
     trainer.remove_callback(PrinterCallback)
-    with keeper.listening():
+    with keeper.listening(), attention_by_products(lm.base, longest=longest):
         trainer.train(resume_from_checkpoint=last_whole_checkpoint(folder / "checkpoints"))
     lm.model.eval()
     log = [_numbers(entry) for entry in trainer.state.log_history]

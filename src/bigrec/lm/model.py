@@ -29,11 +29,10 @@ from transformers.utils import logging as hf_logging
 
 from bigrec.errors import ModelError
 from bigrec.files import atomic_folder, file_digest, fingerprint, read_json, write_json
+from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick_dtype
 from bigrec.lm.locate import SHORT_NAMES, ModelSource, find_base_model
 
 logger = logging.getLogger(__name__)
-
-Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
 _GGUF_CACHE_LIMIT_BYTES = 1 << 30
 _SAMPLE_BYTES = 1 << 20
@@ -134,7 +133,7 @@ class LanguageModel:
         except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
             raise ModelError(
                 f"the adapter in {folder} could not be attached to base model "
-                f"{self.source.name!r}: {_first_line(error)}"
+                f"{self.source.name!r}: {first_line(error)}"
             ) from error
         self.model.eval()
 
@@ -188,6 +187,7 @@ def load_language_model(
             source = _unpack(source, cache or cache_folder())
         tokenizer = _load_tokenizer(source, options)
         model = _load_weights(source, precision, target, quantize_bits, options)
+    fold_logits(model)
     model.eval()
     return LanguageModel(source, model, tokenizer, _fingerprint(source, model, tokenizer))
 
@@ -222,54 +222,11 @@ def load_tokenizer(name: str, *, cache: Path | None = None) -> PreTrainedTokeniz
         return _load_tokenizer(source, {})
 
 
-def pick_device(device: str = "auto") -> torch.device:
-    """The device to compute on; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
-
-    Raises:
-        ModelError: If the device is not one that torch knows here.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise ModelError(
-            f"device {device!r} cannot be used here: {_first_line(error)} Use 'auto' or 'cpu'."
-        ) from error
-    return chosen
-
-
-def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """The precision to load weights in; ``auto`` is bfloat16 only where it is native."""
-    if dtype != "auto":
-        return {
-            "float32": torch.float32,
-            "bfloat16": torch.bfloat16,
-            "float16": torch.float16,
-        }[dtype]
-    if device.type == "cuda":
-        return torch.bfloat16 if torch.cuda.is_bf16_supported(False) else torch.float16
-    if device.type == "cpu" and _cpu_has_bf16():
-        return torch.bfloat16
-    return torch.float32
-
-
 def cache_folder() -> Path:
     """Folder for what can be made again: ``BIGREC_CACHE``, or the user's cache folder."""
     if "BIGREC_CACHE" in os.environ:
         return Path(os.environ["BIGREC_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bigrec"
-
-
-def _cpu_has_bf16() -> bool:
-    # mkldnn also answers yes for AVX-512 without bf16 instructions, where it emulates; the
-    # capability below is the hardware's own word.
-    probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
-    amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
-    return bool((probe and probe()) or (amx and amx()))
 
 
 def _unpack(source: ModelSource, cache: Path) -> ModelSource:
@@ -362,10 +319,6 @@ def _sampled_digest(path: Path) -> list[Any]:
     return [path.name, size, hashlib.sha256(head + tail).hexdigest()]
 
 
-def _first_line(error: BaseException) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
-
-
 @contextmanager
 def _loading(name: str) -> Iterator[None]:
     try:
@@ -380,7 +333,7 @@ def _loading(name: str) -> Iterator[None]:
             "logged in (hf auth login)."
         )
         raise ModelError(
-            f"base model {name!r} could not be loaded: {_first_line(error)} {advice}"
+            f"base model {name!r} could not be loaded: {first_line(error)} {advice}"
         ) from error
 
 

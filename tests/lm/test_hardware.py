@@ -1,0 +1,56 @@
+"""Quick products and attention: other ways to the same figures."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional
+
+from bigrec.lm.hardware import QuickProducts, attention_by_products
+from bigrec.lm.model import load_language_model
+
+pytestmark = pytest.mark.model
+
+
+def test_quick_products_are_the_products() -> None:
+    generator = torch.Generator().manual_seed(0)
+    states, weight = (torch.randn(shape, generator=generator) for shape in ((2, 5, 64), (32, 64)))
+    bias = torch.randn(32, generator=generator)
+    with torch.inference_mode(), QuickProducts():
+        plain, biased = functional.linear(states, weight), functional.linear(states, weight, bias)
+    expected = states.double() @ weight.double().T
+    torch.testing.assert_close(plain.double(), expected, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(biased.double(), expected + bias, rtol=1e-5, atol=1e-5)
+
+
+def test_quick_products_leave_gradients_to_torch() -> None:
+    weight = torch.ones(2, 3, requires_grad=True)
+    with QuickProducts():
+        torch.autograd.backward(functional.linear(torch.ones(4, 3), weight).sum())
+    assert weight.grad is not None
+    assert (weight.grad == 4).all()
+
+
+@pytest.mark.parametrize(("dtype", "inside"), [("bfloat16", "eager"), ("float32", "sdpa")])
+def test_attention_goes_by_products_in_bfloat16_on_a_cpu_and_back(
+    dtype: str, inside: str, tiny_model: Path
+) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu", dtype=dtype)  # type: ignore[arg-type]
+    config = lm.base.config
+    with attention_by_products(lm.base, longest=8):
+        assert config._attn_implementation == inside
+    assert config._attn_implementation == "sdpa"
+    with attention_by_products(lm.base, longest=10_000):
+        assert config._attn_implementation == "sdpa"
+
+
+def test_states_are_the_same_either_way(tiny_model: Path) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu", dtype="bfloat16")
+    ids = torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10]])
+    mask = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])
+    with torch.inference_mode():
+        before = lm.base(input_ids=ids, attention_mask=mask).logits
+        with attention_by_products(lm.base, longest=4):
+            after = lm.base(input_ids=ids, attention_mask=mask).logits
+    real = mask.bool()
+    torch.testing.assert_close(after[real], before[real], rtol=0.05, atol=0.05)
