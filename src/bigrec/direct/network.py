@@ -18,7 +18,13 @@ _SMALLEST_DEVIATION = 1e-6
 # Deviations of items' own vectors at first: small beside what features give. For inputs, of the
 # token embeddings' deviation.
 _OWN_INPUT = 0.1
-_OWN_POINT = 0.02
+_OWN_POINT = 0.002
+# How much an older title counts for each one that came after it, at first.
+_FIRST_FADING = 0.7
+# Of the median deviation, added to every direction's.
+_HELD_BACK = 0.5
+# Taken from the titles that were trained on, and kept with what was learned.
+_MEASURED = ("mean", "deviation", "whitening")
 
 
 class DirectNetwork(SequenceNetwork):
@@ -28,6 +34,9 @@ class DirectNetwork(SequenceNetwork):
     is pointed at. Each is made from its title's features, to which a vector of its own is added
     that is learned where the item occurs. In training that is left out now and then, so that
     features alone must do too, as for a title that was never trained on.
+
+    Untrained it points at the history's titles, the newer the more, in a whitened space of their
+    features: like titles follow each other. What is trained is added to that.
 
     Args:
         lm: With an adapter attached, which is trained together with the projections.
@@ -41,9 +50,12 @@ class DirectNetwork(SequenceNetwork):
             are none.
     """
 
+    leaves_seen_out = True
     mean: Tensor
     deviation: Tensor
+    whitening: Tensor
     features: Tensor
+    places: Tensor
 
     def __init__(
         self,
@@ -69,24 +81,31 @@ class DirectNetwork(SequenceNetwork):
         self.inputs = nn.Linear(features.shape[1], width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, size)
+        corrections = nn.Linear(hidden_size, size)
         self.item = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(features.shape[1], hidden_size),
             nn.GELU(),
-            nn.Linear(hidden_size, size),
+            corrections,
         )
         self.input_dropout = nn.Dropout(input_dropout)
         self.id_dropout = id_dropout
         self.own_inputs = self._own(width, std=_OWN_INPUT * float(table.float().std()))
         self.own_points = self._own(size, std=_OWN_POINT)
         self.log_factor = nn.Parameter(torch.tensor([_FIRST_FACTOR]).log())
+        self.fading = nn.Parameter(torch.tensor([_FIRST_FADING]).logit())
+        self.sameness = nn.Parameter(torch.ones(1))
         with torch.no_grad():
             # At first an item is the mean of its title's tokens, spread as widely as tokens are.
             self.inputs.weight.zero_()
             self.inputs.weight[:, -width:] = torch.eye(width) * table.float().std().cpu()
+            for last in (self.query, corrections):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
         self.register_buffer("mean", features.mean(dim=0))
         self.register_buffer("deviation", features.std(dim=0).clamp(min=_SMALLEST_DEVIATION))
-        self.register_buffer("features", self._standardised(features), persistent=False)
+        self.register_buffer("whitening", _whitening(features, size=size))
+        self._place(features)
         self.to(table.device)
 
     @property
@@ -112,13 +131,23 @@ class DirectNetwork(SequenceNetwork):
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
         ).last_hidden_state
-        return functional.normalize(self.query(self.norm(states.float())).float(), dim=-1)
+        learned = self.query(self.norm(states.float())).float()
+        return functional.normalize(learned + self.sameness * self._alike(items), dim=-1)
+
+    def _alike(self, items: Tensor) -> Tensor:
+        """Where titles like those so far lie, the newer the more, ``[b, h, size]``."""
+        real = items != self.n_items
+        vectors = self.vectors(items.clamp(max=self.n_items - 1)) * real[..., None]
+        place = torch.arange(items.shape[1], device=items.device)
+        age = place[:, None] - place
+        weights = torch.sigmoid(self.fading) ** age.clamp(min=0) * (age >= 0)
+        return functional.normalize(weights @ vectors, dim=-1)
 
     def vectors(self, items: Tensor | None = None) -> Tensor:
-        """Points of items, ``[c, size]`` of length 1; of all without ``items`` ``[c]``."""
+        """Points of items ``[...]``, ``[..., size]`` of length 1; of all without ``items``."""
         with self._fast():
             points: Tensor = self.item(self.features if items is None else self.features[items])
-        points = points.float()
+        points = points.float() + (self.places if items is None else self.places[items])
         if self.own_points is not None:
             own = self.own_points.weight if items is None else self.own_points(items)
             points = points + self._some_out(own)
@@ -146,7 +175,7 @@ class DirectNetwork(SequenceNetwork):
         # Modules keep their parts in dictionaries of their own, which a copy would share.
         other = copy(self)
         other._modules, other._buffers = dict(self._modules), dict(self._buffers)
-        other.features = self._standardised(features.to(self.device))
+        other._place(features.to(self.device))
         other.n_items = len(features)
         for name in ("own_inputs", "own_points"):
             own = getattr(self, name)
@@ -160,7 +189,7 @@ class DirectNetwork(SequenceNetwork):
         """What is trained and what features are standardised by: not the base model."""
         state = super().state_dict(*args, **kwargs)
         trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
-        return {name: state[name] for name in state if name in {*trained, "mean", "deviation"}}
+        return {name: state[name] for name in state if name in {*trained, *_MEASURED}}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -199,5 +228,24 @@ class DirectNetwork(SequenceNetwork):
         kept = torch.rand(own.shape[:-1], device=own.device) >= self.id_dropout
         return own * kept[..., None]
 
-    def _standardised(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.deviation
+    def _place(self, features: Tensor) -> None:
+        """Take in the features of all titles, and where they lie at first."""
+        centred = features - self.mean
+        self.register_buffer("features", centred / self.deviation, persistent=False)
+        places = functional.normalize(centred @ self.whitening, dim=-1)
+        self.register_buffer("places", places, persistent=False)
+
+
+def _whitening(features: Tensor, *, size: int) -> Tensor:
+    """From centred features to their ``size`` main directions, evened out, ``[f, size]``.
+
+    Directions of little spread are held back: they are mostly rounding.
+    """
+    centred = (features - features.mean(dim=0)).double()
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+    deviations = variances.clamp(min=0).sqrt().flip(0)
+    kept = min(size, len(deviations))
+    held_back = deviations + _HELD_BACK * deviations.median() + _SMALLEST_DEVIATION
+    found = torch.zeros(len(deviations), size, dtype=torch.double)
+    found[:, :kept] = directions.flip(1)[:, :kept] / held_back[:kept]
+    return found.float()

@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bigrec.signals.neural.networks import SequenceNetwork
+from bigrec.signals.neural.validation import without_seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,12 @@ class Candidates:
 
 
 def all_candidates(
-    network: SequenceNetwork, hidden: Tensor, targets: Tensor, *, log_shares: Tensor
+    network: SequenceNetwork,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    log_shares: Tensor,
+    seen: Tensor | None = None,
 ) -> Candidates:
     """Every item of the catalog, standing for itself.
 
@@ -37,8 +43,14 @@ def all_candidates(
         hidden: ``[m, d]``.
         targets: ``[m]`` item numbers.
         log_shares: ``[n]`` logarithm of every item's popularity.
+        seen: ``[m, h]`` item numbers that are no candidates, unless they are the target.
     """
-    return Candidates(network.scores(hidden), targets, torch.zeros_like(log_shares), log_shares)
+    scores = network.scores(hidden)
+    if seen is not None:
+        own = scores.gather(1, targets[:, None])
+        scores = without_seen(scores, seen, padding=network.n_items)
+        scores = scores.scatter(1, targets[:, None], own)
+    return Candidates(scores, targets, torch.zeros_like(log_shares), log_shares)
 
 
 def sampled_candidates(
