@@ -258,8 +258,8 @@ class DirectSettings(Section):
     batch_size: PositiveInt | None = None
     """Targets of an optimizer step, about; None takes about a hundred steps an epoch, with 128 to
     768 targets: every step moves the whole catalog, which small ones would spend their time on."""
-    epochs: PositiveInt = 3
-    """Passes over the interactions."""
+    epochs: PositiveInt = 5
+    """Passes over the interactions, at most."""
     patience: PositiveInt = 2
     """Epochs without a better validation NDCG@10 before training stops."""
 

@@ -84,7 +84,7 @@ class DirectGrounder:
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         batch_size: int | None = None,
-        epochs: int = 3,
+        epochs: int = 5,
         patience: int = 2,
         seed: int = 0,
         folder: Path | None = None,
