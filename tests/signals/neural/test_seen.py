@@ -2,7 +2,7 @@
 
 import torch
 
-from bigrec.signals.neural.losses import all_candidates
+from bigrec.signals.neural.losses import all_candidates, sampled_candidates
 from bigrec.signals.neural.networks import build_network
 from bigrec.signals.neural.trainer import _items_so_far
 from bigrec.signals.neural.validation import without_seen
@@ -45,3 +45,20 @@ def test_a_target_that_was_seen_before_stays_a_candidate() -> None:
         seen=torch.tensor([[1, 2, PAD]]),
     )
     assert found.scores[0].isneginf().tolist() == [False, True, False, False, False]
+
+
+def test_a_sampled_item_that_was_seen_is_left_out_wherever_it_was_drawn() -> None:
+    network = build_network("GRU4Rec", n_items=5, max_length=3, hidden_size=4, dropout=0.0)
+    found = sampled_candidates(
+        network,
+        torch.ones(2, 4),
+        torch.tensor([2, 4]),
+        negatives=torch.tensor([3, 0, 3, 1, 2]),
+        log_shares=torch.zeros(5),
+        seen=torch.tensor([[PAD, 3, 2], [PAD, PAD, 1]]),
+    )
+    # The first column is the target, which always stays.
+    assert found.log_counts.isneginf().tolist() == [
+        [False, True, False, True, False, True],
+        [False, False, False, False, True, False],
+    ]

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -225,18 +226,14 @@ class _Trainer:
         self, hidden: Tensor, targets: Tensor, seen: Tensor, *, negatives: Tensor | None
     ) -> Tensor:
         network, recipe, shares = self._network, self._recipe, self._log_shares
+        options: dict[str, Any] = {
+            "log_shares": shares,
+            "seen": seen if network.leaves_seen_out else None,
+        }
         candidates = (
-            all_candidates(
-                network,
-                hidden,
-                targets,
-                seen=seen if network.leaves_seen_out else None,
-                log_shares=shares,
-            )
+            all_candidates(network, hidden, targets, **options)
             if negatives is None
-            else sampled_candidates(
-                network, hidden, targets, negatives=negatives, log_shares=shares
-            )
+            else sampled_candidates(network, hidden, targets, negatives=negatives, **options)
         )
         loss = softmax_loss(candidates)
         if recipe.robust_weight:
