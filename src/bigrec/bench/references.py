@@ -128,12 +128,15 @@ def generate_plainly(
     tokenizer: Any,
     prompts: Sequence[list[int]],
     *,
-    end_id: int,
+    end_ids: Sequence[int],
     beams: int = 4,
     batch_size: int = 8,
     max_new_tokens: int = 128,
 ) -> list[list[int]]:
-    """Tokens of the best beam of every prompt, by transformers' own beam search."""
+    """Tokens of the best beam of every prompt, by transformers' own beam search.
+
+    ``end_ids`` end a text, whichever comes first.
+    """
     written: list[list[int]] = []
     for some in _batches(prompts, batch_size):
         batch = tokenizer.pad({"input_ids": some}, padding_side="left", return_tensors="pt")
@@ -143,7 +146,7 @@ def generate_plainly(
             num_beams=beams,
             do_sample=False,
             max_new_tokens=max_new_tokens,
-            eos_token_id=end_id,
+            eos_token_id=list(end_ids),
             pad_token_id=tokenizer.pad_token_id,
         )
         written.extend(ids[:, batch["input_ids"].shape[1] :].tolist())
