@@ -240,10 +240,12 @@ class DirectSettings(Section):
     """Module names or ``all-linear``; None takes the query and value projections."""
     max_length: PositiveInt = 50
     """Longest stretch of a user's titles that is learned from at once."""
-    size: PositiveInt = 576
-    """Size of the space in which histories and titles meet."""
+    title_size: PositiveInt = 512
+    """Size of the part of a point in which like titles are near each other, untrained."""
+    size: PositiveInt = 256
+    """Size of the part that is learned."""
     hidden_size: PositiveInt = 1024
-    """Of the layer between a title's features and that space."""
+    """Of the layer between a title's features and the part that is learned."""
     item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of a title's features left out in training."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1

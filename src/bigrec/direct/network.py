@@ -1,5 +1,6 @@
 """A language model that reads titles as single tokens and points at the next one."""
 
+import math
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
@@ -11,14 +12,13 @@ from torch.nn import functional
 from bigrec.lm.model import LanguageModel
 from bigrec.signals.neural.networks import SequenceNetwork
 
-# Scores are cosines times a learned factor, which starts here: within [-1, 1] alone a softmax
-# over thousands of items could not prefer any.
-_FIRST_FACTOR = 14.0
+# What likeness of titles counts for at first: within [-1, 1] a softmax over thousands of items could
+# not prefer any.
+_FIRST_TRUST = 10.0
 _SMALLEST_DEVIATION = 1e-6
-# Deviations of items' own vectors at first: small beside what features give. For inputs, of the
-# token embeddings' deviation.
+# Deviations of items' own vectors at first. For inputs, of the token embeddings' deviation.
 _OWN_INPUT = 0.1
-_OWN_POINT = 0.002
+_OWN_POINT = 0.02
 # How much an older title counts for each one that came after it, at first.
 _FIRST_FADING = 0.7
 # Of the median deviation, added to every direction's.
@@ -35,15 +35,19 @@ class DirectNetwork(SequenceNetwork):
     that is learned where the item occurs. In training that is left out now and then, so that
     features alone must do too, as for a title that was never trained on.
 
-    Untrained it points at the history's titles, the newer the more, in a whitened space of their
-    features: like titles follow each other. What is trained is added to that.
+    A point has two parts. In the first, titles lie where their features are, whitened, and a
+    history where its titles are, the newer the more: like titles follow each other, which needs no
+    training. In the second lies what is learned. A history's length in either part says how much
+    it counts; untrained it has none in the second. Items are of one length in both, so that
+    distances rank as products do.
 
     Args:
         lm: With an adapter attached, which is trained together with the projections.
         features: Of all titles, ``[n, f]``, as `TitleFeatures` gives them.
         max_length: Most items of a history.
-        size: Of the space in which histories and items meet.
-        hidden_size: Of the layer between features and that space.
+        title_size: Of the part in which like titles are near each other.
+        size: Of the part that is learned.
+        hidden_size: Of the layer between a title's features and the part that is learned.
         dropout: Share of an item's features left out in training, in [0, 1).
         input_dropout: Share of what comes in left out in training, in [0, 1).
         id_dropout: Share of items whose own vector is left out in training, in [0, 1]; at 1 there
@@ -63,6 +67,7 @@ class DirectNetwork(SequenceNetwork):
         features: Tensor,
         *,
         max_length: int,
+        title_size: int,
         size: int,
         hidden_size: int,
         dropout: float,
@@ -73,7 +78,7 @@ class DirectNetwork(SequenceNetwork):
         modules = sorted(adapter.target_modules)
         adapted = [adapter.r, adapter.lora_alpha, adapter.lora_dropout, modules]
         dropouts = [dropout, input_dropout, id_dropout]
-        shape = [lm.base_fingerprint, size, hidden_size, dropouts, adapted]
+        shape = [lm.base_fingerprint, title_size, size, hidden_size, dropouts, adapted]
         super().__init__(n_items=len(features), max_length=max_length, shape=shape)
         self.decoder = lm.base.get_decoder()
         table = lm.base.get_input_embeddings().weight
@@ -81,30 +86,29 @@ class DirectNetwork(SequenceNetwork):
         self.inputs = nn.Linear(features.shape[1], width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, size)
-        corrections = nn.Linear(hidden_size, size)
+        self.trust = nn.Linear(width, 1)
         self.item = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(features.shape[1], hidden_size),
             nn.GELU(),
-            corrections,
+            nn.Linear(hidden_size, size),
         )
         self.input_dropout = nn.Dropout(input_dropout)
         self.id_dropout = id_dropout
         self.own_inputs = self._own(width, std=_OWN_INPUT * float(table.float().std()))
         self.own_points = self._own(size, std=_OWN_POINT)
-        self.log_factor = nn.Parameter(torch.tensor([_FIRST_FACTOR]).log())
         self.fading = nn.Parameter(torch.tensor([_FIRST_FADING]).logit())
-        self.sameness = nn.Parameter(torch.ones(1))
         with torch.no_grad():
             # At first an item is the mean of its title's tokens, spread as widely as tokens are.
             self.inputs.weight.zero_()
             self.inputs.weight[:, -width:] = torch.eye(width) * table.float().std().cpu()
-            for last in (self.query, corrections):
+            for last in (self.query, self.trust):
                 nn.init.zeros_(last.weight)
                 nn.init.zeros_(last.bias)
+            self.trust.bias.fill_(math.log(_FIRST_TRUST))
         self.register_buffer("mean", features.mean(dim=0))
         self.register_buffer("deviation", features.std(dim=0).clamp(min=_SMALLEST_DEVIATION))
-        self.register_buffer("whitening", _whitening(features, size=size))
+        self.register_buffer("whitening", _whitening(features, size=title_size))
         self._place(features)
         self.to(table.device)
 
@@ -114,7 +118,7 @@ class DirectNetwork(SequenceNetwork):
         return self.mean.device
 
     def forward(self, items: Tensor) -> Tensor:
-        """See the base class; rows of ``[b, h, size]`` have length 1."""
+        """See the base class; ``d`` is both parts together."""
         with self._fast():
             return self._states(items)
 
@@ -131,27 +135,29 @@ class DirectNetwork(SequenceNetwork):
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
         ).last_hidden_state
-        learned = self.query(self.norm(states.float())).float()
-        return functional.normalize(learned + self.sameness * self._alike(items), dim=-1)
+        normed = self.norm(states.float())
+        alike = self._alike(items) * self.trust(normed).float().exp()
+        return torch.cat([alike, self.query(normed).float()], dim=-1)
 
     def _alike(self, items: Tensor) -> Tensor:
-        """Where titles like those so far lie, the newer the more, ``[b, h, size]``."""
+        """Where the titles so far lie, the newer the more, ``[b, h, title_size]`` of length 1."""
         real = items != self.n_items
-        vectors = self.vectors(items.clamp(max=self.n_items - 1)) * real[..., None]
+        vectors = self.places[items.clamp(max=self.n_items - 1)] * real[..., None]
         place = torch.arange(items.shape[1], device=items.device)
         age = place[:, None] - place
         weights = torch.sigmoid(self.fading) ** age.clamp(min=0) * (age >= 0)
         return functional.normalize(weights @ vectors, dim=-1)
 
     def vectors(self, items: Tensor | None = None) -> Tensor:
-        """Points of items ``[...]``, ``[..., size]`` of length 1; of all without ``items``."""
+        """Both parts of items ``[...]`` or of all, ``[..., d]``, each part of length 1."""
         with self._fast():
-            points: Tensor = self.item(self.features if items is None else self.features[items])
-        points = points.float() + (self.places if items is None else self.places[items])
+            learned: Tensor = self.item(self.features if items is None else self.features[items])
+        learned = learned.float()
         if self.own_points is not None:
             own = self.own_points.weight if items is None else self.own_points(items)
-            points = points + self._some_out(own)
-        return functional.normalize(points, dim=-1)
+            learned = learned + self._some_out(own)
+        places = self.places if items is None else self.places[items]
+        return torch.cat([places, functional.normalize(learned, dim=-1)], dim=-1)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
@@ -163,7 +169,7 @@ class DirectNetwork(SequenceNetwork):
 
     def score_each(self, hidden: Tensor, items: Tensor) -> Tensor:
         """See the base class."""
-        return (hidden * self.vectors(items)).sum(dim=1) * self.log_factor.exp()
+        return (hidden * self.vectors(items)).sum(dim=1)
 
     def with_features(self, features: Tensor, rows: Tensor) -> Self:
         """The same network for other titles, which shares whatever is not of a title.
@@ -206,8 +212,7 @@ class DirectNetwork(SequenceNetwork):
 
     def _products(self, hidden: Tensor, vectors: Tensor) -> Tensor:
         with self._fast():
-            cosines = hidden @ vectors.T
-        return cosines * self.log_factor.exp()
+            return hidden @ vectors.T
 
     def _fast(self) -> torch.autocast:
         """In training, products in bfloat16 if the language model computes in it."""
