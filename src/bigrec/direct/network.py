@@ -12,8 +12,8 @@ from torch.nn import functional
 from bigrec.lm.model import LanguageModel
 from bigrec.signals.neural.networks import SequenceNetwork
 
-# What likeness of titles counts for at first: within [-1, 1] a softmax over thousands of items could
-# not prefer any.
+# What likeness of titles counts for at first: within [-1, 1] a softmax over thousands of items
+# could not prefer any.
 _FIRST_TRUST = 10.0
 _SMALLEST_DEVIATION = 1e-6
 # Deviations of items' own vectors at first. For inputs, of the token embeddings' deviation.
