@@ -55,6 +55,7 @@ class DirectNetwork(SequenceNetwork):
     """
 
     leaves_seen_out = True
+    knows_untrained = True
     mean: Tensor
     deviation: Tensor
     whitening: Tensor

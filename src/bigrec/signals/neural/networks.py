@@ -25,6 +25,7 @@ class SequenceNetwork(nn.Module, ABC):
         learns_everywhere: Whether ``forward`` predicts at every position, or at the last only.
         leaves_seen_out: Whether it is meant to rank what is not in the history, so that training
             and validation leave that out.
+        knows_untrained: Whether it ranks better than by chance before it is trained.
         n_items: Items that are scored, ``n``, and the number of padding.
         max_length: Most items of a sequence.
         shape: What the network was built with.
@@ -32,6 +33,7 @@ class SequenceNetwork(nn.Module, ABC):
 
     learns_everywhere: ClassVar[bool] = True
     leaves_seen_out: ClassVar[bool] = False
+    knows_untrained: ClassVar[bool] = False
 
     def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:
         super().__init__()

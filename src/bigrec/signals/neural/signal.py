@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Self
 
+import numpy as np
 import torch
 
 from bigrec.data.interactions import Interactions
@@ -21,6 +22,8 @@ from bigrec.types import BoolArray, FloatArray, IntArray, Progress
 
 _KIND = "neural"
 _SETTINGS = ("architecture", "robust", "n_items", "max_length", "hidden_size")
+_STEPS = 32
+_BATCH_SIZES = (128, 2048)
 _LENGTHS: dict[Architecture, int] = {"SASRec": 50, "GRU4Rec": 50, "Caser": 5}
 
 
@@ -54,7 +57,7 @@ class NeuralSignal:
         dropout: float = 0.2,
         learning_rate: float = 1e-3,
         weight_decay: float = 0.0,
-        batch_size: int = 2048,
+        batch_size: int | None = None,
         epochs: int = 100,
         patience: int = 5,
         n_negatives: int | Literal["auto"] | None = "auto",
@@ -83,7 +86,8 @@ class NeuralSignal:
             dropout: Share of activations left out in training, in [0, 1).
             learning_rate: Of AdamW, after a warm-up of one epoch.
             weight_decay: Of AdamW.
-            batch_size: Targets of an optimizer step, about.
+            batch_size: Targets of an optimizer step, about; None makes some 32 steps an epoch, with
+                128 to 2,048 targets, so that few examples too are learned in many steps.
             epochs: Passes over the interactions, at most.
             patience: Epochs without a better validation NDCG@10 after which training stops.
             n_negatives: Items, drawn uniformly, that a target is compared with; None is all, and
@@ -104,6 +108,8 @@ class NeuralSignal:
         """
         users, items = training_rows(interactions, train, n_items=n_items)
         max_length = max_length or _LENGTHS[architecture]
+        if batch_size is None:
+            batch_size = int(np.clip(len(items) // _STEPS, *_BATCH_SIZES))
         if n_negatives == "auto":
             n_negatives = usual_negatives(n_items)
         recipe = Recipe(

@@ -68,7 +68,7 @@ def train_network(
     state = State()
     if folder is not None:
         state = trainer.resume(folder)
-    if not state.best:
+    if network.knows_untrained and not state.best:
         trainer.judge(state)
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.patience:
         trainer.run_epoch(state, progress)
@@ -136,7 +136,8 @@ class _Trainer:
         """Validation NDCG@10 of the weights as they are, kept in ``state`` if it is the best."""
         self._network.eval()
         ndcg = ndcg_at_10(self._network, self._histories, self._targets)
-        if ndcg > state.best_ndcg:
+        # While nothing is found, patience has not begun.
+        if ndcg > state.best_ndcg or state.best_ndcg <= 0:
             state.best_epoch, state.best_ndcg = state.epoch, ndcg
             weights = self._network.state_dict()
             state.best = {name: weight.clone() for name, weight in weights.items()}
