@@ -10,6 +10,7 @@ import torch
 
 from bigrec.data.catalog import Catalog
 from bigrec.direct import DirectGrounder, TitleFeatures
+from bigrec.direct.grounder import _taken_over
 from bigrec.errors import BundleError, ModelError
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.model import LanguageModel, load_language_model
@@ -124,6 +125,26 @@ def test_weights_of_another_base_model_are_refused(lm: LanguageModel, tmp_path: 
     other.cut(1)
     with pytest.raises(BundleError, match="its weights do not fit base model"):
         DirectGrounder.load(tmp_path / "direct", lm=other, index=grounder.index, group=GROUP)
+
+
+def test_a_title_that_was_not_learned_from_takes_over_what_its_likes_learned() -> None:
+    # Places along three axes; the learned parts are two numbers. The last title is new, and lies
+    # where the first one does.
+    places = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
+    learned = np.array([[1, 0], [0, 1], [0, 1], [-1, 0]], dtype=np.float32)
+    vectors = np.concatenate([places, learned], axis=1)
+    known = np.array([True, True, True, False])
+    found = _taken_over(vectors, known, title_size=3)
+    np.testing.assert_array_equal(found[:3], vectors[:3])
+    np.testing.assert_array_equal(found[3, :3], places[3])
+    # The first counts e^10 times as much as each of the others.
+    expected = np.array([np.exp(10), 2.0])
+    np.testing.assert_allclose(found[3, 3:], expected / np.linalg.norm(expected), rtol=1e-5)
+
+
+def test_where_nothing_was_learned_points_stay() -> None:
+    vectors = np.ones((2, 4), dtype=np.float32)
+    np.testing.assert_array_equal(_taken_over(vectors, np.zeros(2, bool), title_size=2), vectors)
 
 
 def test_new_titles_need_no_training_and_move_no_other(lm: LanguageModel) -> None:

@@ -33,7 +33,7 @@ from bigrec.signals.neural.recipe import Recipe, usual_negatives
 from bigrec.signals.neural.trainer import train_network
 from bigrec.signals.protocol import load_signal, save_signal, training_rows
 from bigrec.signals.weights import minmax
-from bigrec.types import FloatArray, IntArray, Progress
+from bigrec.types import BoolArray, FloatArray, IntArray, Progress
 
 DIRECT = "BIGRec, direct"
 """What direct grounding is called in tables."""
@@ -49,6 +49,11 @@ _SHAPE = (
     "hidden_size",
     "id_dropout",
 )
+_KNOWN = "known"
+# Titles from which one that was not learned from takes over, and how much nearer ones count.
+_LIKES = 5
+_SHARPNESS = 10.0
+_ROWS = 1024
 # Of an epoch, and targets in each, unless the caller says otherwise.
 _STEPS = 100
 _BATCH_SIZES = (128, 768)
@@ -63,6 +68,7 @@ class DirectGrounder:
         network: What was trained, the adapter's weights among it.
         index: Features of the catalog's titles.
         group: Group number of every item, ``[n]``.
+        known: Which titles occurred in what was learned from, ``[g]``.
         log: ``epoch``, ``loss`` and ``ndcg@10`` (validation) of every epoch; none once loaded.
     """
 
@@ -70,6 +76,7 @@ class DirectGrounder:
     network: DirectNetwork = field(repr=False)
     index: ItemIndex
     group: IntArray = field(repr=False)
+    known: BoolArray = field(repr=False)
     _settings: Mapping[str, Any] = field(repr=False)
     log: Sequence[Mapping[str, float]] = field(default=(), repr=False)
 
@@ -179,7 +186,8 @@ class DirectGrounder:
         network = _network(lm, index, settings, seed=seed, **dropouts)
         with attention_by_products(lm.base, longest=max_length):
             log = train_network(network, sequences, recipe, folder=folder, progress=progress)
-        return cls(lm, network, index, group, settings, log)
+        known = np.bincount(group[items], minlength=len(index.titles)) > 0
+        return cls(lm, network, index, group, known, settings, log)
 
     @property
     def name(self) -> str:
@@ -240,11 +248,12 @@ class DirectGrounder:
             progress: Called with (titles read, titles to read).
         """
         index = self.index.updated(catalog.group_titles, TitleFeatures(self.lm), progress=progress)
-        rows = [self.index.rows.get(title, -1) for title in index.titles]
+        rows = np.array([self.index.rows.get(title, -1) for title in index.titles])
         network = self.network.with_features(
-            torch.from_numpy(index.embeddings.copy()), torch.tensor(rows)
+            torch.from_numpy(index.embeddings.copy()), torch.from_numpy(rows)
         )
-        return replace(self, network=network, index=index, group=catalog.group)
+        known = (rows >= 0) & self.known[rows]
+        return replace(self, network=network, index=index, group=catalog.group, known=known)
 
     def save(self, folder: Path) -> None:
         """Write what was trained to a folder of its own, whole or not at all.
@@ -254,7 +263,7 @@ class DirectGrounder:
         Raises:
             StorageError: If the folder cannot be written.
         """
-        arrays = as_arrays(self.network.state_dict())
+        arrays = {**as_arrays(self.network.state_dict()), _KNOWN: self.known}
         save_signal(folder, _KIND, settings=self._settings, arrays=arrays)
 
     @classmethod
@@ -271,7 +280,8 @@ class DirectGrounder:
             BundleError: If a file is missing, damaged, of another version, or of another base
                 model.
         """
-        settings, arrays = load_signal(folder, _KIND, settings=_SHAPE, arrays=[])
+        settings, arrays = load_signal(folder, _KIND, settings=_SHAPE, arrays=[_KNOWN])
+        known = arrays.pop(_KNOWN)
         dropouts = {"lora_dropout": 0.0, "item_dropout": 0.0, "input_dropout": 0.0}
         network = _network(lm, index, settings, seed=0, **dropouts)
         try:
@@ -284,20 +294,46 @@ class DirectGrounder:
         # Once more, by the mean and deviation that were loaded.
         features = torch.from_numpy(index.embeddings.copy())
         network = network.with_features(features, torch.arange(len(features)))
-        return cls(lm, network.eval(), index, group, settings)
+        return cls(lm, network.eval(), index, group, known, settings)
 
     @cached_property
     def _vectors(self) -> FloatArray:
         with torch.inference_mode():
-            # Two parts of length 1 each.
-            vectors: FloatArray = (self.network.vectors() / 2**0.5).cpu().numpy()
-        return vectors
+            vectors: FloatArray = self.network.vectors().cpu().numpy()
+        found = _taken_over(vectors, self.known, title_size=self._settings["title_size"])
+        # Two parts of length 1 each.
+        return np.asarray(found / np.float32(2**0.5))
 
     def _groups(self, history: IntArray) -> IntArray:
         real = history[history != -1]
         check_range(real, len(self.group), name="a history")
         groups: IntArray = self.group[real]
         return groups
+
+
+def _taken_over(vectors: FloatArray, known: BoolArray, *, title_size: int) -> FloatArray:
+    """Points in which titles that were not learned from take over what their likes learned.
+
+    To training such a title was only ever a wrong answer, which says nothing about it: its learned
+    part becomes that of the known titles nearest in the part of titles, the nearer the more.
+
+    Args:
+        vectors: ``[g, d]``, each of the two parts of length 1.
+        known: ``[g]``.
+        title_size: Size of the first part.
+    """
+    found, sources = vectors.copy(), np.flatnonzero(known)
+    k = min(_LIKES, len(sources))
+    if k == 0:
+        return found
+    places, learned = vectors[:, :title_size], vectors[sources, title_size:]
+    for rows in np.array_split(np.flatnonzero(~known), max(1, int((~known).sum()) // _ROWS)):
+        closeness = places[rows] @ places[sources].T
+        nearest = np.argpartition(-closeness, k - 1, axis=1)[:, :k]
+        weights = np.exp(_SHARPNESS * np.take_along_axis(closeness, nearest, axis=1))
+        mixed = (learned[nearest] * weights[..., None]).sum(axis=1)
+        found[rows, title_size:] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    return found
 
 
 def _network(
