@@ -46,7 +46,7 @@ def bench_generate(
                 lm.model,
                 lm.tokenizer,
                 some,
-                end_id=renderer.end_id,
+                stop_ids=renderer.stop_ids,
                 beams=beams,
                 batch_size=_BATCH,
             ),
