@@ -30,7 +30,7 @@ import numpy as np
 
 GRID = {
     "learning_rate": (1e-3, 3e-3),
-    "dropout": (0.2, 0.4),
+    "dropout": (0.2,),
     "hidden_size": (64, 128),
 }
 MAX_LENGTH = 50

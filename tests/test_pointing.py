@@ -15,6 +15,7 @@ from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, SettingsError
 from bigrec.grounding.ranks import target_ranks
+from bigrec.lessons import direct_lessons
 from bigrec.recommender import BIGRec
 from bigrec.run import Run
 from bigrec.settings import Settings
@@ -26,7 +27,15 @@ HISTORY = ["i0", "i3", "i5"]
 
 
 def overrides(model: Path, *changes: str) -> list[str]:
-    small = ["layers=1", "rank=2", "size=8", "hidden_size=16", "epochs=2", "batch_size=16"]
+    small = [
+        "layers=1",
+        "rank=2",
+        "title_size=8",
+        "size=8",
+        "hidden_size=16",
+        "epochs=2",
+        "batch_size=16",
+    ]
     return [
         *tiny_overrides(model),
         "grounding=direct",
@@ -115,18 +124,12 @@ def test_a_comparison_sets_it_beside_its_few_shot_self(run: Run) -> None:
     np.testing.assert_array_equal(own.ranks, target_ranks(-scores, test.targets))
 
 
-def test_few_shots_alone_can_be_learned_from(
-    tiny_model: Path, tiny_files: Path, tmp_path: Path
-) -> None:
-    changes = [f"data.source={tiny_files}", "direct.learn_from=examples"]
-    settings = Settings.read(overrides=overrides(tiny_model, *changes))
-    few = Run(tmp_path, settings)
-    every = Run(tmp_path, Settings.read(overrides=overrides(tiny_model, changes[0])))
-    histories = few.drawn.test.histories
-    first, second = (
-        one.recommender.parts.answerer.answer(histories).queries.vectors for one in (few, every)
-    )
-    assert not np.allclose(first, second)
+def test_few_shots_alone_can_be_learned_from(run: Run) -> None:
+    every = direct_lessons(run.dataset, run.drawn, run.settings)
+    assert every.train.sum() == run.drawn.train_rows.sum()
+    chosen = run.settings.direct.model_copy(update={"learn_from": "examples"})
+    few = direct_lessons(run.dataset, run.drawn, run.settings.model_copy(update={"direct": chosen}))
+    assert few.train.sum() == sum(len(items) for items in run.drawn.train_items)
 
 
 def test_texts_are_not_to_be_had(run: Run) -> None:

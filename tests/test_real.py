@@ -64,18 +64,21 @@ def test_padding_and_the_shared_prompt_do_not_change_what_is_written(
         assert [text.text for text in texts] == list(dict.fromkeys(written))
 
 
-def test_a_real_model_learns_the_format_and_recommends_real_movies(movies: Dataset) -> None:
-    settings = Settings.read(
-        overrides=[
-            "model.device=cpu",
-            "data.train_examples=16",
-            "data.valid_examples=4",
-            "train.batch_size=8",
-            "train.epochs=1",
-            "train.learning_rate=0.002",
-            "generate.beams=2",
-        ]
-    )
+_WRITING = [
+    "grounding=written",
+    "recommend.inject=[]",
+    "train.batch_size=8",
+    "train.epochs=1",
+    "train.learning_rate=0.002",
+    "generate.beams=2",
+]
+_POINTING = ["direct.layers=2", "direct.epochs=1", "direct.learn_from=examples"]
+
+
+@pytest.mark.parametrize("how", [_WRITING, _POINTING], ids=["writing", "pointing"])
+def test_a_real_model_learns_and_recommends_real_movies(how: list[str], movies: Dataset) -> None:
+    small = ["model.device=cpu", "data.train_examples=16", "data.valid_examples=4"]
+    settings = Settings.read(overrides=[*small, *how])
     model = BIGRec(settings).fit(movies)
     history = movies.catalog.titles[:5]
     found = model.recommend(history, k=10)

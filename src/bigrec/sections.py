@@ -240,10 +240,12 @@ class DirectSettings(Section):
     """Module names or ``all-linear``; None takes the query and value projections."""
     max_length: PositiveInt = 50
     """Longest stretch of a user's titles that is learned from at once."""
-    size: PositiveInt = 576
-    """Size of the space in which histories and titles meet."""
+    title_size: PositiveInt = 512
+    """Size of the part of a point in which like titles are near each other, untrained."""
+    size: PositiveInt = 256
+    """Size of the part that is learned."""
     hidden_size: PositiveInt = 1024
-    """Of the layer between a title's features and that space."""
+    """Of the layer between a title's features and the part that is learned."""
     item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
     """Share of a title's features left out in training."""
     input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -258,8 +260,8 @@ class DirectSettings(Section):
     batch_size: PositiveInt | None = None
     """Targets of an optimizer step, about; None takes about a hundred steps an epoch, with 128 to
     768 targets: every step moves the whole catalog, which small ones would spend their time on."""
-    epochs: PositiveInt = 3
-    """Passes over the interactions."""
+    epochs: PositiveInt = 5
+    """Passes over the interactions, at most."""
     patience: PositiveInt = 2
     """Epochs without a better validation NDCG@10 before training stops."""
 

@@ -59,7 +59,7 @@ def test_greedy_writing_takes_the_most_probable_token_each_time(inputs: Inputs) 
     prompts = [[5, 6, 7, 8], [9, 10]]
     end = inputs.renderer.end_id
     written = generate_plainly(
-        inputs.lm.model, inputs.lm.tokenizer, prompts, stop_ids=[end], beams=1, max_new_tokens=3
+        inputs.lm.model, inputs.lm.tokenizer, prompts, end_ids=[end], beams=1, max_new_tokens=3
     )
     for prompt, found in zip(prompts, written, strict=True):
         ids = list(prompt)

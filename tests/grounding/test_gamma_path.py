@@ -266,3 +266,15 @@ def test_a_path_of_another_number_of_gammas_is_refused() -> None:
 def test_a_metric_that_is_nan_is_refused() -> None:
     with pytest.raises(ValueError, match=r"The metric is NaN at gamma 0\.0; expected a number"):
         select_gamma(PATH, GAMMAS, metric=lambda _: float("nan"))
+
+
+def test_float32_weights_give_the_ranks_of_brute_force_without_a_warning() -> None:
+    rng = np.random.default_rng(5)
+    distances = rng.random((20, 50))
+    # Few different weights, so that many are equal.
+    weights = (rng.integers(0, 4, (20, 50)) / 3).astype(np.float32)
+    targets = rng.integers(50, size=20)
+    path = gamma_path_ranks(distances, weights, targets, gammas=COLLABORATIVE_GAMMAS)
+    for column, gamma in zip(path.T, COLLABORATIVE_GAMMAS, strict=True):
+        expected = target_ranks(inject(distances, weights, gamma=gamma), targets)
+        np.testing.assert_array_equal(column, expected)

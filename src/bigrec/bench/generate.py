@@ -54,7 +54,7 @@ def bench_generate(
             lm.model,
             lm.tokenizer,
             some,
-            stop_ids=renderer.stop_ids,
+            end_ids=renderer.stop_ids,
             beams=beams,
             batch_size=_BATCH,
         )

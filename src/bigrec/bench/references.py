@@ -128,21 +128,14 @@ def generate_plainly(
     tokenizer: Any,
     prompts: Sequence[list[int]],
     *,
-    stop_ids: Sequence[int],
+    end_ids: Sequence[int],
     beams: int = 4,
     batch_size: int = 8,
     max_new_tokens: int = 128,
 ) -> list[list[int]]:
     """Tokens of the best beam of every prompt, by transformers' own beam search.
 
-    Args:
-        model: The causal language model.
-        tokenizer: Pads the prompts.
-        prompts: Tokens of each prompt.
-        stop_ids: Tokens that end a text.
-        beams: Beams for each prompt.
-        batch_size: Prompts in a batch.
-        max_new_tokens: Longest text, in tokens.
+    ``end_ids`` end a text, whichever comes first.
     """
     written: list[list[int]] = []
     for some in _batches(prompts, batch_size):
@@ -153,7 +146,7 @@ def generate_plainly(
             num_beams=beams,
             do_sample=False,
             max_new_tokens=max_new_tokens,
-            eos_token_id=list(stop_ids),
+            eos_token_id=list(end_ids),
             pad_token_id=tokenizer.pad_token_id,
         )
         written.extend(ids[:, batch["input_ids"].shape[1] :].tolist())

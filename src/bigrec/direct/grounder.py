@@ -13,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from bigrec.data.catalog import Catalog
 from bigrec.direct.features import TitleFeatures
@@ -38,7 +39,16 @@ DIRECT = "BIGRec, direct"
 """What direct grounding is called in tables."""
 
 _KIND = "direct grounding"
-_SHAPE = ("rank", "alpha", "target_modules", "max_length", "size", "hidden_size", "id_dropout")
+_SHAPE = (
+    "rank",
+    "alpha",
+    "target_modules",
+    "max_length",
+    "title_size",
+    "size",
+    "hidden_size",
+    "id_dropout",
+)
 # Of an epoch, and targets in each, unless the caller says otherwise.
 _STEPS = 100
 _BATCH_SIZES = (128, 768)
@@ -76,7 +86,8 @@ class DirectGrounder:
         lora_dropout: float = 0.0,
         target_modules: Sequence[str] | str | None = "all-linear",
         max_length: int = 50,
-        size: int = 576,
+        title_size: int = 512,
+        size: int = 256,
         hidden_size: int = 1024,
         item_dropout: float = 0.2,
         input_dropout: float = 0.1,
@@ -84,7 +95,7 @@ class DirectGrounder:
         learning_rate: float = 1e-3,
         weight_decay: float = 0.01,
         batch_size: int | None = None,
-        epochs: int = 3,
+        epochs: int = 5,
         patience: int = 2,
         seed: int = 0,
         folder: Path | None = None,
@@ -103,8 +114,9 @@ class DirectGrounder:
             target_modules: Modules that get an adapter: names, ``"all-linear"``, or None for
                 peft's choice for the architecture.
             max_length: Most items of a history that are read, the newest ones.
-            size: Of the space in which histories and items meet.
-            hidden_size: Of the layer between a title's features and that space.
+            title_size: Of the part of a point in which like titles are near each other.
+            size: Of the part that is learned.
+            hidden_size: Of the layer between a title's features and the part that is learned.
             item_dropout: Share of an item's features left out in training, in [0, 1).
             input_dropout: Share of what comes in left out in training, in [0, 1).
             id_dropout: Share of titles whose own vector is left out in training, in [0, 1]; at 1
@@ -133,6 +145,7 @@ class DirectGrounder:
             "alpha": alpha,
             "target_modules": target_modules,
             "max_length": max_length,
+            "title_size": title_size,
             "size": size,
             "hidden_size": hidden_size,
             "id_dropout": id_dropout,
@@ -194,7 +207,7 @@ class DirectGrounder:
             histories: Item numbers of each query, oldest first; -1 is padding.
 
         Returns:
-            ``[q, size]`` float32 of length 1; zeros for an empty history, as far from all titles.
+            ``[q, d]`` float32 of length 1; zeros for an empty history, as far from all titles.
 
         Raises:
             ValueError: If an item number is out of range.
@@ -202,8 +215,8 @@ class DirectGrounder:
         return answers(
             self.network,
             [self._groups(np.asarray(history)) for history in histories],
-            give=lambda states: states,
-            width=self._settings["size"],
+            give=lambda states: functional.normalize(states, dim=-1),
+            width=self._settings["title_size"] + self._settings["size"],
         )
 
     def item_index(self) -> ItemIndex:
@@ -276,7 +289,8 @@ class DirectGrounder:
     @cached_property
     def _vectors(self) -> FloatArray:
         with torch.inference_mode():
-            vectors: FloatArray = self.network.vectors().cpu().numpy()
+            # Two parts of length 1 each.
+            vectors: FloatArray = (self.network.vectors() / 2**0.5).cpu().numpy()
         return vectors
 
     def _groups(self, history: IntArray) -> IntArray:
@@ -311,6 +325,7 @@ def _network(
             lm,
             torch.from_numpy(index.embeddings.copy()),
             max_length=settings["max_length"],
+            title_size=settings["title_size"],
             size=settings["size"],
             hidden_size=settings["hidden_size"],
             dropout=item_dropout,

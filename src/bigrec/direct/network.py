@@ -1,5 +1,6 @@
 """A language model that reads titles as single tokens and points at the next one."""
 
+import math
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
@@ -11,14 +12,19 @@ from torch.nn import functional
 from bigrec.lm.model import LanguageModel
 from bigrec.signals.neural.networks import SequenceNetwork
 
-# Scores are cosines times a learned factor, which starts here: within [-1, 1] alone a softmax
-# over thousands of items could not prefer any.
-_FIRST_FACTOR = 14.0
+# What likeness of titles counts for at first: within [-1, 1] a softmax over thousands of items
+# could not prefer any.
+_FIRST_TRUST = 10.0
 _SMALLEST_DEVIATION = 1e-6
-# Deviations of items' own vectors at first: small beside what features give. For inputs, of the
-# token embeddings' deviation.
+# Deviations of items' own vectors at first. For inputs, of the token embeddings' deviation.
 _OWN_INPUT = 0.1
 _OWN_POINT = 0.02
+# How much an older title counts for each one that came after it, at first.
+_FIRST_FADING = 0.7
+# Of the median deviation, added to every direction's.
+_HELD_BACK = 0.5
+# Taken from the titles that were trained on, and kept with what was learned.
+_MEASURED = ("mean", "deviation", "whitening")
 
 
 class DirectNetwork(SequenceNetwork):
@@ -29,21 +35,31 @@ class DirectNetwork(SequenceNetwork):
     that is learned where the item occurs. In training that is left out now and then, so that
     features alone must do too, as for a title that was never trained on.
 
+    A point has two parts. In the first, titles lie where their features are, whitened, and a
+    history where its titles are, the newer the more: like titles follow each other, which needs no
+    training. In the second lies what is learned. A history's length in either part says how much
+    it counts; untrained it has none in the second. Items are of one length in both, so that
+    distances rank as products do.
+
     Args:
         lm: With an adapter attached, which is trained together with the projections.
         features: Of all titles, ``[n, f]``, as `TitleFeatures` gives them.
         max_length: Most items of a history.
-        size: Of the space in which histories and items meet.
-        hidden_size: Of the layer between features and that space.
+        title_size: Of the part in which like titles are near each other.
+        size: Of the part that is learned.
+        hidden_size: Of the layer between a title's features and the part that is learned.
         dropout: Share of an item's features left out in training, in [0, 1).
         input_dropout: Share of what comes in left out in training, in [0, 1).
         id_dropout: Share of items whose own vector is left out in training, in [0, 1]; at 1 there
             are none.
     """
 
+    leaves_seen_out = True
     mean: Tensor
     deviation: Tensor
+    whitening: Tensor
     features: Tensor
+    places: Tensor
 
     def __init__(
         self,
@@ -51,6 +67,7 @@ class DirectNetwork(SequenceNetwork):
         features: Tensor,
         *,
         max_length: int,
+        title_size: int,
         size: int,
         hidden_size: int,
         dropout: float,
@@ -61,7 +78,7 @@ class DirectNetwork(SequenceNetwork):
         modules = sorted(adapter.target_modules)
         adapted = [adapter.r, adapter.lora_alpha, adapter.lora_dropout, modules]
         dropouts = [dropout, input_dropout, id_dropout]
-        shape = [lm.base_fingerprint, size, hidden_size, dropouts, adapted]
+        shape = [lm.base_fingerprint, title_size, size, hidden_size, dropouts, adapted]
         super().__init__(n_items=len(features), max_length=max_length, shape=shape)
         self.decoder = lm.base.get_decoder()
         table = lm.base.get_input_embeddings().weight
@@ -69,6 +86,7 @@ class DirectNetwork(SequenceNetwork):
         self.inputs = nn.Linear(features.shape[1], width, bias=False)
         self.norm = nn.LayerNorm(width)
         self.query = nn.Linear(width, size)
+        self.trust = nn.Linear(width, 1)
         self.item = nn.Sequential(
             nn.Dropout(dropout),
             nn.Linear(features.shape[1], hidden_size),
@@ -79,14 +97,19 @@ class DirectNetwork(SequenceNetwork):
         self.id_dropout = id_dropout
         self.own_inputs = self._own(width, std=_OWN_INPUT * float(table.float().std()))
         self.own_points = self._own(size, std=_OWN_POINT)
-        self.log_factor = nn.Parameter(torch.tensor([_FIRST_FACTOR]).log())
+        self.fading = nn.Parameter(torch.tensor([_FIRST_FADING]).logit())
         with torch.no_grad():
             # At first an item is the mean of its title's tokens, spread as widely as tokens are.
             self.inputs.weight.zero_()
             self.inputs.weight[:, -width:] = torch.eye(width) * table.float().std().cpu()
+            for last in (self.query, self.trust):
+                nn.init.zeros_(last.weight)
+                nn.init.zeros_(last.bias)
+            self.trust.bias.fill_(math.log(_FIRST_TRUST))
         self.register_buffer("mean", features.mean(dim=0))
         self.register_buffer("deviation", features.std(dim=0).clamp(min=_SMALLEST_DEVIATION))
-        self.register_buffer("features", self._standardised(features), persistent=False)
+        self.register_buffer("whitening", _whitening(features, size=title_size))
+        self._place(features)
         self.to(table.device)
 
     @property
@@ -95,7 +118,7 @@ class DirectNetwork(SequenceNetwork):
         return self.mean.device
 
     def forward(self, items: Tensor) -> Tensor:
-        """See the base class; rows of ``[b, h, size]`` have length 1."""
+        """See the base class; ``d`` is both parts together."""
         with self._fast():
             return self._states(items)
 
@@ -112,17 +135,29 @@ class DirectNetwork(SequenceNetwork):
             position_ids=(mask.cumsum(dim=1) - 1).clamp(min=0),
             use_cache=False,
         ).last_hidden_state
-        return functional.normalize(self.query(self.norm(states.float())).float(), dim=-1)
+        normed = self.norm(states.float())
+        alike = self._alike(items) * self.trust(normed).float().exp()
+        return torch.cat([alike, self.query(normed).float()], dim=-1)
+
+    def _alike(self, items: Tensor) -> Tensor:
+        """Where the titles so far lie, the newer the more, ``[b, h, title_size]`` of length 1."""
+        real = items != self.n_items
+        vectors = self.places[items.clamp(max=self.n_items - 1)] * real[..., None]
+        place = torch.arange(items.shape[1], device=items.device)
+        age = place[:, None] - place
+        weights = torch.sigmoid(self.fading) ** age.clamp(min=0) * (age >= 0)
+        return functional.normalize(weights @ vectors, dim=-1)
 
     def vectors(self, items: Tensor | None = None) -> Tensor:
-        """Points of items, ``[c, size]`` of length 1; of all without ``items`` ``[c]``."""
+        """Both parts of items ``[...]`` or of all, ``[..., d]``, each part of length 1."""
         with self._fast():
-            points: Tensor = self.item(self.features if items is None else self.features[items])
-        points = points.float()
+            learned: Tensor = self.item(self.features if items is None else self.features[items])
+        learned = learned.float()
         if self.own_points is not None:
             own = self.own_points.weight if items is None else self.own_points(items)
-            points = points + self._some_out(own)
-        return functional.normalize(points, dim=-1)
+            learned = learned + self._some_out(own)
+        places = self.places if items is None else self.places[items]
+        return torch.cat([places, functional.normalize(learned, dim=-1)], dim=-1)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
@@ -134,7 +169,7 @@ class DirectNetwork(SequenceNetwork):
 
     def score_each(self, hidden: Tensor, items: Tensor) -> Tensor:
         """See the base class."""
-        return (hidden * self.vectors(items)).sum(dim=1) * self.log_factor.exp()
+        return (hidden * self.vectors(items)).sum(dim=1)
 
     def with_features(self, features: Tensor, rows: Tensor) -> Self:
         """The same network for other titles, which shares whatever is not of a title.
@@ -146,7 +181,7 @@ class DirectNetwork(SequenceNetwork):
         # Modules keep their parts in dictionaries of their own, which a copy would share.
         other = copy(self)
         other._modules, other._buffers = dict(self._modules), dict(self._buffers)
-        other.features = self._standardised(features.to(self.device))
+        other._place(features.to(self.device))
         other.n_items = len(features)
         for name in ("own_inputs", "own_points"):
             own = getattr(self, name)
@@ -160,7 +195,7 @@ class DirectNetwork(SequenceNetwork):
         """What is trained and what features are standardised by: not the base model."""
         state = super().state_dict(*args, **kwargs)
         trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
-        return {name: state[name] for name in state if name in {*trained, "mean", "deviation"}}
+        return {name: state[name] for name in state if name in {*trained, *_MEASURED}}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
@@ -177,8 +212,7 @@ class DirectNetwork(SequenceNetwork):
 
     def _products(self, hidden: Tensor, vectors: Tensor) -> Tensor:
         with self._fast():
-            cosines = hidden @ vectors.T
-        return cosines * self.log_factor.exp()
+            return hidden @ vectors.T
 
     def _fast(self) -> torch.autocast:
         """In training, products in bfloat16 if the language model computes in it."""
@@ -199,5 +233,24 @@ class DirectNetwork(SequenceNetwork):
         kept = torch.rand(own.shape[:-1], device=own.device) >= self.id_dropout
         return own * kept[..., None]
 
-    def _standardised(self, features: Tensor) -> Tensor:
-        return (features - self.mean) / self.deviation
+    def _place(self, features: Tensor) -> None:
+        """Take in the features of all titles, and where they lie at first."""
+        centred = features - self.mean
+        self.register_buffer("features", centred / self.deviation, persistent=False)
+        places = functional.normalize(centred @ self.whitening, dim=-1)
+        self.register_buffer("places", places, persistent=False)
+
+
+def _whitening(features: Tensor, *, size: int) -> Tensor:
+    """From centred features to their ``size`` main directions, evened out, ``[f, size]``.
+
+    Directions of little spread are held back: they are mostly rounding.
+    """
+    centred = (features - features.mean(dim=0)).double()
+    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
+    deviations = variances.clamp(min=0).sqrt().flip(0)
+    kept = min(size, len(deviations))
+    held_back = deviations + _HELD_BACK * deviations.median() + _SMALLEST_DEVIATION
+    found = torch.zeros(len(deviations), size, dtype=torch.double)
+    found[:, :kept] = directions.flip(1)[:, :kept] / held_back[:kept]
+    return found.float()

@@ -117,15 +117,17 @@ def gamma_path_ranks(
     for query in range(q):
         target = int(targets[query])
         x = eps + normalised(distances[query : query + 1])[0]
+        # What is smaller than float64's rounding is a tie, so weights are counted in it too.
+        w = rows[query].astype(np.float64)
         if exclude is None:
-            ranks[query] = _target_path(x, rows[query], target, grid=grid)
+            ranks[query] = _target_path(x, w, target, grid=grid)
             continue
         check_range(exclude[query], n_groups, name="exclude")
         kept = np.ones(n_groups, dtype=np.bool_)
         kept[exclude[query]] = False
         if kept[target]:
             place = int(np.count_nonzero(kept[:target]))
-            ranks[query] = _target_path(x[kept], rows[query, kept], place, grid=grid)
+            ranks[query] = _target_path(x[kept], w[kept], place, grid=grid)
         else:
             ranks[query] = n_groups
     return ranks

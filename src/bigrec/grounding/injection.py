@@ -69,7 +69,7 @@ def discount(weights: FloatArray, *, gamma: float) -> FloatArray:
     Returns:
         In the shape of ``weights``, in (0, 1], smaller for a larger weight.
     """
-    return np.asarray(np.power(1.0 + weights, -gamma))
+    return np.asarray(np.power(np.add(1.0, weights, dtype=np.float64), -gamma))
 
 
 def inject(

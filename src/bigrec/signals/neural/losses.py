@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bigrec.signals.neural.networks import SequenceNetwork
+from bigrec.signals.neural.validation import without_seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +29,12 @@ class Candidates:
 
 
 def all_candidates(
-    network: SequenceNetwork, hidden: Tensor, targets: Tensor, *, log_shares: Tensor
+    network: SequenceNetwork,
+    hidden: Tensor,
+    targets: Tensor,
+    *,
+    log_shares: Tensor,
+    seen: Tensor | None = None,
 ) -> Candidates:
     """Every item of the catalog, standing for itself.
 
@@ -37,8 +43,14 @@ def all_candidates(
         hidden: ``[m, d]``.
         targets: ``[m]`` item numbers.
         log_shares: ``[n]`` logarithm of every item's popularity.
+        seen: ``[m, h]`` item numbers that are no candidates, unless they are the target.
     """
-    return Candidates(network.scores(hidden), targets, torch.zeros_like(log_shares), log_shares)
+    scores = network.scores(hidden)
+    if seen is not None:
+        own = scores.gather(1, targets[:, None])
+        scores = without_seen(scores, seen, padding=network.n_items)
+        scores = scores.scatter(1, targets[:, None], own)
+    return Candidates(scores, targets, torch.zeros_like(log_shares), log_shares)
 
 
 def sampled_candidates(
@@ -48,6 +60,7 @@ def sampled_candidates(
     *,
     negatives: Tensor,
     log_shares: Tensor,
+    seen: Tensor | None = None,
 ) -> Candidates:
     """The target, and items drawn uniformly that stand for all others.
 
@@ -60,17 +73,31 @@ def sampled_candidates(
         targets: ``[m]`` item numbers.
         negatives: ``[k]`` item numbers, drawn from all with replacement, for all targets alike.
         log_shares: ``[n]`` logarithm of every item's popularity.
+        seen: ``[m, h]`` item numbers that are no candidates, unless they are the target.
     """
     own = network.score_each(hidden, targets)
     scores = torch.cat([own[:, None], network.scores_of(hidden, negatives)], dim=1)
     log_count = torch.tensor(network.n_items / len(negatives), device=hidden.device).log()
-    others = log_count.masked_fill(negatives == targets[:, None], -torch.inf)
+    out = negatives == targets[:, None]
+    if seen is not None:
+        out = out | _among(negatives, seen)
+    others = log_count.masked_fill(out, -torch.inf)
     return Candidates(
         scores,
         torch.zeros_like(targets),
         functional.pad(others, (1, 0)),
         torch.cat([log_shares[targets, None], log_shares[negatives].expand_as(others)], dim=1),
     )
+
+
+def _among(items: Tensor, lists: Tensor) -> Tensor:
+    """Which of the items ``[k]`` are in each list ``[m, h]``, ``[m, k]``."""
+    different, place = torch.unique(items, return_inverse=True)
+    near = torch.searchsorted(different, lists).clamp(max=len(different) - 1)
+    found = torch.zeros(len(lists), len(different) + 1, dtype=torch.bool, device=items.device)
+    # What is not among the items marks a column of its own.
+    column = torch.where(different[near] == lists, near, len(different))
+    return found.scatter(1, column, value=True)[:, place]
 
 
 def softmax_loss(candidates: Candidates) -> Tensor:

@@ -23,12 +23,15 @@ class SequenceNetwork(nn.Module, ABC):
 
     Attributes:
         learns_everywhere: Whether ``forward`` predicts at every position, or at the last only.
+        leaves_seen_out: Whether it is meant to rank what is not in the history, so that training
+            and validation leave that out.
         n_items: Items that are scored, ``n``, and the number of padding.
         max_length: Most items of a sequence.
         shape: What the network was built with.
     """
 
     learns_everywhere: ClassVar[bool] = True
+    leaves_seen_out: ClassVar[bool] = False
 
     def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:
         super().__init__()

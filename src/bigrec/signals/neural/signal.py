@@ -87,7 +87,7 @@ class NeuralSignal:
             epochs: Passes over the interactions, at most.
             patience: Epochs without a better validation NDCG@10 after which training stops.
             n_negatives: Items, drawn uniformly, that a target is compared with; None is all, and
-                ``"auto"`` is all up to 50,000 items and 1,024 above.
+                ``"auto"`` is all up to 10,000 items and 2,048 above.
             robust_weight: Weight of the DROS loss beside the softmax loss.
             robust_temperature: ``beta_0`` of the DROS loss; smaller allows for larger shifts.
             seed: Decides initial weights, order, cuts, dropout and negatives.

@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -67,6 +68,8 @@ def train_network(
     state = State()
     if folder is not None:
         state = trainer.resume(folder)
+    if not state.best:
+        trainer.judge(state)
     while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.patience:
         trainer.run_epoch(state, progress)
         if folder is not None:
@@ -124,15 +127,20 @@ class _Trainer:
     def run_epoch(self, state: State, progress: Progress | None) -> None:
         """Train for an epoch, judge the weights, and note the outcome in ``state``."""
         loss = self._train_epoch(state.epoch, progress)
-        self._network.eval()
-        ndcg = ndcg_at_10(self._network, self._histories, self._targets)
         state.epoch += 1
+        ndcg = self.judge(state)
         state.log.append({"epoch": state.epoch, "loss": loss, "ndcg@10": ndcg})
         logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
+
+    def judge(self, state: State) -> float:
+        """Validation NDCG@10 of the weights as they are, kept in ``state`` if it is the best."""
+        self._network.eval()
+        ndcg = ndcg_at_10(self._network, self._histories, self._targets)
         if ndcg > state.best_ndcg:
             state.best_epoch, state.best_ndcg = state.epoch, ndcg
             weights = self._network.state_dict()
             state.best = {name: weight.clone() for name, weight in weights.items()}
+        return ndcg
 
     def _train_epoch(self, epoch: int, progress: Progress | None) -> float:
         """One pass over all windows; gives the mean loss of a target."""
@@ -187,13 +195,14 @@ class _Trainer:
         hidden = self._network(inputs)
         learned = inputs[:, -hidden.shape[1] :] != self._network.n_items
         targets = batch[:, -hidden.shape[1] :][learned]
+        seen = _items_so_far(inputs, learned, padding=self._network.n_items)
         self._optimizer.zero_grad()
-        loss = self._backward(hidden[learned], targets)
+        loss = self._backward(hidden[learned], targets, seen)
         clip_grad_norm_(self._network.parameters(), _LONGEST_GRADIENT)
         self._optimizer.step()
         return loss, len(targets)
 
-    def _backward(self, hidden: Tensor, targets: Tensor) -> float:
+    def _backward(self, hidden: Tensor, targets: Tensor, seen: Tensor) -> float:
         """Gradients of the mean loss; gives the summed loss.
 
         Scores of a part of the targets exist at a time: those of all can fill the memory.
@@ -205,24 +214,44 @@ class _Trainer:
         rows = max(1, _CELLS // (recipe.n_negatives or network.n_items))
         leaf = hidden.detach().requires_grad_()
         total = 0.0
-        for some, wanted in zip(torch.split(leaf, rows), torch.split(targets, rows), strict=True):
-            loss = self._loss(some, wanted, negatives)
+        parts = (torch.split(of_all, rows) for of_all in (leaf, targets, seen))
+        for some, wanted, gone in zip(*parts, strict=True):
+            loss = self._loss(some, wanted, gone, negatives=negatives)
             torch.autograd.backward(loss / len(targets))
             total += float(loss.detach())
         torch.autograd.backward(hidden, leaf.grad)
         return total
 
-    def _loss(self, hidden: Tensor, targets: Tensor, negatives: Tensor | None) -> Tensor:
+    def _loss(
+        self, hidden: Tensor, targets: Tensor, seen: Tensor, *, negatives: Tensor | None
+    ) -> Tensor:
         network, recipe, shares = self._network, self._recipe, self._log_shares
+        options: dict[str, Any] = {
+            "log_shares": shares,
+            "seen": seen if network.leaves_seen_out else None,
+        }
         candidates = (
-            all_candidates(network, hidden, targets, log_shares=shares)
+            all_candidates(network, hidden, targets, **options)
             if negatives is None
-            else sampled_candidates(
-                network, hidden, targets, negatives=negatives, log_shares=shares
-            )
+            else sampled_candidates(network, hidden, targets, negatives=negatives, **options)
         )
         loss = softmax_loss(candidates)
         if recipe.robust_weight:
             robust = robust_loss(candidates, temperature=recipe.robust_temperature)
             loss = loss + recipe.robust_weight * robust
         return loss
+
+
+def _items_so_far(inputs: Tensor, learned: Tensor, *, padding: int) -> Tensor:
+    """What a user had before each target, ``[m, h]``.
+
+    Args:
+        inputs: ``[b, h]`` item numbers.
+        learned: ``[b, c]`` which of the last ``c`` positions have a target, ``m`` in all.
+        padding: Number that stands for no item.
+    """
+    width = inputs.shape[1]
+    row, place = learned.nonzero(as_tuple=True)
+    newest = place + width - learned.shape[1]
+    later = torch.arange(width, device=inputs.device) > newest[:, None]
+    return inputs[row].masked_fill(later, padding)
