@@ -20,6 +20,13 @@ from tests.conftest import TITLES
 pytestmark = pytest.mark.model
 
 
+class Other:
+    """Writes what no model would."""
+
+    def generate(self, prompts: Sequence[Sequence[int]], **_: object) -> list[list[GeneratedText]]:
+        return [[GeneratedText("nothing like it", -1.0)] for _ in prompts]
+
+
 def test_training_both_ways_ends_at_the_same_loss(inputs: Inputs) -> None:
     found = bench_train(inputs.lm, inputs.drawn, settings=inputs.settings, turns=1)
     assert found["agree"]
@@ -40,21 +47,18 @@ def test_writing_both_ways_gives_the_same_texts(inputs: Inputs) -> None:
         inputs.prompts(inputs.test_histories(4)),
         renderer=inputs.renderer,
         generator=generator,
+        low=Other(),
         beams=2,
         turns=1,
     )
     assert found["agree"]
     assert found["same_text_share"] == 1
+    assert found["low_same_text_share"] == 0
+    assert found["low_ratio"] > 0
     assert found["backend"] == "TransformersGenerator"
 
 
 def test_writing_something_else_does_not_agree(inputs: Inputs) -> None:
-    class Other:
-        def generate(
-            self, prompts: Sequence[Sequence[int]], **_: object
-        ) -> list[list[GeneratedText]]:
-            return [[GeneratedText("nothing like it", -1.0)] for _ in prompts]
-
     found = bench_generate(
         inputs.lm,
         inputs.prompts(inputs.test_histories(2)),

@@ -1,19 +1,24 @@
 """Time of writing titles, against transformers' own beam search on batches as they come."""
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bigrec.bench.harness import OURS, REFERENCE, figures, take_turns, timed
-from bigrec.bench.inputs import attach_adapter, few_shot, load_inputs
+import numpy as np
+
+from bigrec.bench.harness import OURS, REFERENCE, Measured, figures, take_turns, timed
+from bigrec.bench.inputs import attach_adapter, dtype_name, few_shot, load_inputs
 from bigrec.bench.references import generate_plainly
 from bigrec.lm.generate import Generator
 from bigrec.lm.model import LanguageModel
 from bigrec.prompts import PromptRenderer
-from bigrec.steps import make_generator
+from bigrec.steps import load_model, make_generator
 
 _LOWEST_SHARE = 0.99
 _BATCH = 8
+_LOW = "low"
 
 
 def bench_generate(
@@ -22,6 +27,7 @@ def bench_generate(
     *,
     renderer: PromptRenderer,
     generator: Generator,
+    low: Generator | None = None,
     beams: int = 4,
     turns: int = 3,
 ) -> dict[str, Any]:
@@ -32,39 +38,45 @@ def bench_generate(
         prompts: Tokens of each prompt.
         renderer: Reads back what was written, on either side.
         generator: Ours, of the same model.
+        low: Ours in a lower precision, timed beside the others.
         beams: The reference's beams, as many as the generator's.
         turns: Times that each side writes all texts.
 
     Returns:
         Among others ``ratio`` and ``agree``, whether the best text is the same for 99 % of the
         prompts. Weights that the generator copied when it was made are not in ``ours_peak_mib``.
+        With ``low``, its ratio and share of the same texts are ``low_ratio`` and
+        ``low_same_text_share``; they decide nothing.
     """
-    measured = take_turns(
-        {
-            OURS: generator.generate,
-            REFERENCE: lambda some: generate_plainly(
-                lm.model,
-                lm.tokenizer,
-                some,
-                end_ids=renderer.stop_ids,
-                beams=beams,
-                batch_size=_BATCH,
-            ),
-        },
-        prompts,
-        turns=turns,
-        warm_up=_BATCH,
-    )
-    ours = [texts[0].text for texts in measured[OURS].result]
-    reference = [renderer.read(ids) for ids in measured[REFERENCE].result]
-    same = sum(one == other for one, other in zip(ours, reference, strict=True))
-    return {
+
+    def reference(some: Sequence[list[int]]) -> list[str]:
+        written = generate_plainly(
+            lm.model,
+            lm.tokenizer,
+            some,
+            end_ids=renderer.stop_ids,
+            beams=beams,
+            batch_size=_BATCH,
+        )
+        return [renderer.read(ids) for ids in written]
+
+    sides = {OURS: _best(generator), REFERENCE: reference}
+    if low is not None:
+        sides[_LOW] = _best(low)
+    measured = take_turns(sides, prompts, turns=turns, warm_up=_BATCH)
+    same = _same_share(measured[OURS], measured[REFERENCE])
+    found = {
         **figures(measured, units=len(prompts), unit="prompts"),
         "beams": beams,
         "backend": type(generator).__name__,
-        "same_text_share": same / len(prompts),
-        "agree": same / len(prompts) >= _LOWEST_SHARE,
+        "same_text_share": same,
+        "agree": same >= _LOWEST_SHARE,
     }
+    if low is not None:
+        ratios = np.divide(measured[REFERENCE].seconds, measured[_LOW].seconds)
+        found["low_ratio"] = float(np.median(ratios))
+        found["low_same_text_share"] = _same_share(measured[_LOW], measured[REFERENCE])
+    return found
 
 
 def bench_generate_stage(
@@ -75,6 +87,8 @@ def bench_generate_stage(
     turns: int = 2,
 ) -> dict[str, Any]:
     """Write titles for the first test histories with the default generator.
+
+    Where ``auto`` chooses a lower precision than float32 here, that is timed too.
 
     Args:
         adapter: A saved adapter; without one the model is fine-tuned briefly first, untimed.
@@ -87,23 +101,39 @@ def bench_generate_stage(
     """
     inputs = load_inputs(few_shot())
     settings, lm = inputs.settings, inputs.lm
-    attach_adapter(
-        lm,
-        inputs.renderer,
-        inputs.drawn.train[:n_tuning],
-        adapter=adapter,
-        learning_rate=settings.train.learning_rate,
-    )
+    quick = load_model(few_shot(["model.dtype=auto"]))
+    with tempfile.TemporaryDirectory() as folder:
+        if adapter is None:
+            adapter = Path(folder) / "adapter"
+            attach_adapter(
+                quick,
+                inputs.renderer,
+                inputs.drawn.train[:n_tuning],
+                adapter=None,
+                learning_rate=settings.train.learning_rate,
+            )
+            quick.save_adapter(adapter)
+        for one in (lm, quick):
+            one.load_adapter(adapter)
     titles = inputs.dataset.catalog.group_titles
-    setup_s, generator = timed(
-        lambda: make_generator(lm, inputs.renderer, titles, settings=settings)
-    )
+    make = partial(make_generator, renderer=inputs.renderer, titles=titles, settings=settings)
+    setup_s, generator = timed(lambda: make(lm))
     found = bench_generate(
         lm,
         inputs.prompts(inputs.test_histories(n_prompts)),
         renderer=inputs.renderer,
         generator=generator,
+        low=None if quick.model.dtype == lm.model.dtype else make(quick),
         beams=settings.generate.beams,
         turns=turns,
     )
-    return {**found, "setup_s": setup_s}
+    return {**found, "low_dtype": dtype_name(quick), "setup_s": setup_s}
+
+
+def _best(generator: Generator) -> Callable[[Sequence[list[int]]], list[str]]:
+    return lambda some: [texts[0].text for texts in generator.generate(some)]
+
+
+def _same_share(one: Measured, other: Measured) -> float:
+    pairs = zip(one.result, other.result, strict=True)
+    return float(np.mean([ours == theirs for ours, theirs in pairs]))

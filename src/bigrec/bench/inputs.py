@@ -64,6 +64,11 @@ def load_inputs(settings: Settings) -> Inputs:
     return Inputs(settings, dataset, draw(dataset, settings), lm, renderer)
 
 
+def dtype_name(lm: LanguageModel) -> str:
+    """The precision of a model's weights."""
+    return str(lm.model.dtype).removeprefix("torch.")
+
+
 def attach_adapter(
     lm: LanguageModel,
     renderer: PromptRenderer,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from bigrec.bench.harness import OURS, REFERENCE, figures, take_turns
-from bigrec.bench.inputs import few_shot, load_inputs
+from bigrec.bench.inputs import dtype_name, few_shot, load_inputs
 from bigrec.bench.references import response_loss, train_plainly
 from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
@@ -83,8 +83,8 @@ def bench_train(
     faster = np.divide(measured[REFERENCE].seconds, measured[_TITLES].seconds)
     return {
         **figures(measured, units=len(examples), unit="examples"),
-        "ours_dtype": _precision(lm),
-        "reference_dtype": _precision(plain),
+        "ours_dtype": dtype_name(lm),
+        "reference_dtype": dtype_name(plain),
         "titles_ratio": float(np.median(faster)) * titles / len(examples),
         "titles_peak_mib": measured[_TITLES].peak_mib,
         "ours_last_loss": _last_half(measured[OURS].result[1]),
@@ -166,10 +166,6 @@ def _rows(
         (renderer.prompt_ids(one.history, one.noun), renderer.response_ids(one.target))
         for one in examples
     ]
-
-
-def _precision(lm: LanguageModel) -> str:
-    return str(lm.model.dtype).removeprefix("torch.")
 
 
 def _last_half(losses: Sequence[float]) -> float:

@@ -10,6 +10,7 @@ import torch
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
 from bigrec.lm.trie import TitlesOnly, TitleTrie
@@ -171,7 +172,8 @@ class TransformersGenerator:
         if "position_ids" not in options or any(type(one) is not DynamicLayer for one in layers):
             return None
         cache = DynamicCache()
-        self._lm.model(input_ids=ids, past_key_values=cache, use_cache=True, **options)
+        with QuickProducts():
+            self._lm.model(input_ids=ids, past_key_values=cache, use_cache=True, **options)
         return _Frame(size, cache)
 
     @torch.inference_mode()
@@ -191,7 +193,8 @@ class TransformersGenerator:
             cache = self._read_prompts(input_ids, mask, frame)
             cache.batch_repeat_interleave(self._beams)
             options["past_key_values"] = cache
-        result = self._lm.model.generate(input_ids=input_ids, attention_mask=mask, **options)
+        with QuickProducts():
+            result = self._lm.model.generate(input_ids=input_ids, attention_mask=mask, **options)
         texts = self._texts(result, width)
         return [
             merged([text for text in texts[i : i + self._beams] if text is not None])
@@ -244,13 +247,14 @@ class TransformersGenerator:
             options = self._lm.forward_options(body_mask, keep=1)
             if "position_ids" in options:
                 options["position_ids"] = options["position_ids"][:, size:]
-            self._lm.model(
-                input_ids=body,
-                attention_mask=body_mask,
-                past_key_values=cache,
-                use_cache=True,
-                **options,
-            )
+            with QuickProducts():
+                self._lm.model(
+                    input_ids=body,
+                    attention_mask=body_mask,
+                    past_key_values=cache,
+                    use_cache=True,
+                    **options,
+                )
         return cache
 
     def _texts(self, result: Any, width: int) -> list[GeneratedText | None]:
