@@ -88,3 +88,12 @@ def test_settings_cannot_be_changed() -> None:
 def test_a_fingerprint_follows_the_values() -> None:
     first, second = Settings().train, Settings.read(overrides=["train.rank=9"]).train
     assert first.fingerprint() == Settings().train.fingerprint() != second.fingerprint()
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted((Path(__file__).parent.parent / "examples").glob("*.yaml")),
+    ids=lambda one: one.stem,
+)
+def test_the_examples_can_be_read(file: Path) -> None:
+    assert Settings.read(file).data.noun == "video game"
