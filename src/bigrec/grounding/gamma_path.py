@@ -118,7 +118,7 @@ def gamma_path_ranks(
         target = int(targets[query])
         x = eps + normalised(distances[query : query + 1])[0]
         # What is smaller than float64's rounding is a tie, so weights are counted in it too.
-        w = rows[query].astype(np.float64)
+        w = rows[query].astype(np.float64, copy=False)
         if exclude is None:
             ranks[query] = _target_path(x, w, target, grid=grid)
             continue
