@@ -1,8 +1,10 @@
 """A stage of a run: its folder, what it depends on, and how generated texts are kept in it."""
 
+import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,15 +98,25 @@ def read_timings(run: Path) -> dict[str, Any]:
 
 
 def source_key(source: SourceSettings) -> Any:
-    """What a dataset depends on: its settings and the files as they are now."""
+    """What a dataset depends on: its settings and what its files hold, wherever they are."""
     values = source.model_dump(mode="json", include=set(SourceSettings.model_fields))
-    return [values, stamps(source.source), stamps(source.items)]
+    names = {key: values[key] and Path(values[key]).name for key in ("source", "items")}
+    return [{**values, **names}, stamps(source.source), stamps(source.items)]
 
 
 def stamps(name: str | None) -> list[Any]:
-    """Name, size and time of the files at a path; none where it is no path."""
+    """Name and digest of the files at a path; none where it is no path.
+
+    Digests and not times: a copy of the data, or a fresh checkout, is no reason to train again.
+    """
     files = [] if name is None else _files(Path(name))
-    return [[str(file), file.stat().st_size, file.stat().st_mtime_ns] for file in files]
+    return [[file.name, _digest(file, file.stat().st_mtime_ns)] for file in files]
+
+
+@cache
+def _digest(file: Path, time_ns: int) -> str:  # noqa: ARG001 - the time makes a changed file new
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _files(path: Path) -> list[Path]:
