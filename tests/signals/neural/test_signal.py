@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bigrec.errors import BundleError, DataError
-from bigrec.signals.neural import Architecture, NeuralSignal
+from bigrec.signals.neural import Architecture, NeuralSignal, trainer
 from bigrec.signals.protocol import Signal
 from tests.signals.fakes import every_row, interactions
 from tests.signals.neural.fakes import ARCHITECTURES, N, fit, ring, weights
@@ -149,6 +149,17 @@ def test_training_stops_when_validation_gets_no_better_and_keeps_the_best(
     assert np.mean([1 / np.log2(rank + 2) for rank in ranks]) == pytest.approx(
         found[best], abs=1e-4
     )
+
+
+def test_patience_begins_once_the_network_is_ahead_of_popularity(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    # Popularity first, then epoch by epoch: a chance hit, nothing for longer than patience, more.
+    judged = iter([0.4, 0.1, 0.0, 0.0, 0.0, 0.6, 0.5, 0.5, 0.9])
+    monkeypatch.setattr(trainer, "ndcg_at_10", lambda *_, **__: next(judged))
+    with caplog.at_level(logging.INFO):
+        fit("GRU4Rec", epochs=50, patience=2)
+    assert len([line for line in caplog.messages if "NDCG@10" in line]) == 7
 
 
 def test_a_batch_smaller_than_a_window_holds_one_window() -> None:

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 _KIND = "training of a neural signal"
 _FOLDER = "checkpoint"
-_SETTINGS = ("fingerprint", "epoch", "best_epoch", "best_ndcg", "log")
+_SETTINGS = ("fingerprint", "epoch", "waits_since", "best_ndcg", "log")
 _WEIGHTS, _BEST, _OPTIMIZER = "weights.", "best.", "optimizer."
 
 
@@ -29,14 +29,15 @@ class State:
 
     Attributes:
         epoch: Epochs done.
-        best_epoch: The one with the best validation NDCG@10, 1-based; 0 before the first.
+        waits_since: Epoch from which patience counts: that of the best validation NDCG@10, or the
+            last one that was no better than popularity.
         best_ndcg: That NDCG@10.
         log: ``epoch``, ``loss`` (mean of a target) and ``ndcg@10`` (validation) of every epoch.
         best: The weights after the best epoch.
     """
 
     epoch: int = 0
-    best_epoch: int = 0
+    waits_since: int = 0
     best_ndcg: float = -1.0
     log: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -111,7 +112,7 @@ def load_checkpoint(
     logger.info("Going on with training after epoch %d", about["epoch"])
     return State(
         about["epoch"],
-        about["best_epoch"],
+        about["waits_since"],
         about["best_ndcg"],
         about["log"],
         as_tensors(arrays, prefix=_BEST),

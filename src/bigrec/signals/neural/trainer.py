@@ -48,6 +48,9 @@ def train_network(
 ) -> list[dict[str, float]]:
     """Train until the validation NDCG@10 gets no better; the network keeps its best weights.
 
+    Patience begins once the network is ahead of popularity: some take epochs to find anything, and
+    a chance hit among few validation queries would stop them there.
+
     Torch's own random state is left as it was.
 
     Args:
@@ -70,7 +73,7 @@ def train_network(
         state = trainer.resume(folder)
     if network.knows_untrained and not state.best:
         trainer.judge(state)
-    while state.epoch < recipe.epochs and state.epoch - state.best_epoch < recipe.patience:
+    while state.epoch < recipe.epochs and state.epoch - state.waits_since < recipe.patience:
         trainer.run_epoch(state, progress)
         if folder is not None:
             trainer.keep(folder, state)
@@ -104,6 +107,12 @@ class _Trainer:
         # One more for every item, so that popularity may shift to any of them.
         shares = (counts + 1).double() / (counts + 1).sum()
         self._log_shares = shares.log().float().to(self._device)
+        self._of_popularity = ndcg_at_10(
+            network,
+            self._histories,
+            self._targets,
+            scores_of=lambda some: self._log_shares.repeat(len(some), 1),
+        )
 
     def resume(self, folder: Path) -> State:
         """Go on from the folder's checkpoint, if it is of this run."""
@@ -136,9 +145,10 @@ class _Trainer:
         """Validation NDCG@10 of the weights as they are, kept in ``state`` if it is the best."""
         self._network.eval()
         ndcg = ndcg_at_10(self._network, self._histories, self._targets)
-        # While nothing is found, patience has not begun.
-        if ndcg > state.best_ndcg or state.best_ndcg <= 0:
-            state.best_epoch, state.best_ndcg = state.epoch, ndcg
+        if ndcg > state.best_ndcg or state.best_ndcg <= self._of_popularity:
+            state.waits_since = state.epoch
+        if ndcg > state.best_ndcg or not state.best:
+            state.best_ndcg = ndcg
             weights = self._network.state_dict()
             state.best = {name: weight.clone() for name, weight in weights.items()}
         return ndcg

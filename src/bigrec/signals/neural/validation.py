@@ -1,5 +1,7 @@
 """How well a network ranks the targets of held-out histories."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
@@ -22,7 +24,13 @@ def without_seen(scores: Tensor, seen: Tensor, *, padding: int) -> Tensor:
     return scores.scatter(1, torch.where(seen == padding, real, seen), -torch.inf)
 
 
-def ndcg_at_10(network: SequenceNetwork, histories: Tensor, targets: Tensor) -> float:
+def ndcg_at_10(
+    network: SequenceNetwork,
+    histories: Tensor,
+    targets: Tensor,
+    *,
+    scores_of: Callable[[Tensor], Tensor] | None = None,
+) -> float:
     """Mean NDCG@10 of a full ranking with one target each, in [0, 1]; ties count against it.
 
     Ranked without what was seen, where the network leaves that out.
@@ -31,6 +39,7 @@ def ndcg_at_10(network: SequenceNetwork, histories: Tensor, targets: Tensor) -> 
         network: In evaluation mode.
         histories: ``[q, h]`` item numbers, padded on the left.
         targets: ``[q]`` item numbers.
+        scores_of: What ranks instead of the network, from ``[m, h]`` histories to ``[m, n]``.
     """
     gains = []
     rows = max(1, _CELLS // network.n_items)
@@ -38,7 +47,7 @@ def ndcg_at_10(network: SequenceNetwork, histories: Tensor, targets: Tensor) -> 
         for some, wanted in zip(
             torch.split(histories, rows), torch.split(targets, rows), strict=True
         ):
-            scores = network.scores(network(some)[:, -1])
+            scores = scores_of(some) if scores_of else network.scores(network(some)[:, -1])
             if network.leaves_seen_out:
                 scores = without_seen(scores, some, padding=network.n_items)
             of_target = scores.gather(1, wanted[:, None])
