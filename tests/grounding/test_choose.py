@@ -105,6 +105,17 @@ def test_several_gammas_are_searched_one_after_another_over_the_grid() -> None:
         assert figure(tuple(other)) <= reached + 1e-12
 
 
+def test_without_the_model_the_first_signal_takes_its_place() -> None:
+    queries = some(seed=7, signals=2)
+    alone = queries.without_model()
+    first, second = queries.weights
+    # No signal beside the first: it is ranked by its own scores.
+    np.testing.assert_array_equal(alone.ranks(alone.distances["first"]), queries.ranks(-first))
+    rule, figure = best_rule(alone, metric=mean_reciprocal)
+    assert figure >= mean_reciprocal(queries.ranks(-first))
+    assert mean_reciprocal(queries.ranks(rule.apply(1 - first, [second]))) == pytest.approx(figure)
+
+
 def test_excluded_groups_are_never_ahead() -> None:
     queries = some(seed=6)
     gone = [np.array([(target + 1) % 12]) for target in queries.targets]

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bigrec.grounding.ranks import best_groups, target_ranks
+from bigrec.grounding.ranks import best_groups, ranks_along, target_ranks
 from bigrec.types import FloatArray, IntArray
 
 NONE = np.zeros(0, dtype=np.int64)
@@ -103,6 +103,19 @@ def test_a_target_with_a_distance_of_its_own_is_listed_at_its_rank(
     ranks = target_ranks(distances, np.full(3, target))
     lists = best_groups(distances, k=6, exclude=[NONE] * 3)
     np.testing.assert_array_equal(lists[np.arange(3), ranks], np.full(3, target))
+
+
+@given(base=DISTANCES, slope=DISTANCES, exclude=EXCLUDED, first=st.sets(st.integers(0, 5)))
+def test_ranks_along_a_line_are_those_of_every_point_of_it(
+    base: FloatArray, slope: FloatArray, exclude: list[IntArray], first: set[int]
+) -> None:
+    # Whole numbers and halves, so that nothing is rounded; ties and -inf as logarithms give them.
+    base[:, list(first)] = -np.inf
+    targets, gammas = np.array([0, 2, 5]), [0.0, 0.5, 1.0, 4.0]
+    np.testing.assert_array_equal(
+        ranks_along(base, slope, targets, gammas=gammas, exclude=exclude).T,
+        [target_ranks(base - gamma * slope, targets, exclude=exclude) for gamma in gammas],
+    )
 
 
 def test_many_queries_give_what_each_gives_alone() -> None:

@@ -1,6 +1,7 @@
 """The rule for putting signals into distances that does best on validation queries."""
 
-from collections.abc import Callable, Mapping, Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -14,7 +15,7 @@ from bigrec.grounding.injection import (
     normalised,
     standardised,
 )
-from bigrec.grounding.ranks import target_ranks
+from bigrec.grounding.ranks import ranks_along, target_ranks
 from bigrec.grounding.rules import Rule
 from bigrec.types import FloatArray, IntArray
 
@@ -41,6 +42,11 @@ class Fusable:
     weights: Sequence[FloatArray] = field(repr=False)
     targets: IntArray = field(repr=False)
     exclude: Sequence[IntArray] | None = field(repr=False)
+
+    def without_model(self) -> "Fusable":
+        """The signals alone: what the first gives low scores is far, and the others are put in."""
+        first, *others = self.weights
+        return Fusable({"first": 1 - first}, others, self.targets, self.exclude)
 
     def ranks(self, fused: FloatArray) -> IntArray:
         """0-based target ranks in fused distances, ``[q]``."""
@@ -109,11 +115,7 @@ def _product(
     with np.errstate(divide="ignore"):
         base = np.log(eps + normalised(distances))
     slopes = [np.log1p(weights) for weights in queries.weights]
-    chosen, figure = _ascend(
-        lambda tried: metric(queries.ranks(_less(base, slopes, tried))),
-        count=len(slopes),
-        grid=_PRODUCT_GAMMAS,
-    )
+    chosen, figure = _ascend(queries, base, slopes, metric=metric, grid=_PRODUCT_GAMMAS)
     return Rule("product", beams, chosen, eps), figure
 
 
@@ -126,11 +128,7 @@ def _sum(
     beams: BeamMode,
     metric: Metric,
 ) -> tuple[Rule, float]:
-    chosen, figure = _ascend(
-        lambda tried: metric(queries.ranks(_less(base, slopes, tried))),
-        count=len(slopes),
-        grid=_SUM_GAMMAS,
-    )
+    chosen, figure = _ascend(queries, base, slopes, metric=metric, grid=_SUM_GAMMAS)
     return Rule(kind, beams, chosen), figure
 
 
@@ -143,16 +141,28 @@ def _less(base: FloatArray, slopes: Sequence[FloatArray], gammas: Sequence[float
 
 
 def _ascend(
-    figure: Callable[[Sequence[float]], float], *, count: int, grid: Sequence[float]
+    queries: Fusable,
+    base: FloatArray,
+    slopes: Sequence[FloatArray],
+    *,
+    metric: Metric,
+    grid: Sequence[float],
 ) -> tuple[tuple[float, ...], float]:
     """Along one gamma after another, from the grid's first value for all of them."""
-    chosen = [grid[0]] * count
-    best = figure(chosen)
-    for _ in range(_ROUNDS if count > 1 else 1):
-        for place in range(count):
-            for value in grid:
-                tried = [*chosen[:place], value, *chosen[place + 1 :]]
-                reached = figure(tried)
+    chosen = [grid[0]] * len(slopes)
+    best = -math.inf
+    for _ in range(_ROUNDS if len(slopes) > 1 else 1):
+        for place, slope in enumerate(slopes):
+            others = [*chosen[:place], 0.0, *chosen[place + 1 :]]
+            path = ranks_along(
+                _less(base, slopes, others),
+                slope,
+                queries.targets,
+                gammas=grid,
+                exclude=queries.exclude,
+            )
+            for value, ranks in zip(grid, path.T, strict=True):
+                reached = metric(ranks)
                 if reached > best:
-                    chosen, best = tried, reached
+                    chosen[place], best = value, reached
     return tuple(chosen), best

@@ -19,6 +19,8 @@ from bigrec.types import FloatArray, IntArray
 
 # Rows are looked at so many distances at a time, which stay in the processor's cache.
 _DISTANCES_PER_BLOCK = 1 << 18
+# In place of negative infinity, whose differences are not numbers.
+_FIRST = -1e300
 
 
 def best_groups(distances: FloatArray, *, k: int, exclude: Sequence[IntArray]) -> IntArray:
@@ -93,6 +95,53 @@ def target_ranks(
         # The target is as near as itself, unless it is excluded.
         listed = np.take_along_axis(ahead, targets[rows, None], axis=1)[:, 0]
         ranks[rows] = np.where(listed, count_rows(ahead) - 1, n_groups)
+    return ranks
+
+
+def ranks_along(
+    base: FloatArray,
+    slope: FloatArray,
+    targets: IntArray,
+    *,
+    gammas: Sequence[float],
+    exclude: Sequence[IntArray] | None = None,
+) -> IntArray:
+    """`target_ranks` of ``base - gamma * slope`` at every gamma, for little more than one of them.
+
+    A group is ahead of the target where what it is behind by in ``base`` is at most gamma times
+    what it is ahead by in ``slope``: both are computed once, and block by block, so that they stay
+    in the processor's cache for all gammas.
+
+    Args:
+        base: ``[q, g]``, lower is better, not NaN. Negative infinity stays ahead of all else.
+        slope: ``[q, g]``, finite, higher is better.
+        targets: Group number of each query's target, ``[q]``.
+        gammas: At least 0, finite, ``m`` of them.
+        exclude: For each query groups that are never ahead; none by default.
+
+    Returns:
+        0-based ranks, ``[q, m]``; ties and excluded targets as in `target_ranks`. Groups that are
+        tied but for rounding may come out on either side of the target.
+
+    Raises:
+        ValueError: If lengths differ or a target is out of range.
+    """
+    count, n_groups = base.shape
+    check_queries(base, targets, exclude)
+    ranks = np.empty((count, len(gammas)), dtype=np.int64)
+    for rows in _row_blocks(base):
+        of_target = targets[rows, None]
+        behind = np.maximum(base[rows], _FIRST)
+        behind -= np.take_along_axis(behind, of_target, axis=1)
+        ahead_by = slope[rows] - np.take_along_axis(slope[rows], of_target, axis=1)
+        # What is infinitely near is so at every gamma.
+        ahead_by[base[rows] == -np.inf] = 0
+        if exclude is not None:
+            behind[flat_pairs(exclude[rows])] = np.inf
+        listed = np.take_along_axis(behind, of_target, axis=1)[:, 0] == 0
+        for place, gamma in enumerate(gammas):
+            ahead = count_rows(behind <= gamma * ahead_by)
+            ranks[rows, place] = np.where(listed, ahead - 1, n_groups)
     return ranks
 
 

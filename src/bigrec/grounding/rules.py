@@ -68,12 +68,18 @@ class Rule:
             return fuse_standardised(distances, weights, gammas=self.gammas)
         return fuse_reciprocal_rank(distances, weights)
 
-    def describe(self) -> str:
-        """The rule as tables show it."""
-        name = f"product, floor {self.eps:g}" if self.eps else str(self.kind)
-        gammas = ", ".join(f"{gamma:g}" for gamma in self.gammas)
-        parts = [f"{self.beams} beam{'s' if self.beams == 'all' else ''}", name]
-        return ", ".join([*parts, f"gamma {gammas}"] if gammas else parts)
+    def describe(self, *, beams: bool = True) -> str:
+        """The rule as tables show it.
+
+        Args:
+            beams: Name the beam mode, which says nothing where there is only one.
+        """
+        parts = [f"product, floor {self.eps:g}" if self.eps else str(self.kind)]
+        if beams:
+            parts.insert(0, f"{self.beams} beam{'s' if self.beams == 'all' else ''}")
+        if self.gammas:
+            parts.append(f"gamma {', '.join(f'{gamma:g}' for gamma in self.gammas)}")
+        return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """The rule as JSON-like values."""
