@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from bigrec.evaluation.comparison_report import comparison_from_json
+from bigrec.evaluation.paired import ComparisonRow
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.files import read_json
 
@@ -31,6 +32,22 @@ def interval(row: SummaryRow) -> str:
     return f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]"
 
 
+def differences(heading: str, rows: Iterable[ComparisonRow]) -> list[str]:
+    """Paired differences with intervals and p-values."""
+    return table(
+        [heading, "metric", "difference", "p, Holm-corrected"],
+        [
+            [
+                row.method,
+                row.metric.upper(),
+                f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]",
+                f"{row.p_corrected:.4f}",
+            ]
+            for row in rows
+        ],
+    )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
@@ -50,17 +67,20 @@ def main() -> None:
                 for one in methods
             ],
         )
+        found += differences(
+            f"against {report.reference}",
+            [row for row in report.differences if row.exclude_seen == hide],
+        )
+        found += differences(
+            "against its signals without the model",
+            [row for row in report.gains if row.exclude_seen == hide],
+        )
+        on_valid = [row for row in report.validation if row.exclude_seen == hide]
         found += table(
-            [f"against {report.reference}", "metric", "difference", "p, Holm-corrected"],
+            ["on validation", "HR@10", "NDCG@10"],
             [
-                [
-                    row.method,
-                    row.metric.upper(),
-                    f"{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]",
-                    f"{row.p_corrected:.4f}",
-                ]
-                for row in report.differences
-                if row.exclude_seen == hide
+                [one, *(interval(row) for row in on_valid if row.method == one)]
+                for one in dict.fromkeys(row.method for row in on_valid)
             ],
         )
         found += table(

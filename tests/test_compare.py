@@ -117,12 +117,53 @@ def test_the_published_protocol_stands_apart_with_a_figure_for_every_metric(
         assert one.published["ndcg@10"] == pytest.approx(ndcg_at(ranks, k=10))
 
 
-def test_everyone_but_the_reference_is_compared_with_it(comparison: Comparison) -> None:
+def test_everyone_but_the_best_baseline_is_compared_with_it(comparison: Comparison) -> None:
     report = comparison.report
+    on_valid = {
+        row.method: row.value
+        for row in report.validation
+        if row.exclude_seen and row.metric == "ndcg@10"
+    }
+    baselines = ("popularity", "co-occurrence", "EASE")
+    assert report.reference == max(baselines, key=on_valid.__getitem__)
     compared = {row.method for row in report.differences}
     methods = {row.method for row in report.rows}
-    assert compared == methods - {"popularity"}
+    assert compared == methods - {report.reference}
     assert all(0 < row.p_value <= row.p_corrected <= 1 for row in report.differences)
+
+
+def test_what_the_model_adds_is_against_the_same_signals_without_it(
+    comparison: Comparison,
+) -> None:
+    for row in comparison.report.gains:
+        sign, signals = row.method.removeprefix("BIGRec ").split(" ", 1)
+        assert (sign in "x+", signals) == (True, row.reference)
+        both, alone = (
+            ndcg_at(result(comparison, name, exclude_seen=row.exclude_seen).ranks, k=10)
+            for name in (row.method, row.reference)
+        )
+        if row.metric == "ndcg@10":
+            assert row.difference == pytest.approx(both - alone)
+    assert {row.reference for row in comparison.report.gains} == {
+        "popularity",
+        "co-occurrence",
+        "EASE & popularity",
+    }
+
+
+def test_validation_figures_are_those_that_the_choices_were_made_by(
+    comparison: Comparison,
+) -> None:
+    by_method = {
+        (row.method, row.exclude_seen): row.value
+        for row in comparison.report.validation
+        if row.metric == "ndcg@10"
+    }
+    for path in comparison.report.paths:
+        assert by_method[path.method, path.exclude_seen] == pytest.approx(max(path.valid))
+    for hide in (False, True):
+        # Any weight of the second signal may be 0.
+        assert by_method["EASE & popularity", hide] >= by_method["EASE", hide]
 
 
 def test_every_baseline_is_there_on_all_data_and_on_the_few_shots(comparison: Comparison) -> None:
@@ -240,6 +281,30 @@ def test_direct_grounding_is_compared_injected_and_not_learned_twice(
     assert [file.stat().st_mtime_ns for file in weights] == learned
     for one, other in zip(first.results, again.results, strict=True):
         np.testing.assert_array_equal(one.ranks, other.ranks)
+
+
+def test_a_reference_that_is_not_compared_is_refused_before_anything_is_learned(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    run = open_run(tmp_path, tiny_files, tiny_model, "compare.reference=SASRec")
+    with pytest.raises(SettingsError, match=r"compare\.reference is 'SASRec': expected auto or"):
+        compare_run(run)
+    assert not list(tmp_path.glob("train-*"))
+
+
+def test_by_default_what_is_compared_is_injected(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    changes = ["compare.signals=[EASE, co-occurrence]", "compare.inject=auto"]
+    names = {
+        one.name
+        for one in compare_run(open_run(tmp_path, tiny_files, tiny_model, *changes)).results
+    }
+    assert {name for name in names if name.startswith("BIGRec +")} == {
+        "BIGRec + co-occurrence",
+        "BIGRec + EASE",
+        "BIGRec + co-occurrence & EASE",
+    }
 
 
 def test_injecting_what_is_not_compared_is_refused(

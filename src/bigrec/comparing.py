@@ -4,8 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from bigrec.answerers import POINTED, WRITTEN
 from bigrec.compare import Comparison, compare, injected_names, parts_of, seed_rows
 from bigrec.direct import DIRECT
+from bigrec.errors import SettingsError
 from bigrec.evaluation.comparison_report import comparison_json, write_comparison
 from bigrec.evidence import Evidence
 from bigrec.files import write_json
@@ -13,10 +15,22 @@ from bigrec.lessons import FEW_SHOT, few_shot_lessons, lessons_of, train_direct
 from bigrec.measure import shares_of
 from bigrec.run import READING, Run
 from bigrec.run_folder import Part
+from bigrec.sections import CompareSettings
 from bigrec.settings import Settings
 from bigrec.signals.build import check_names
 from bigrec.signals.protocol import Scorer
 from bigrec.statistics import fit_signals
+
+AUTO = "auto"
+"""The reference that is chosen on validation, and the usual injections."""
+
+_PAIR = "co-occurrence & EASE"
+_USUAL = (
+    *("popularity", "co-occurrence", "EASE", "SASRec", "GRU4Rec", _PAIR),
+    *(f"{_PAIR} & {networks}" for networks in ("SASRec", "GRU4Rec", "SASRec & GRU4Rec")),
+)
+
+_PARTS: Sequence[Part] = ("valid", "test")
 
 
 def compare_run(run: Run) -> Comparison:
@@ -51,8 +65,35 @@ def _check(run: Run) -> None:
     chosen = run.settings.compare
     check_names(chosen.signals)
     few = [name + FEW_SHOT for name in chosen.signals] if chosen.few_shot else []
-    known = [*chosen.signals, *few, *_direct_names(run.settings)]
-    injected_names(chosen.inject, [*known, *(one.name for one in chosen.external)])
+    known = [*_baselines(chosen), *few, *_direct_names(run.settings)]
+    labels = [" & ".join(names) for names in injected_names(_inject(chosen), known)]
+    own = (POINTED if run.settings.grounding == "direct" else WRITTEN).values()
+    fused = [f"BIGRec {sign} {label}" for label in labels for sign in "x+"]
+    methods = dict.fromkeys([*own, *known, *labels, *fused])
+    if chosen.reference not in {AUTO, *methods}:
+        raise SettingsError(
+            f"compare.reference is {chosen.reference!r}: expected {AUTO} or a method of the "
+            f"comparison, {'; '.join(methods)}."
+        )
+
+
+def _inject(chosen: CompareSettings) -> Sequence[str]:
+    """What is put into the distances; by default what there is of the usual ones."""
+    if chosen.inject != AUTO:
+        return chosen.inject
+    return [entry for entry in _USUAL if set(entry.split(" & ")) <= set(chosen.signals)]
+
+
+def _baselines(chosen: CompareSettings) -> list[str]:
+    return [*chosen.signals, *(one.name for one in chosen.external)]
+
+
+def _references(settings: Settings) -> list[str]:
+    """Methods of which one becomes the reference."""
+    if settings.compare.reference != AUTO:
+        return [settings.compare.reference]
+    # Where there is no baseline, the recommender itself.
+    return _baselines(settings.compare) or [POINTED["first"], WRITTEN["first"]]
 
 
 def _compare_once(run: Run) -> Comparison:
@@ -71,13 +112,10 @@ def _compare_once(run: Run) -> Comparison:
         drawn,
         valid=valid,
         test=test,
-        inject=run.settings.compare.inject,
-        reference=run.settings.compare.reference,
-        progress=run.track("Ranking the test examples"),
+        inject=_inject(run.settings.compare),
+        references=_references(run.settings),
+        progress=run.track("Ranking the examples"),
     )
-
-
-_PARTS: Sequence[Part] = ("valid", "test")
 
 
 def _signals(run: Run) -> dict[str, Scorer]:

@@ -63,6 +63,11 @@ class Piece:
         """Distances with signals put in by a rule, ``[c, g]``, lower is better."""
         return rule.apply(self.distances(rule.beams), [self.weights(name) for name in names])
 
+    def fused_without_model(self, rule: Rule, names: Sequence[str]) -> FloatArray:
+        """Signals put into the first of them, as `Fusable.without_model` does, ``[c, g]``."""
+        first, *others = (self.weights(name) for name in names)
+        return rule.apply(1 - first, others)
+
 
 class Evidence:
     """Distances and signals of queries whose targets are known.

@@ -26,6 +26,7 @@ from bigrec.bundle import MANIFEST, read_manifest
 from bigrec.data.audit import Audit
 from bigrec.errors import BundleError
 from bigrec.evaluation.comparison_report import comparison_json
+from bigrec.evaluation.paired import ComparisonRow
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.report import Report, ReportExample, report_json
 from bigrec.grounding.index import ItemIndex
@@ -206,16 +207,8 @@ def comparison(found: "Comparison", file: Path) -> Shown:
     for one in report.chosen:
         published = "" if one.published is None else f"{one.published['ndcg@10']:.4f}"
         chosen.add_row(one.method, _SEEN[one.exclude_seen], one.rule, published)
-    against = Table("Method", "Seen items", "Metric", f"Less {report.reference}", "p, corrected")
-    for row in report.differences:
-        interval = f"{row.difference:+.4f} [dim]{row.low:+.4f} to {row.high:+.4f}[/]"
-        against.add_row(
-            row.method,
-            _SEEN[row.exclude_seen],
-            row.metric.upper(),
-            interval,
-            f"{row.p_corrected:.4f}",
-        )
+    against = _differences(f"Less {report.reference}", report.differences)
+    gains = _differences("Less its signals", report.gains, title="What the language model adds")
     seeds = Table("Method", "Seen items", "Metric", "Mean", "Deviation", title="Seeds")
     for one_seed in report.seeds:
         seeds.add_row(
@@ -226,8 +219,18 @@ def comparison(found: "Comparison", file: Path) -> Shown:
             f"{one_seed.deviation:.4f}",
         )
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
-    tables = [metric_table(report.rows), chosen, against, *([seeds] if report.seeds else [])]
+    tables = [metric_table(report.rows), chosen, against, gains]
+    tables += [seeds] if report.seeds else []
     return Shown(Group(*tables, escape(places)), comparison_json(report))
+
+
+def _differences(heading: str, rows: Sequence[ComparisonRow], *, title: str | None = None) -> Table:
+    table = Table("Method", "Seen items", "Metric", heading, "p, corrected", title=title)
+    for row in rows:
+        interval = f"{row.difference:+.4f} [dim]{row.low:+.4f} to {row.high:+.4f}[/]"
+        seen = _SEEN[row.exclude_seen]
+        table.add_row(row.method, seen, row.metric.upper(), interval, f"{row.p_corrected:.4f}")
+    return table
 
 
 def recommendations(found: Sequence[Recommendation]) -> Shown:

@@ -280,8 +280,9 @@ class ExternalSettings(Section):
 class CompareSettings(Section):
     """Comparison with signals and injections."""
 
-    reference: str = "popularity"
-    """Method that the others are compared with, query by query."""
+    reference: str = "auto"
+    """Method that the others are compared with, query by query. ``auto`` is the baseline
+    on all data that does best on validation."""
     signals: tuple[str, ...] = (
         "popularity",
         "co-occurrence",
@@ -297,15 +298,10 @@ class CompareSettings(Section):
     direct: bool = False
     """With ``grounding: written``, also train the language model to point at titles, on all data
     and on the few shots; it can be injected by the name ``BIGRec, direct``."""
-    inject: tuple[str, ...] = (
-        "popularity",
-        "co-occurrence",
-        "EASE",
-        "SASRec",
-        "co-occurrence & EASE",
-        "co-occurrence & EASE & SASRec",
-    )
-    """Signals to put into the distances, several at once joined by ``&``."""
+    inject: tuple[str, ...] | Literal["auto"] = "auto"
+    """Signals to put into the distances, several at once joined by ``&``. ``auto`` is popularity,
+    co-occurrence, EASE, SASRec and GRU4Rec, each by itself, and co-occurrence & EASE with neither,
+    either and both of the networks: those of them that are compared."""
     external: tuple[ExternalSettings, ...] = ()
     """Scores from files, which can be injected by their name."""
     seeds: tuple[int, ...] = ()

@@ -46,8 +46,8 @@ REPORT = ComparisonReport(
     reference=SIGNAL,
     rows=ROWS,
     differences=[
-        ComparisonRow(OURS, True, "hr@10", -0.25, -0.5, -0.125, 0.01, 0.02),
-        ComparisonRow(OURS, True, "ndcg@10", -0.0625, -0.125, 0.03125, 0.2, 0.4),
+        ComparisonRow(OURS, SIGNAL, True, "hr@10", -0.25, -0.5, -0.125, 0.01, 0.02),
+        ComparisonRow(OURS, SIGNAL, True, "ndcg@10", -0.0625, -0.125, 0.03125, 0.2, 0.4),
     ],
     chosen=[
         ChosenRow(PRODUCT, True, "product, gamma 1", {"ndcg@10": 0.875, "hr@10": 0.9375}),
@@ -64,6 +64,8 @@ REPORT = ComparisonReport(
         AgreementRow(OURS, SIGNAL, True, overlap=0.25, rate_both=0.5, rate_one=0.125, ratio=4.0),
         AgreementRow(OURS, "other", True, overlap=0, rate_both=None, rate_one=0.125, ratio=None),
     ],
+    gains=[ComparisonRow(PRODUCT, SIGNAL, True, "ndcg@10", 0.125, 0.0625, 0.25, 0.01, 0.03)],
+    validation=[SummaryRow(OURS, True, "ndcg@10", 0.75, 0.625, 0.875)],
     seeds=[SeedRow(OURS, True, "ndcg@10", 0.25, 0.0625, {3: 0.1875, 11: 0.3125})],
     shares={"first_is_title": 0.875},
     settings={"model": "small", "ks": [1, {"x": None}]},
@@ -132,6 +134,11 @@ def test_differences_come_with_interval_and_corrected_p(parsed: ParsedPage) -> N
         *(OURS, "-0.2500 [-0.5000, -0.1250]", "0.0200"),
         *("-0.0625 [-0.1250, +0.0312]", "0.4000"),
     ] in parsed.cells
+
+
+def test_what_the_model_adds_and_validation_figures_are_there(parsed: ParsedPage) -> None:
+    assert [PRODUCT, "+0.1250 [+0.0625, +0.2500]", "0.0300"] in parsed.cells
+    assert [OURS, "0.750 [0.625, 0.875]"] in parsed.cells
 
 
 def test_differences_that_may_be_chance_are_pale(page: str) -> None:
@@ -233,14 +240,14 @@ def test_captions_say_nothing_where_all_methods_are_shown(parsed: ParsedPage) ->
 def test_json_holds_the_same_content_without_plots() -> None:
     content = comparison_json(REPORT)
     assert content == json.loads(json.dumps(content))
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert content["chosen"][0]["published"] == {"ndcg@10": 0.875, "hr@10": 0.9375}
     assert content["paths"][0]["gammas"] == [0.0, 1.0, 10.0]
     assert content["seeds"][0]["values"] == {"3": 0.1875, "11": 0.3125}
     assert content["segments"]["target & <i>"][0]["segment"] == "cold"
     assert set(content) == {
         *("format", "title", "reference", "rows", "differences", "chosen", "paths", "segments"),
-        *("beyond", "agreement", "seeds", "shares", "settings", "notes"),
+        *("beyond", "agreement", "gains", "validation", "seeds", "shares", "settings", "notes"),
     }
 
 
@@ -250,8 +257,8 @@ def test_a_comparison_comes_back_from_its_json(report: ComparisonReport) -> None
 
 
 def test_json_of_another_format_is_refused() -> None:
-    with pytest.raises(BundleError, match=r"comparison has format 2; .* reads format 1\. Run the"):
-        comparison_from_json({**comparison_json(REPORT), "format": 2})
+    with pytest.raises(BundleError, match=r"comparison has format 1; .* reads format 2\. Run the"):
+        comparison_from_json({**comparison_json(REPORT), "format": 1})
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from scipy.stats import permutation_test
 from bigrec.evaluation.intervals import bootstrap_interval
 from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.paired import (
+    compare_pairs,
     compare_to_reference,
     holm,
     over_seeds,
@@ -74,6 +75,19 @@ def test_a_method_gets_the_same_row_but_for_the_correction_in_any_company() -> N
 
 def test_a_reference_alone_gives_no_rows() -> None:
     assert compare_to_reference([result("base", [0])], reference="base", seed=0) == []
+
+
+def test_each_method_can_have_a_reference_of_its_own() -> None:
+    results = [result("a", [0, 0]), result("b", [9, 0]), result("c", [9, 9]), result("d", [9, 9])]
+    rows = compare_pairs(
+        results, references={"a": "b", "b": "c"}, seed=0, metrics=["hr@1", "hr@10"]
+    )
+    assert [(row.method, row.reference, row.metric, row.difference) for row in rows] == [
+        ("a", "b", "hr@1", 0.5),
+        ("a", "b", "hr@10", 0.0),
+        ("b", "c", "hr@1", 0.5),
+        ("b", "c", "hr@10", 0.0),
+    ]
 
 
 def test_a_reference_that_is_missing_under_a_protocol_is_refused() -> None:

@@ -12,6 +12,7 @@ from bigrec.compare.methods import (
     gamma_paths,
     plain_methods,
     rank_all,
+    rank_targets,
 )
 from bigrec.compare.signals import injected_names
 from bigrec.data.dataset import Dataset
@@ -24,8 +25,8 @@ from bigrec.evaluation.comparison_data import (
     SeedRow,
 )
 from bigrec.evaluation.comparison_report import ComparisonReport
-from bigrec.evaluation.metrics import metric_value
-from bigrec.evaluation.paired import compare_to_reference, over_seeds
+from bigrec.evaluation.metrics import chosen_by, metric_value
+from bigrec.evaluation.paired import compare_pairs, compare_to_reference, over_seeds
 from bigrec.evaluation.protocol import MethodResult, summarise
 from bigrec.evaluation.segments import (
     SegmentRow,
@@ -65,13 +66,14 @@ def compare(
     valid: Evidence,
     test: Evidence,
     inject: Sequence[str],
-    reference: str,
+    references: Sequence[str],
     progress: Progress | None = None,
 ) -> Comparison:
     """Rank every test target by the recommender, by each signal, and by both together.
 
     Together once by the published product, ``BIGRec x signal``, and once by whichever rule does
-    best on validation, ``BIGRec + signal``.
+    best on validation, ``BIGRec + signal``. Several signals are also put together without the
+    recommender, by the best rule too: what it adds is judged against that.
 
     Args:
         dataset: What is recommended from.
@@ -79,36 +81,47 @@ def compare(
         valid: Evidence of the validation examples.
         test: Evidence of the test examples, with the same signals.
         inject: Signals to put into the distances, several at once joined by ``&``.
-        reference: Method that all others are compared with.
-        progress: Called with (test examples ranked, to rank), counted once for each protocol.
+        references: Methods of which one is what all others are compared with: the one with the best
+            NDCG@10 on validation, seen items left out.
+        progress: Called with (examples ranked, to rank), each counted once for each protocol.
 
     Raises:
         SettingsError: If an entry of ``inject`` names no signal.
-        ValueError: If there is no such reference.
+        ValueError: If none of the references is compared.
     """
     plain = plain_methods(test)
     entries = injected_names(inject, test.signals)
+    step = _Steps([len(valid), len(test)] * 2, progress)
     ranked: list[Ranked] = []
+    on_valid: list[MethodResult] = []
     chosen: list[ChosenRow] = []
     paths: list[GammaPath] = []
+    gains: dict[str, str] = {}
     for hide in (False, True):
         injections = [choose_injection(valid, names, exclude_seen=hide) for names in entries]
         methods = [*plain, *(method for one in injections for method in one.methods())]
-        ranked += rank_all(methods, test, exclude_seen=hide, progress=progress)
+        on_valid += rank_targets(methods, valid, exclude_seen=hide, progress=step.next())
+        ranked += rank_all(methods, test, exclude_seen=hide, progress=step.next())
         traced = gamma_paths(injections, test, exclude_seen=hide)
-        paths += [path for _, path in traced.values()]
+        paths += [path for path, _ in traced.values()]
         for one in injections:
-            product, fusion = one.methods()
-            row = ChosenRow(product.name, hide, one.published.describe(), None)
-            chosen.append(traced[product.name][0] if product.name in traced else row)
-            chosen.append(ChosenRow(fusion.name, hide, one.best.describe(), None))
+            gains |= {method.name: one.label for method in one.with_model()}
+            for method in one.methods():
+                rule = method.describe(beams=len(test.names) > 1)
+                _, published = traced.get(method.name, (None, None))
+                chosen.append(ChosenRow(method.name, hide, rule, published))
     results = [one.result for one in ranked]
+    reference = _best(on_valid, references)
     rows = summarise(results, seed=0)
     report = ComparisonReport(
         title=f"Comparison on {dataset.name}",
         reference=reference,
         rows=rows,
+        validation=[
+            row for row in summarise(on_valid, seed=0, ks=(_SHORT,)) if row.metric in _HEADLINE
+        ],
         differences=compare_to_reference(results, reference=reference, seed=0, metrics=_HEADLINE),
+        gains=compare_pairs(results, references=gains, seed=0, metrics=_HEADLINE),
         chosen=chosen,
         paths=paths,
         segments=_segments(results, dataset, drawn),
@@ -120,6 +133,23 @@ def compare(
         notes=(),
     )
     return Comparison(report, results)
+
+
+class _Steps:
+    """Progress over several passes as one."""
+
+    def __init__(self, sizes: Sequence[int], progress: Progress | None) -> None:
+        self._sizes = sizes
+        self._progress = progress
+        self._passed = 0
+
+    def next(self) -> Progress | None:
+        """Progress of the next pass."""
+        if self._progress is None:
+            return None
+        progress, before, total = self._progress, sum(self._sizes[: self._passed]), sum(self._sizes)
+        self._passed += 1
+        return lambda done, _: progress(before + done, total)
 
 
 def seed_rows(by_seed: Mapping[int, Sequence[MethodResult]]) -> list[SeedRow]:
@@ -141,6 +171,16 @@ def seed_rows(by_seed: Mapping[int, Sequence[MethodResult]]) -> list[SeedRow]:
             mean, deviation = over_seeds(values)
             rows.append(SeedRow(name, exclude_seen, metric, mean, deviation, values))
     return rows
+
+
+def _best(results: Sequence[MethodResult], names: Sequence[str]) -> str:
+    found = {
+        one.name: chosen_by(one.ranks) for one in results if one.exclude_seen and one.name in names
+    }
+    if not found:
+        compared = "; ".join(dict.fromkeys(one.name for one in results))
+        raise ValueError(f"references is {list(names)}: expected some of {compared}.")
+    return max(found, key=found.__getitem__)
 
 
 def _segments(

@@ -8,7 +8,10 @@ from bigrec.evaluation.paired import ComparisonRow
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.segments import SegmentRow
 
-_SEQUENCES = ("rows", "differences", "chosen", "paths", "beyond", "agreement", "seeds", "notes")
+_SEQUENCES = (
+    *("rows", "differences", "chosen", "paths", "beyond", "agreement", "gains", "validation"),
+    *("seeds", "notes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,13 +144,16 @@ class ComparisonReport:
     Attributes:
         title: Heading of the page.
         reference: Method that the differences are to.
-        rows: Metrics of every method and protocol, from ``summarise``.
+        rows: Metrics of every method and protocol on the test queries, from ``summarise``.
         differences: From ``compare_to_reference``.
         chosen: How signals are put in.
         paths: NDCG@10 at every gamma.
         segments: From ``segment_rows``, by what the queries were sorted by.
         beyond: Lists beyond accuracy.
         agreement: Pairs of methods.
+        gains: What the language model adds: each injection against its signals without the model,
+            from ``compare_pairs``.
+        validation: HR@10 and NDCG@10 of every method and protocol on the validation queries.
         seeds: Several training runs; empty where there is one.
         shares: What the generated texts are like, from ``text_shares``.
         settings: What was run, as JSON-like values.
@@ -163,6 +169,8 @@ class ComparisonReport:
     segments: Mapping[str, Sequence[SegmentRow]]
     beyond: Sequence[BeyondRow]
     agreement: Sequence[AgreementRow]
+    gains: Sequence[ComparisonRow] = ()
+    validation: Sequence[SummaryRow] = ()
     seeds: Sequence[SeedRow] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)

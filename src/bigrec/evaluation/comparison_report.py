@@ -51,7 +51,7 @@ __all__ = [
     "write_comparison",
 ]
 
-_FORMAT = 1
+_FORMAT = 2
 _PROTOCOLS = {
     True: "Seen items left out: what a user would run",
     False: "Seen items kept, as published",
@@ -66,6 +66,11 @@ _DIFFERENCES = (
     "Over the same queries [95 % bootstrap interval]; above 0 the method is better. p by paired "
     "randomization, Holm-corrected for all differences of both protocols; pale from "
     f"{_UNSURE} on, where chance may be all there is to it."
+)
+_GAINS = "What the language model adds to its signals, put together without it by the best rule"
+_VALIDATION = (
+    "What choices were made by: rules and gammas are the best of many here, so that these figures "
+    "flatter methods with signals a little."
 )
 _PUBLISHED = (
     "Published protocol: a gamma for each metric and K; no single recommender reaches these"
@@ -178,7 +183,9 @@ def _protocol(report: ComparisonReport, exclude_seen: bool) -> list[str]:
     return [
         f"<h2>{_PROTOCOLS[exclude_seen]}</h2>",
         *_metrics(rows),
-        *_differences(report, exclude_seen),
+        *_differences(f"Difference to {report.reference}", _of(report.differences, exclude_seen)),
+        *_differences(_GAINS, _of(report.gains, exclude_seen)),
+        *_validation(_of(report.validation, exclude_seen)),
         *_chosen(report, exclude_seen),
         *_plots(report, exclude_seen),
         *_beyond(_of(report.beyond, exclude_seen)),
@@ -197,8 +204,14 @@ def _metrics(rows: Sequence[SummaryRow]) -> list[str]:
     ]
 
 
-def _differences(report: ComparisonReport, exclude_seen: bool) -> list[str]:
-    rows = _of(report.differences, exclude_seen)
+def _validation(rows: Sequence[SummaryRow]) -> list[str]:
+    if not rows:
+        return []
+    body = "".join([*paragraphs([_VALIDATION]), *metric_tables(rows, css=_CSS)])
+    return [details("On the validation examples", body)]
+
+
+def _differences(heading: str, rows: Sequence[ComparisonRow]) -> list[str]:
     if not rows:
         return []
     metrics = list(dict.fromkeys(row.metric for row in rows))
@@ -209,7 +222,7 @@ def _differences(report: ComparisonReport, exclude_seen: bool) -> list[str]:
         lines.append([cell(method), *(one for both in cells for one in both)])
     heads = [text for metric in metrics for text in (metric.upper(), f"p of {metric.upper()}")]
     return [
-        f"<h3>Difference to {escape(report.reference)}</h3>",
+        f"<h3>{escape(heading)}</h3>",
         *paragraphs([_DIFFERENCES]),
         table(["Method", *heads], lines, css=_CSS),
     ]

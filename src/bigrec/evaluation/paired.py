@@ -18,11 +18,12 @@ _TIE = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class ComparisonRow:
-    """One metric of one method against the reference, on the same queries.
+    """One metric of one method against another, on the same queries.
 
     Attributes:
         method: The method's name.
-        exclude_seen: As in ``MethodResult``; the reference is taken under the same protocol.
+        reference: The other's.
+        exclude_seen: As in ``MethodResult``, for both.
         metric: ``hr@10``, ``ndcg@10``, ... or ``mrr``.
         difference: Mean of method minus reference, in [-1, 1]; above 0 the method is better.
         low: Lower end of the 95 % bootstrap interval of the difference.
@@ -32,6 +33,7 @@ class ComparisonRow:
     """
 
     method: str
+    reference: str
     exclude_seen: bool
     metric: str
     difference: float
@@ -65,10 +67,7 @@ def compare_to_reference(
     seed: int,
     metrics: Sequence[str] = ("hr@10", "ndcg@10"),
 ) -> list[ComparisonRow]:
-    """Every method's difference to the reference, under the protocol of each result.
-
-    The correction is for all rows together, so ask only for the methods and metrics that are
-    reported: each one more makes every other harder to show.
+    """Every method's difference to one reference, under the protocol of each result.
 
     Args:
         results: One for each method and protocol, over the same queries, the reference's included.
@@ -77,26 +76,60 @@ def compare_to_reference(
         metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
 
     Returns:
-        One row for each other result and metric, in their order.
+        As `compare_pairs`, one row for each other result and metric.
 
     Raises:
-        ValueError: If the reference is missing, a method is there twice under one protocol, the
+        ValueError: As `compare_pairs`.
+    """
+    names = dict.fromkeys(result.name for result in results if result.name != reference)
+    return compare_pairs(
+        results, references=dict.fromkeys(names, reference), seed=seed, metrics=metrics
+    )
+
+
+def compare_pairs(
+    results: Sequence[MethodResult],
+    *,
+    references: Mapping[str, str],
+    seed: int,
+    metrics: Sequence[str] = ("hr@10", "ndcg@10"),
+) -> list[ComparisonRow]:
+    """Some methods' differences, each to a reference of its own, under the protocol of each result.
+
+    The correction is for all rows together, so ask only for the methods and metrics that are
+    reported: each one more makes every other harder to show.
+
+    Args:
+        results: One for each method and protocol, over the same queries, references included.
+        references: By method, the method that it is compared with.
+        seed: Fixes the resamples and the sign flips.
+        metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
+
+    Returns:
+        One row for each result that has a reference and each metric, in their order.
+
+    Raises:
+        ValueError: If a reference is missing, a method is there twice under one protocol, the
             numbers of queries differ or a metric is unknown.
     """
-    references = _references(results, reference)
-    others = [result for result in results if result.name != reference]
-    columns = [(result, metric) for result in others for metric in metrics]
+    by_key = _by_key(results)
+    columns = [
+        (result, _reference(by_key, result, references[result.name]), metric)
+        for result in results
+        if result.name in references
+        for metric in metrics
+    ]
     if not columns:
         return []
-    ours = [query_values(result.ranks, metric) for result, metric in columns]
-    theirs = [query_values(references[one.exclude_seen].ranks, metric) for one, metric in columns]
+    ours = [query_values(result.ranks, metric) for result, _, metric in columns]
+    theirs = [query_values(other.ranks, metric) for _, other, metric in columns]
     found = paired_differences(np.stack(ours, axis=1), np.stack(theirs, axis=1), seed=seed)
     numbers = np.stack(
         [found.difference, found.low, found.high, found.p_value, holm(found.p_value)], axis=1
     )
     return [
-        ComparisonRow(result.name, result.exclude_seen, metric, *row)
-        for (result, metric), row in zip(columns, numbers.tolist(), strict=True)
+        ComparisonRow(result.name, other.name, result.exclude_seen, metric, *row)
+        for (result, other, metric), row in zip(columns, numbers.tolist(), strict=True)
     ]
 
 
@@ -213,8 +246,11 @@ def over_seeds(values_by_seed: Mapping[int, float]) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1))
 
 
-def _references(results: Sequence[MethodResult], reference: str) -> dict[bool, MethodResult]:
-    """The reference's result under each protocol, checked against all other results."""
+_Key = tuple[str, bool]
+
+
+def _by_key(results: Sequence[MethodResult]) -> dict[_Key, MethodResult]:
+    """The results by method and protocol, each of which is there once."""
     keys = [(result.name, result.exclude_seen) for result in results]
     twice = [key for key in keys if keys.count(key) > 1]
     if twice:
@@ -222,19 +258,23 @@ def _references(results: Sequence[MethodResult], reference: str) -> dict[bool, M
             f"{twice[0][0]!r} is there twice with exclude_seen={twice[0][1]}; expected each method "
             "once under each protocol."
         )
-    found = {result.exclude_seen: result for result in results if result.name == reference}
-    for result in results:
-        if result.exclude_seen not in found:
-            names = [name for name, exclude_seen in keys if exclude_seen == result.exclude_seen]
-            raise ValueError(
-                f"The reference {reference!r} has no result with "
-                f"exclude_seen={result.exclude_seen}; there are {', '.join(names)}. Add it, or "
-                "name one of these."
-            )
-        size = len(found[result.exclude_seen].ranks)
-        if len(result.ranks) != size:
-            raise ValueError(
-                f"{result.name!r} has {len(result.ranks)} queries and the reference {reference!r} "
-                f"{size}; expected the same queries for every method."
-            )
+    return dict(zip(keys, results, strict=True))
+
+
+def _reference(
+    by_key: Mapping[_Key, MethodResult], result: MethodResult, name: str
+) -> MethodResult:
+    """The reference's result under the protocol of a result, over as many queries."""
+    found = by_key.get((name, result.exclude_seen))
+    if found is None:
+        names = [one for one, exclude_seen in by_key if exclude_seen == result.exclude_seen]
+        raise ValueError(
+            f"The reference {name!r} has no result with exclude_seen={result.exclude_seen}; there "
+            f"are {', '.join(names)}. Add it, or name one of these."
+        )
+    if len(result.ranks) != len(found.ranks):
+        raise ValueError(
+            f"{result.name!r} has {len(result.ranks)} queries and the reference {name!r} "
+            f"{len(found.ranks)}; expected the same queries for every method."
+        )
     return found
