@@ -3,13 +3,15 @@
 import logging
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from functools import cached_property
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import torch
 from transformers import DynamicCache
-from transformers.cache_utils import DynamicLayer
 
+from bigrec.lm.beam_memory import beam_attention, beams_of, can_share_prompts, plain_layers
 from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
@@ -60,8 +62,9 @@ class TransformersGenerator:
 
     All beams are kept; those that wrote the same title count as one of their summed probability.
     Prompts of similar length share a batch and are padded on the left. The prompt is read once
-    for all beams of a history, not once for each; what all prompts of a call begin with is read
-    once for all of them, where the architecture allows it.
+    for all beams of a history, not once for each, and where the architecture allows it kept once
+    for all of them (`bigrec.lm.beam_memory`); what all prompts of a call begin with is then read
+    once for all of them.
 
     With ``titles``, every text is one of them, spelled as given there, and ends with the end
     token, so that there is one way to write each. Tokens with which no title goes on are out of
@@ -168,8 +171,7 @@ class TransformersGenerator:
         options = self._lm.forward_options(torch.ones_like(ids), keep=1)
         # Behind the frame comes the padding of shorter prompts, so a token's column is not its
         # position: the model must be told positions, and no layer may count columns itself.
-        layers = DynamicCache(config=self._lm.model.config).layers
-        if "position_ids" not in options or any(type(one) is not DynamicLayer for one in layers):
+        if "position_ids" not in options or not plain_layers(self._lm.model.config):
             return None
         cache = DynamicCache()
         with QuickProducts():
@@ -190,10 +192,9 @@ class TransformersGenerator:
         width = input_ids.shape[1]
         options = self._search(width, closed)
         if width > 1:
-            cache = self._read_prompts(input_ids, mask, frame)
-            cache.batch_repeat_interleave(self._beams)
-            options["past_key_values"] = cache
-        with QuickProducts():
+            options["past_key_values"] = self._read_prompts(input_ids, mask, frame)
+        shared = width > 1 and self._shares_prompts
+        with QuickProducts(), beam_attention(self._lm.model) if shared else nullcontext():
             result = self._lm.model.generate(input_ids=input_ids, attention_mask=mask, **options)
         texts = self._texts(result, width)
         return [
@@ -239,7 +240,7 @@ class TransformersGenerator:
     def _read_prompts(
         self, input_ids: torch.Tensor, mask: torch.Tensor, frame: _Frame | None
     ) -> DynamicCache:
-        """Keys and values of all tokens but the last, which ``generate`` reads itself."""
+        """What beams remember: all tokens but the last, which ``generate`` reads itself."""
         size = frame.size if frame else 0
         cache = frame.for_batch(len(input_ids)) if frame else DynamicCache()
         body, body_mask = input_ids[:, size:-1], mask[:, :-1]
@@ -255,7 +256,14 @@ class TransformersGenerator:
                     use_cache=True,
                     **options,
                 )
+        if self._shares_prompts:
+            return beams_of(cache, beams=self._beams)
+        cache.batch_repeat_interleave(self._beams)
         return cache
+
+    @cached_property
+    def _shares_prompts(self) -> bool:
+        return can_share_prompts(self._lm.model)
 
     def _texts(self, result: Any, width: int) -> list[GeneratedText | None]:
         """What every beam wrote; None where a prompt had fewer ways to go on than beams."""
