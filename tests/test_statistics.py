@@ -84,6 +84,15 @@ def test_few_shot_lessons_are_the_language_models_own_examples() -> None:
     assert everything.train.sum() == drawn.counts.sum() > len(lessons.interactions)
 
 
+@pytest.mark.model
+def test_networks_are_stopped_by_more_examples_than_the_model_writes_for() -> None:
+    settings = Settings.read(overrides=["data.valid_examples=1"])
+    dataset = Dataset.from_frames(*tiny_frames(), noun="movie")
+    drawn = draw(dataset, settings)
+    assert len(drawn.valid_queries) == 1 < drawn.sizes["valid"]
+    assert len(lessons_of(dataset, drawn).valid_targets) == drawn.sizes["valid"]
+
+
 @pytest.fixture(scope="module")
 def fitted(tiny_model: Path) -> BIGRec:
     overrides = [*tiny_overrides(tiny_model), "recommend.inject=[popularity, EASE]"]

@@ -21,7 +21,7 @@ FEW_SHOT = ", few-shot"
 
 def lessons_of(dataset: Dataset, drawn: Drawn) -> Lessons:
     """All training interactions."""
-    valid = drawn.valid_queries
+    valid = drawn.stop_queries
     return Lessons(
         interactions=dataset.interactions,
         train=drawn.train_rows,
@@ -34,7 +34,7 @@ def lessons_of(dataset: Dataset, drawn: Drawn) -> Lessons:
 def few_shot_lessons(dataset: Dataset, drawn: Drawn) -> Lessons:
     """The examples that the language model got, each as a user of its own."""
     interactions = _as_users(drawn.train_items)
-    valid = drawn.valid_queries
+    valid = drawn.stop_queries
     return Lessons(
         interactions=interactions,
         train=np.ones(len(interactions), dtype=np.bool_),

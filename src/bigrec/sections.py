@@ -71,7 +71,8 @@ class DataSettings(SourceSettings):
     train_examples: PositiveInt | None = 1024
     """Random training examples, the few shots; None takes all."""
     valid_examples: PositiveInt | None = 2000
-    """Random validation examples: what stops training and chooses rules; None takes all."""
+    """Random validation examples: what stops training and chooses rules; None takes all. Networks
+    among signals are stopped by at least 2,000."""
     test_examples: PositiveInt | None = 5000
     """Random test examples (published: 5,000); None takes all."""
     test_file: str | None = None

@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 
 # Not the run's seed: runs that differ in their seed are compared on the same examples.
 _EVALUATION_SEED = 0
+# By fewer, a network that has learned nothing yet can look better for an epoch by luck.
+_STOP_EXAMPLES = 2000
 _LONGEST_TEXT = 64
 
 
@@ -69,6 +71,8 @@ class Drawn:
             from, oldest first, the target last.
         valid: Validation examples of all datasets.
         valid_queries: Validation examples of the dataset that is recommended from.
+        stop_queries: What networks are stopped by: the same, or more where these are few because
+            the language model would write for each.
         test: Test examples of the dataset that is recommended from, or of a file.
         train_rows: Which interactions of that dataset are in the training split, ``[m]``.
         counts: How often each item occurs in the training split, ``[n]``.
@@ -79,6 +83,7 @@ class Drawn:
     train_items: list[IntArray]
     valid: list[TitleExample]
     valid_queries: Queries
+    stop_queries: Queries
     test: Queries
     train_rows: BoolArray
     counts: IntArray
@@ -115,6 +120,7 @@ def draw(dataset: Dataset, settings: Settings, *, others: Sequence[Dataset] = ()
         train_items=[dataset.interactions.items[one] for one in rows[0]],
         valid=mix(valid, seed=_EVALUATION_SEED),
         valid_queries=_queries(dataset, _valid(split, data)),
+        stop_queries=_queries(dataset, _valid(split, data, least=_STOP_EXAMPLES)),
         test=_test_queries(dataset, split, data),
         train_rows=split.row_splits == TRAIN,
         counts=split.train_counts(dataset.catalog.n_items),
@@ -152,8 +158,9 @@ def _test_queries(dataset: Dataset, split: Split, data: DataSettings) -> Queries
     return _queries(dataset, split.test.sample(data.test_examples, seed=_EVALUATION_SEED))
 
 
-def _valid(split: Split, data: DataSettings) -> Examples:
-    return split.valid.sample(data.valid_examples, seed=_EVALUATION_SEED)
+def _valid(split: Split, data: DataSettings, *, least: int = 0) -> Examples:
+    size = None if data.valid_examples is None else max(data.valid_examples, least)
+    return split.valid.sample(size, seed=_EVALUATION_SEED)
 
 
 def _queries(dataset: Dataset, examples: Examples) -> Queries:
