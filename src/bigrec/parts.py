@@ -12,7 +12,7 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
 from bigrec.lessons import lessons_of
 from bigrec.settings import Settings
-from bigrec.signals.build import COOCCURRENCE, EASE
+from bigrec.signals.build import COOCCURRENCE, EASE, GRU4REC
 from bigrec.signals.protocol import Scorer
 from bigrec.statistics import (
     BoundSignals,
@@ -117,7 +117,7 @@ def injected_signals(settings: Settings, *, n_items: int) -> tuple[str, ...]:
     chosen = settings.recommend.inject
     if chosen != "auto":
         return chosen
-    return (COOCCURRENCE, EASE) if n_items <= _SMALL_CATALOG else (COOCCURRENCE,)
+    return (COOCCURRENCE, *((EASE,) if n_items <= _SMALL_CATALOG else ()), GRU4REC)
 
 
 def learn_injected(

@@ -210,8 +210,8 @@ class RecommendSettings(Section):
     """Leave out what is in the history. The published protocol keeps it; both are reported."""
     inject: tuple[str, ...] | Literal["auto"] = "auto"
     """Signals put into the distances, such as ``[EASE, SASRec]``; they go into the bundle. ``auto``
-    is co-occurrence, and EASE beside it in a catalog of up to 5,000 items, where its matrix is
-    small. ``[]`` leaves the language model alone."""
+    is co-occurrence and GRU4Rec, and EASE too in a catalog of up to 5,000 items, where its matrix
+    is small. ``[]`` leaves the language model alone."""
     rule: Literal["best", "published"] = "best"
     """How: by what does best on validation, or by the published product on the first beam."""
 

@@ -17,7 +17,8 @@ from bigrec.signals.protocol import Signal, signal_kind
 from bigrec.types import BoolArray, IntArray, Progress
 
 POPULARITY, RECENT, COOCCURRENCE, EASE = "popularity", "recent popularity", "co-occurrence", "EASE"
-_ARCHITECTURES: tuple[Literal["SASRec", "GRU4Rec", "Caser"], ...] = ("SASRec", "GRU4Rec", "Caser")
+GRU4REC: Literal["GRU4Rec"] = "GRU4Rec"
+_ARCHITECTURES: tuple[Literal["SASRec", "GRU4Rec", "Caser"], ...] = ("SASRec", GRU4REC, "Caser")
 _ROBUST = ", DROS"
 # By name: the architecture, and whether its loss is the robust one.
 _NETWORKS = {
