@@ -225,7 +225,7 @@ def bench(
         list[str] | None,
         typer.Option(
             help="Which: prepare, gamma, train, generate, embed, ground, and, only where named, "
-            "growth and peak. May be given many times."
+            "curve, growth and peak. May be given many times."
         ),
     ] = None,
     json_file: Annotated[

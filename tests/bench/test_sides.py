@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
+from bigrec.bench.curve import bench_curve
 from bigrec.bench.embed import bench_embed
 from bigrec.bench.generate import bench_generate
 from bigrec.bench.ground import bench_ground_stage, made_up, made_up_ranker, single_beams
@@ -35,6 +36,16 @@ def test_training_both_ways_ends_at_the_same_loss(inputs: Inputs) -> None:
     assert found["ours_held_out_loss"] != found["untrained_held_out_loss"]
     assert found["titles_ratio"] > found["ratio"] / 2
     assert not inputs.lm.has_adapter
+
+
+def test_the_loss_comes_down_alike_both_ways(inputs: Inputs) -> None:
+    train = inputs.settings.train.model_copy(update={"batch_size": 1, "micro_batch_size": 1})
+    settings = inputs.settings.model_copy(update={"train": train})
+    found = bench_curve(inputs.lm, inputs.drawn, settings=settings, plain=inputs.lm, n_steps=8)
+    steps = [name for name in found if name.startswith("ours_loss_to_step_")]
+    assert steps == [f"ours_loss_to_step_{step}" for step in (2, 4, 6, 8)]
+    assert abs(found["ours_held_out_loss"] - found["reference_held_out_loss"]) < 0.5
+    assert found["most_standard_errors_apart"] >= 0
 
 
 def test_writing_both_ways_gives_the_same_texts(inputs: Inputs) -> None:

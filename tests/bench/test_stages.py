@@ -45,7 +45,7 @@ def test_an_unknown_stage_is_refused() -> None:
 
 
 def test_every_stage_can_be_found_and_the_usual_ones_are_stages() -> None:
-    assert set(bench.DEFAULT_STAGES) == set(bench.STAGES) - {"growth", "peak"}
+    assert set(bench.DEFAULT_STAGES) == set(bench.STAGES) - {"curve", "growth", "peak"}
     for name in set(bench.STAGES) - {"prepare", "gamma"}:
         module = importlib.import_module(f"bigrec.bench.{name}")
         assert callable(getattr(module, f"bench_{name}_stage"))

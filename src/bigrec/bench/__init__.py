@@ -28,5 +28,8 @@ def _later(name: str) -> Callable[[], dict[str, Any]]:
 STAGES: dict[str, Callable[[], dict[str, Any]]] = {
     "prepare": bench_prepare,
     "gamma": bench_gamma,
-    **{name: _later(name) for name in ("train", "generate", "embed", "ground", "growth", "peak")},
+    **{
+        name: _later(name)
+        for name in ("train", "generate", "embed", "ground", "curve", "growth", "peak")
+    },
 }

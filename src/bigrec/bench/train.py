@@ -19,7 +19,7 @@ from bigrec.settings import Settings
 from bigrec.steps import Drawn, load_model, make_renderer, train_adapter
 
 # In nats per token. The sides see the examples in orders of their own, with dropouts of their own.
-_LARGEST_DIFFERENCE = 0.1
+LARGEST_DIFFERENCE = 0.1
 _TITLES = "titles"
 
 
@@ -56,12 +56,12 @@ def bench_train(
     plain = plain or lm
     renderer = make_renderer(lm.tokenizer, settings)
     examples = drawn.train[:n_examples]
-    held_out = _rows(renderer, drawn.valid[:n_held_out])
+    held_out = rows_of(renderer, drawn.valid[:n_held_out])
     pad_id = lm.tokenizer.pad_token_id or 0
     plain.drop_adapter()
     untrained = response_loss(plain.model, held_out, pad_id=pad_id)
     with tempfile.TemporaryDirectory() as folder:
-        sides = _Sides(lm, plain, drawn, settings, folder=Path(folder))
+        sides = Sides(lm, plain, drawn, settings, folder=Path(folder))
         measured = take_turns(
             {
                 OURS: lambda some: sides.ours(some, loss_on="response"),
@@ -91,7 +91,7 @@ def bench_train(
         "reference_last_loss": _last_half(measured[REFERENCE].result[1]),
         "untrained_held_out_loss": untrained,
         **{f"{name}_held_out_loss": loss for name, loss in losses.items()},
-        "agree": abs(difference) < _LARGEST_DIFFERENCE,
+        "agree": abs(difference) < LARGEST_DIFFERENCE,
     }
 
 
@@ -105,8 +105,16 @@ def bench_train_stage() -> dict[str, Any]:
     return bench_train(inputs.lm, inputs.drawn, settings=inputs.settings, plain=plain)
 
 
-class _Sides:
-    """Both ways of training; each call gives the adapter's folder and the losses of its steps."""
+class Sides:
+    """Both ways of training; each call gives the adapter's folder and the losses of its steps.
+
+    Args:
+        lm: The base model that we train.
+        plain: The base model that the reference trains.
+        drawn: The examples of a run.
+        settings: How to train.
+        folder: Where each call makes a folder of its own.
+    """
 
     def __init__(
         self,
@@ -125,6 +133,7 @@ class _Sides:
         self._folders = (folder / str(number) for number in count())
 
     def ours(self, examples: Sequence[TitleExample], *, loss_on: str) -> tuple[Path, list[float]]:
+        """Our fine-tuning, over the examples once."""
         train = self._settings.train.model_copy(update={"epochs": 1, "loss_on": loss_on})
         found = train_adapter(
             self._lm,
@@ -135,6 +144,7 @@ class _Sides:
         return found.adapter, [entry["loss"] for entry in found.log if "loss" in entry]
 
     def reference(self, examples: Sequence[TitleExample]) -> tuple[Path, list[float]]:
+        """The usual way, over the examples once."""
         self._plain.drop_adapter()
         folder = next(self._folders)
         options = self._settings.train.model_dump(
@@ -150,7 +160,7 @@ class _Sides:
         )
         losses = train_plainly(
             self._plain.model,
-            _rows(make_renderer(self._plain.tokenizer, self._settings), examples),
+            rows_of(make_renderer(self._plain.tokenizer, self._settings), examples),
             folder=folder,
             pad_id=self._plain.tokenizer.pad_token_id or 0,
             seed=self._settings.seed,
@@ -159,9 +169,10 @@ class _Sides:
         return folder, losses
 
 
-def _rows(
+def rows_of(
     renderer: PromptRenderer, examples: Sequence[TitleExample]
 ) -> list[tuple[list[int], list[int]]]:
+    """Tokens of the prompt and of the response of every example."""
     return [
         (renderer.prompt_ids(one.history, one.noun), renderer.response_ids(one.target))
         for one in examples
