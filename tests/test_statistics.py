@@ -9,11 +9,14 @@ from bigrec.answerers import writer_of
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError
+from bigrec.evidence import filled
 from bigrec.files import read_json, write_json
+from bigrec.grounding.likes import Likes
 from bigrec.grounding.rules import Rule
 from bigrec.lessons import few_shot_lessons, lessons_of
 from bigrec.recommender import BIGRec
 from bigrec.settings import Settings
+from bigrec.signals.external import External
 from bigrec.signals.popularity import Popularity
 from bigrec.statistics import BoundSignals, Injected
 from bigrec.steps import draw
@@ -60,6 +63,25 @@ def test_signals_are_read_back_as_they_were_saved(tmp_path: Path) -> None:
         BoundSignals(loaded, catalog(*"abcd")).fuse(DISTANCES, HISTORY),
         BoundSignals(saved, catalog(*"abcd")).fuse(DISTANCES, HISTORY),
     )
+
+
+def test_a_title_that_signals_never_met_weighs_as_much_as_its_like() -> None:
+    # The last item came later; it is like the third, the most popular one.
+    likes = Likes(np.array([4]), np.array([[2]]), np.array([[1.0]]))
+    distances = np.array([[0.0, 1.0, 1.0, 1.0, 1.0]])
+    alone = BoundSignals(injected([0, 2, 4, 3], *"abcd"), catalog(*"abcde"))
+    liked = BoundSignals(injected([0, 2, 4, 3], *"abcd"), catalog(*"abcde"), likes=likes)
+    assert alone.fuse(distances, HISTORY)[0, 4] == 1
+    fused = liked.fuse(distances, HISTORY)[0]
+    assert fused[4] == fused[2] < 1
+    np.testing.assert_array_equal(fused[:4], alone.fuse(distances, HISTORY)[0, :4])
+
+
+def test_scores_from_files_know_new_titles_themselves() -> None:
+    likes = Likes(np.array([1]), np.array([[0]]), np.array([[1.0]]))
+    scores = np.array([[3.0, 7.0]])
+    assert filled(External("mine", scores), scores, likes) is scores
+    np.testing.assert_array_equal(filled(Popularity.fit(np.array([1, 0])), scores, likes), [[3, 3]])
 
 
 def test_signals_of_another_format_are_told(tmp_path: Path) -> None:

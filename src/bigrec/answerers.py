@@ -14,12 +14,13 @@ from bigrec.direct import DIRECT, DirectGrounder
 from bigrec.errors import SettingsError
 from bigrec.grounding.beams import BeamMode, Queries
 from bigrec.grounding.index import ItemIndex
+from bigrec.grounding.likes import Likes
 from bigrec.grounding.ranker import Ranker
 from bigrec.lm.generate import TransformersGenerator
 from bigrec.lm.model import LanguageModel
 from bigrec.settings import Settings
 from bigrec.steps import make_embedder, make_generator, make_renderer
-from bigrec.types import GeneratedText, IntArray, Progress
+from bigrec.types import BoolArray, GeneratedText, IntArray, Progress
 
 WRITTEN: Mapping[BeamMode, str] = {"first": "BIGRec, first beam", "all": "BIGRec, all beams"}
 """What a recommender that writes is called in tables, by the texts that count."""
@@ -70,6 +71,17 @@ class Answerer(Protocol):
         self, catalog: Catalog, *, counts: IntArray, progress: Progress | None = None
     ) -> Self:
         """The same for another catalog: only titles that are new cost anything."""
+        ...
+
+    def likes(self, known: BoolArray) -> Likes | None:
+        """For titles that signals do not know, those they know that are most like them.
+
+        Args:
+            known: Which titles signals know, ``[g]``.
+
+        Returns:
+            None where the model's space says too little about it.
+        """
         ...
 
     def save(self, folder: Path) -> None:
@@ -167,6 +179,9 @@ class Writer:
             progress=progress,
         )
 
+    def likes(self, known: BoolArray) -> None:
+        """None: where only the published space is at hand, signals stay as published."""
+
     def save(self, folder: Path) -> None:
         """See `Answerer`."""
         self.lm.save_adapter(folder / _ADAPTER)
@@ -214,6 +229,10 @@ class Pointer:
             counts=counts,
             history_length=self._history_length,
         )
+
+    def likes(self, known: BoolArray) -> Likes:
+        """By the part of a point in which like titles are near each other."""
+        return self.grounder.likes(known)
 
     def save(self, folder: Path) -> None:
         """See `Answerer`."""

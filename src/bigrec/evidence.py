@@ -11,8 +11,10 @@ import numpy as np
 
 from bigrec.answerers import Answerer, Answers
 from bigrec.data.catalog import Catalog
+from bigrec.direct import DirectGrounder
 from bigrec.grounding.beams import BeamDistances, BeamMode
 from bigrec.grounding.choose import Fusable
+from bigrec.grounding.likes import Likes
 from bigrec.grounding.rules import Rule
 from bigrec.signals.external import External
 from bigrec.signals.groups import group_scores
@@ -20,6 +22,19 @@ from bigrec.signals.protocol import Scorer
 from bigrec.signals.weights import minmax
 from bigrec.steps import Queries
 from bigrec.types import FloatArray, IntArray
+
+
+def filled(signal: Scorer, scores: FloatArray, likes: Likes | None) -> FloatArray:
+    """A signal's scores with those of titles that it never met taken over from their likes.
+
+    Args:
+        signal: Scores from files and a model that reads titles know such titles themselves.
+        scores: ``[q, g]``.
+        likes: None to leave the scores as they are.
+    """
+    if likes is None or isinstance(signal, (External, DirectGrounder)):
+        return scores
+    return likes.fill(scores)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +54,7 @@ class Piece:
     _evidence: "Evidence" = field(repr=False)
     _distances: dict[BeamMode, FloatArray] = field(default_factory=dict, repr=False)
     _scores: dict[str, FloatArray] = field(default_factory=dict, repr=False)
-    _weights: dict[str, FloatArray] = field(default_factory=dict, repr=False)
+    _weights: dict[tuple[str, bool], FloatArray] = field(default_factory=dict, repr=False)
 
     def distances(self, beams: BeamMode) -> FloatArray:
         """Distances to what the model answered, ``[c, g]``, lower is better."""
@@ -53,11 +68,19 @@ class Piece:
             self._scores[name] = self._evidence.scores(name, self.rows)
         return self._scores[name]
 
-    def weights(self, name: str) -> FloatArray:
-        """A signal's scores scaled to [0, 1] in each query, ``[c, g]``."""
-        if name not in self._weights:
-            self._weights[name] = minmax(self.scores(name))
-        return self._weights[name]
+    def weights(self, name: str, *, with_model: bool = True) -> FloatArray:
+        """A signal's scores scaled to [0, 1] in each query, ``[c, g]``.
+
+        Args:
+            name: The signal.
+            with_model: Whether titles that it never met get the scores of those that the language
+                model finds most like them.
+        """
+        key = name, with_model
+        if key not in self._weights:
+            scores = self.scores(name)
+            self._weights[key] = minmax(self._evidence.filled(name, scores, with_model=with_model))
+        return self._weights[key]
 
     def fused(self, rule: Rule, names: Sequence[str]) -> FloatArray:
         """Distances with signals put in by a rule, ``[c, g]``, lower is better."""
@@ -65,7 +88,7 @@ class Piece:
 
     def fused_without_model(self, rule: Rule, names: Sequence[str]) -> FloatArray:
         """Signals put into the first of them, as `Fusable.without_model` does, ``[c, g]``."""
-        first, *others = (self.weights(name) for name in names)
+        first, *others = (self.weights(name, with_model=False) for name in names)
         return rule.apply(1 - first, others)
 
 
@@ -78,6 +101,7 @@ class Evidence:
         catalog: What is ranked.
         queries: Histories and targets, ``q`` of them.
         signals: By the name that they are asked for with.
+        likes: Gives titles that signals never met the scores of those most like them.
         full_history: Whether signals see all that came before a target, not the window alone.
     """
 
@@ -89,6 +113,7 @@ class Evidence:
         *,
         queries: Queries,
         signals: Mapping[str, Scorer],
+        likes: Likes | None = None,
         full_history: bool = False,
     ) -> None:
         self.signals = dict(signals)
@@ -97,6 +122,7 @@ class Evidence:
         self.seen = [np.unique(catalog.group[items]) for items in queries.full_histories]
         self._ranker = answerer.ranker
         self._catalog = catalog
+        self._likes = likes
         self._histories = queries.full_histories if full_history else queries.histories
         self._answers = answers.queries
 
@@ -111,17 +137,26 @@ class Evidence:
         catalog = self._catalog
         return group_scores(signal.scores(histories), catalog.group, n_groups=catalog.n_groups)
 
+    def filled(self, name: str, scores: FloatArray, *, with_model: bool) -> FloatArray:
+        """A signal's scores as they are put into distances, ``[c, g]``; see `Piece.weights`."""
+        return filled(self.signals[name], scores, self._likes if with_model else None)
+
     def pieces(self) -> Iterator[Piece]:
         """The evidence, piece by piece."""
         for chunk in self._ranker.iter_distances(self._answers, beams="all"):
             yield Piece(chunk.rows, self.targets[chunk.rows], self.seen[chunk.rows], chunk, self)
 
-    def fusable(self, names: Sequence[str], *, exclude_seen: bool) -> Fusable:
+    def fusable(
+        self, names: Sequence[str], *, exclude_seen: bool, with_model: bool = True
+    ) -> Fusable:
         """Everything that a rule puts together, at once: for as many queries as fit in memory."""
         every = slice(0, len(self))
         return Fusable(
             distances=self._distances,
-            weights=[minmax(self.scores(name, every)) for name in names],
+            weights=[
+                minmax(self.filled(name, self.scores(name, every), with_model=with_model))
+                for name in names
+            ],
             targets=self.targets,
             exclude=self.seen if exclude_seen else None,
         )

@@ -1,7 +1,10 @@
 """The parts of a fitted recommender, and its lists as callers know the items."""
 
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
+
+import numpy as np
 
 from bigrec.answerers import Answerer, Answers
 from bigrec.data.catalog import Catalog
@@ -9,6 +12,7 @@ from bigrec.data.dataset import Dataset
 from bigrec.evaluation.metrics import chosen_by
 from bigrec.evidence import Evidence
 from bigrec.grounding.beams import BeamMode
+from bigrec.grounding.likes import Likes
 from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
 from bigrec.lessons import lessons_of
 from bigrec.settings import Settings
@@ -71,13 +75,26 @@ class Parts:
         self.catalog = catalog
         self.counts = counts
         self.noun = noun
-        self.bound = None if injected is None else BoundSignals(injected, catalog)
         self._settings = settings
+        self.bound = None if injected is None else self.bind(injected)
 
     @property
     def ranker(self) -> Ranker:
         """What ranks the catalog by distance to answers."""
         return self.answerer.ranker
+
+    @cached_property
+    def likes(self) -> Likes | None:
+        """What stands for titles that signals never met; None where they stay last."""
+        if self._settings.signals.new_titles == "last":
+            return None
+        catalog = self.catalog
+        counts = np.bincount(catalog.group, weights=self.counts, minlength=catalog.n_groups)
+        return self.answerer.likes(counts > 0)
+
+    def bind(self, injected: Injected) -> BoundSignals:
+        """Signals for this catalog."""
+        return BoundSignals(injected, self.catalog, likes=self.likes)
 
     @property
     def beams(self) -> BeamMode:
@@ -108,6 +125,7 @@ class Parts:
             self.catalog,
             queries=queries,
             signals=signals,
+            likes=self.likes,
             full_history=self._settings.signals.history == "full",
         )
 

@@ -19,7 +19,6 @@ from bigrec.lessons import direct_lessons, train_direct
 from bigrec.parts import Parts, injected_signals, learn_injected, listed, untracked
 from bigrec.settings import Settings
 from bigrec.statistics import (
-    BoundSignals,
     Injected,
 )
 from bigrec.steps import (
@@ -162,7 +161,7 @@ class BIGRec:
             folder=folder,
             track=track or untracked,
         )
-        self.parts.bound = BoundSignals(injected, self.catalog)
+        self.parts.bound = self.parts.bind(injected)
         return self
 
     @property

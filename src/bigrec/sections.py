@@ -221,6 +221,9 @@ class SignalSettings(Section):
 
     history: Literal["window", "full"] = "window"
     """Signals see the history that the language model sees, or all that a user did before."""
+    new_titles: Literal["likes", "last"] = "likes"
+    """What signals give to titles that they never met: with direct grounding what they give to the
+    titles most like them, or as little as to any. Signals by themselves are left as they are."""
 
 
 class DirectSettings(Section):

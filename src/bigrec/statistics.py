@@ -10,11 +10,12 @@ import polars as pl
 
 from bigrec.data.catalog import Catalog
 from bigrec.errors import BundleError
-from bigrec.evidence import Evidence
+from bigrec.evidence import Evidence, filled
 from bigrec.files import atomic_folder, read_json, write_json
 from bigrec.grounding.choose import best_rule, published_rule
 from bigrec.grounding.gamma_path import Metric
 from bigrec.grounding.injection import COLLABORATIVE_GAMMAS, POPULARITY_GAMMAS
+from bigrec.grounding.likes import Likes
 from bigrec.grounding.rules import Rule
 from bigrec.signals.build import Lessons, fit_signal, is_network, load_signal_folder
 from bigrec.signals.groups import group_scores
@@ -129,15 +130,18 @@ class Injected:
 class BoundSignals:
     """Signals put into the distances of one catalog, which may hold items they never met.
 
-    What a signal does not know weighs nothing, and is skipped where it stands in a history.
+    What a signal does not know is skipped where it stands in a history, and weighs as much as what
+    is most like it, or nothing.
 
     Args:
         injected: The signals and their rule.
         catalog: What is ranked.
+        likes: Gives titles that the signals never met the scores of those most like them.
     """
 
-    def __init__(self, injected: Injected, catalog: Catalog) -> None:
+    def __init__(self, injected: Injected, catalog: Catalog, *, likes: Likes | None = None) -> None:
         self.injected = injected
+        self._likes = likes
         self._catalog = catalog
         places = {item: number for number, item in enumerate(injected.item_ids)}
         # The signals' number of every item of the catalog, -1 for those they do not know.
@@ -163,7 +167,8 @@ class BoundSignals:
         lowest = scores.min(axis=1, keepdims=True)
         here = np.where(self._known >= 0, scores[:, self._known], lowest)
         catalog = self._catalog
-        return minmax(group_scores(here, catalog.group, n_groups=catalog.n_groups))
+        grouped = group_scores(here, catalog.group, n_groups=catalog.n_groups)
+        return minmax(filled(signal, grouped, self._likes))
 
 
 def choose_injected(

@@ -138,11 +138,18 @@ def choose_injection(
         signals=signals,
         published=published_rule(queries, metric=chosen_by, gammas=grid),
         best=best_rule(queries, metric=chosen_by, gammas=grid)[0],
-        without_model=best_rule(queries.without_model(), metric=chosen_by)[0]
-        if len(signals) > 1
-        else None,
+        without_model=_rule_without_model(evidence, signals, exclude_seen=exclude_seen),
         path=path,
     )
+
+
+def _rule_without_model(
+    evidence: Evidence, signals: tuple[str, ...], *, exclude_seen: bool
+) -> Rule | None:
+    if len(signals) == 1:
+        return None
+    queries = evidence.fusable(signals, exclude_seen=exclude_seen, with_model=False)
+    return best_rule(queries.without_model(), metric=chosen_by)[0]
 
 
 def rank_all(

@@ -21,6 +21,7 @@ from bigrec.direct.network import DirectNetwork
 from bigrec.errors import BundleError
 from bigrec.files import fingerprint
 from bigrec.grounding.index import ItemIndex
+from bigrec.grounding.likes import Likes
 from bigrec.grounding.ranks import check_range
 from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.hardware import attention_by_products
@@ -50,10 +51,6 @@ _SHAPE = (
     "id_dropout",
 )
 _KNOWN = "known"
-# Titles from which one that was not learned from takes over, and how much nearer ones count.
-_LIKES = 5
-_SHARPNESS = 10.0
-_ROWS = 1024
 # Of an epoch, and targets in each, unless the caller says otherwise.
 _STEPS = 100
 _BATCH_SIZES = (128, 768)
@@ -240,6 +237,10 @@ class DirectGrounder:
         """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
         return minmax(self.scores(histories))
 
+    def likes(self, known: BoolArray) -> Likes:
+        """The known titles most like each unknown one, by the part of titles, ``[g]``."""
+        return Likes.of(self._learned_vectors[:, : self._settings["title_size"]], known)
+
     def with_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
         """The same for another catalog: only the features of new titles are made.
 
@@ -297,10 +298,15 @@ class DirectGrounder:
         return cls(lm, network.eval(), index, group, known, settings)
 
     @cached_property
-    def _vectors(self) -> FloatArray:
+    def _learned_vectors(self) -> FloatArray:
         with torch.inference_mode():
             vectors: FloatArray = self.network.vectors().cpu().numpy()
-        found = _taken_over(vectors, self.known, title_size=self._settings["title_size"])
+        return vectors
+
+    @cached_property
+    def _vectors(self) -> FloatArray:
+        title_size = self._settings["title_size"]
+        found = _taken_over(self._learned_vectors, self.known, title_size=title_size)
         # Two parts of length 1 each.
         return np.asarray(found / np.float32(2**0.5))
 
@@ -322,17 +328,9 @@ def _taken_over(vectors: FloatArray, known: BoolArray, *, title_size: int) -> Fl
         known: ``[g]``.
         title_size: Size of the first part.
     """
-    found, sources = vectors.copy(), np.flatnonzero(known)
-    k = min(_LIKES, len(sources))
-    if k == 0:
-        return found
-    places, learned = vectors[:, :title_size], vectors[sources, title_size:]
-    for rows in np.array_split(np.flatnonzero(~known), max(1, int((~known).sum()) // _ROWS)):
-        closeness = places[rows] @ places[sources].T
-        nearest = np.argpartition(-closeness, k - 1, axis=1)[:, :k]
-        weights = np.exp(_SHARPNESS * np.take_along_axis(closeness, nearest, axis=1))
-        mixed = (learned[nearest] * weights[..., None]).sum(axis=1)
-        found[rows, title_size:] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
+    found, likes = vectors.copy(), Likes.of(vectors[:, :title_size], known)
+    mixed = likes.mixed(vectors[:, title_size:].T).T
+    found[likes.unknown, title_size:] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
     return found
 
 
