@@ -27,6 +27,7 @@ AUTO = "auto"
 _PAIR = "co-occurrence & EASE"
 _USUAL = (
     *("popularity", "co-occurrence", "EASE", "SASRec", "GRU4Rec", _PAIR),
+    "co-occurrence & GRU4Rec",
     *(f"{_PAIR} & {networks}" for networks in ("SASRec", "GRU4Rec", "SASRec & GRU4Rec")),
 )
 

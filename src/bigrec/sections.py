@@ -304,8 +304,9 @@ class CompareSettings(Section):
     and on the few shots; it can be injected by the name ``BIGRec, direct``."""
     inject: tuple[str, ...] | Literal["auto"] = "auto"
     """Signals to put into the distances, several at once joined by ``&``. ``auto`` is popularity,
-    co-occurrence, EASE, SASRec and GRU4Rec, each by itself, and co-occurrence & EASE with neither,
-    either and both of the networks: those of them that are compared."""
+    co-occurrence, EASE, SASRec and GRU4Rec, each by itself, co-occurrence & GRU4Rec, and
+    co-occurrence & EASE with neither, either and both of the networks: those of them that are
+    compared."""
     external: tuple[ExternalSettings, ...] = ()
     """Scores from files, which can be injected by their name."""
     seeds: tuple[int, ...] = ()
