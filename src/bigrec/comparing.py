@@ -168,7 +168,14 @@ def _notes(run: Run) -> list[str]:
     )
     choices = (
         "BIGRec x signal is the published product on the first beam; BIGRec + signal is the rule "
-        f"that does best on the {n_valid} validation examples. Everything is chosen by NDCG@10 on "
+        f"that does best on the {n_valid} validation examples; signals joined by & alone are put "
+        "together by such a rule without the language model. Everything is chosen by NDCG@10 on "
         "validation, once for all metrics of a row."
     )
-    return [baselines, choices]
+    if run.recommender.parts.likes is None:
+        return [baselines, choices]
+    likes = (
+        "Put into the model's distances, signals give titles that they never met what they give to "
+        "the titles most like them; by themselves they rank these last."
+    )
+    return [baselines, choices, likes]
