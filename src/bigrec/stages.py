@@ -1,6 +1,5 @@
 """A stage of a run: its folder, what it depends on, and how generated texts are kept in it."""
 
-import hashlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from bigrec.errors import BundleError
-from bigrec.files import atomic_file, read_json, write_json
+from bigrec.files import atomic_file, file_digest, read_json, write_json
 from bigrec.memory import peak_bytes
 from bigrec.sections import SourceSettings
 from bigrec.types import GeneratedText, Progress
@@ -115,8 +114,7 @@ def stamps(name: str | None) -> list[Any]:
 
 @cache
 def _digest(file: Path, time_ns: int) -> str:  # noqa: ARG001 - the time makes a changed file new
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    return file_digest(file)
 
 
 def _files(path: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from bigrec.direct import DirectGrounder, TitleFeatures
 from bigrec.direct.grounder import _taken_over
 from bigrec.errors import BundleError, ModelError
 from bigrec.grounding.index import ItemIndex
+from bigrec.grounding.likes import Likes
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.signals.build import Lessons
 from tests.conftest import TITLES, save_tiny_model
@@ -134,7 +135,7 @@ def test_a_title_that_was_not_learned_from_takes_over_what_its_likes_learned() -
     learned = np.array([[1, 0], [0, 1], [0, 1], [-1, 0]], dtype=np.float32)
     vectors = np.concatenate([places, learned], axis=1)
     known = np.array([True, True, True, False])
-    found = _taken_over(vectors, known, title_size=3)
+    found = _taken_over(vectors, Likes.of(places, known), title_size=3)
     np.testing.assert_array_equal(found[:3], vectors[:3])
     np.testing.assert_array_equal(found[3, :3], places[3])
     # The first counts e^10 times as much as each of the others.
@@ -144,7 +145,8 @@ def test_a_title_that_was_not_learned_from_takes_over_what_its_likes_learned() -
 
 def test_where_nothing_was_learned_points_stay() -> None:
     vectors = np.ones((2, 4), dtype=np.float32)
-    np.testing.assert_array_equal(_taken_over(vectors, np.zeros(2, bool), title_size=2), vectors)
+    likes = Likes.of(vectors[:, :2], np.zeros(2, bool))
+    np.testing.assert_array_equal(_taken_over(vectors, likes, title_size=2), vectors)
 
 
 def test_new_titles_need_no_training_and_move_no_other(lm: LanguageModel) -> None:

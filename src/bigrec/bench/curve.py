@@ -8,7 +8,6 @@ import numpy as np
 
 from bigrec.bench.harness import OURS, REFERENCE, figures, take_turns
 from bigrec.bench.inputs import dtype_name, few_shot, load_inputs
-from bigrec.bench.references import response_loss
 from bigrec.bench.train import LARGEST_DIFFERENCE, Sides, rows_of
 from bigrec.lm.model import LanguageModel
 from bigrec.settings import Settings
@@ -43,7 +42,6 @@ def bench_curve(
         losses differ by less than 0.1 nats.
     """
     renderer = make_renderer(lm.tokenizer, settings)
-    pad_id = lm.tokenizer.pad_token_id or 0
     examples = drawn.train[: n_steps * settings.train.batch_size]
     held_out = rows_of(renderer, drawn.valid[:n_held_out])
     with tempfile.TemporaryDirectory() as folder:
@@ -57,12 +55,7 @@ def bench_curve(
             turns=1,
             warm_up=settings.train.micro_batch_size,
         )
-        held_out_losses = {}
-        for name, side in measured.items():
-            plain.load_adapter(side.result[0])
-            held_out_losses[name] = response_loss(plain.model, held_out, pad_id=pad_id)
-        plain.drop_adapter()
-        lm.drop_adapter()
+        held_out_losses = sides.held_out_losses(measured, held_out)
     found: dict[str, Any] = figures(measured, units=len(examples), unit="examples")
     # Of fewer than two steps there is no deviation.
     parts = max(1, min(_PARTS, len(measured[OURS].result[1]) // 2))

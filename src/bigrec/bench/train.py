@@ -1,7 +1,7 @@
 """Time of fine-tuning, against transformers' Trainer with logits at every position."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from bigrec.bench.harness import OURS, REFERENCE, figures, take_turns
+from bigrec.bench.harness import OURS, REFERENCE, Measured, figures, take_turns
 from bigrec.bench.inputs import dtype_name, few_shot, load_inputs
 from bigrec.bench.references import response_loss, train_plainly
 from bigrec.data.examples import TitleExample
@@ -72,12 +72,7 @@ def bench_train(
             turns=turns,
             warm_up=settings.train.micro_batch_size,
         )
-        losses = {}
-        for name, side in measured.items():
-            plain.load_adapter(side.result[0])
-            losses[name] = response_loss(plain.model, held_out, pad_id=pad_id)
-        plain.drop_adapter()
-        lm.drop_adapter()
+        losses = sides.held_out_losses(measured, held_out)
     difference = losses[OURS] - losses[REFERENCE]
     titles = sum(len(example.history) + 1 for example in examples)
     faster = np.divide(measured[REFERENCE].seconds, measured[_TITLES].seconds)
@@ -167,6 +162,25 @@ class Sides:
             **options,
         )
         return folder, losses
+
+    def held_out_losses(
+        self, measured: Mapping[str, Measured], held_out: Sequence[tuple[list[int], list[int]]]
+    ) -> dict[str, float]:
+        """Mean loss of held-out responses with each side's adapter; the models are bare after it.
+
+        Args:
+            measured: What the calls of each side gave.
+            held_out: From `rows_of`.
+        """
+        losses = {}
+        for name, side in measured.items():
+            self._plain.load_adapter(side.result[0])
+            losses[name] = response_loss(
+                self._plain.model, held_out, pad_id=self._plain.tokenizer.pad_token_id or 0
+            )
+        self._plain.drop_adapter()
+        self._lm.drop_adapter()
+        return losses
 
 
 def rows_of(

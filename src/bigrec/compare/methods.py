@@ -225,14 +225,11 @@ def gamma_paths(
                 gammas=grid,
                 exclude=piece.seen if exclude_seen else None,
             )
-    paths = (
-        _path(injection, on_valid, ranks, gammas=grid, exclude_seen=exclude_seen)
-        for (injection, on_valid), grid, ranks in zip(single, grids, found, strict=True)
-    )
-    return {
-        path.method: (path, _published_figures(on_valid, ranks, gammas=grid))
-        for path, (_, on_valid), grid, ranks in zip(paths, single, grids, found, strict=True)
-    }
+    traced: dict[str, tuple[GammaPath, Mapping[str, float]]] = {}
+    for (injection, on_valid), grid, ranks in zip(single, grids, found, strict=True):
+        path = _path(injection, on_valid, ranks, gammas=grid, exclude_seen=exclude_seen)
+        traced[path.method] = path, _published_figures(on_valid, ranks, gammas=grid)
+    return traced
 
 
 def _path(

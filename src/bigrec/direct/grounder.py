@@ -239,6 +239,8 @@ class DirectGrounder:
 
     def likes(self, known: BoolArray) -> Likes:
         """The known titles most like each unknown one, by the part of titles, ``[g]``."""
+        if np.array_equal(known, self.known):
+            return self._likes
         return Likes.of(self._learned_vectors[:, : self._settings["title_size"]], known)
 
     def with_catalog(self, catalog: Catalog, *, progress: Progress | None = None) -> Self:
@@ -304,9 +306,14 @@ class DirectGrounder:
         return vectors
 
     @cached_property
+    def _likes(self) -> Likes:
+        """For the titles that were not learned from, which are mostly those that signals lack."""
+        return Likes.of(self._learned_vectors[:, : self._settings["title_size"]], self.known)
+
+    @cached_property
     def _vectors(self) -> FloatArray:
         title_size = self._settings["title_size"]
-        found = _taken_over(self._learned_vectors, self.known, title_size=title_size)
+        found = _taken_over(self._learned_vectors, self._likes, title_size=title_size)
         # Two parts of length 1 each.
         return np.asarray(found / np.float32(2**0.5))
 
@@ -317,7 +324,7 @@ class DirectGrounder:
         return groups
 
 
-def _taken_over(vectors: FloatArray, known: BoolArray, *, title_size: int) -> FloatArray:
+def _taken_over(vectors: FloatArray, likes: Likes, *, title_size: int) -> FloatArray:
     """Points in which titles that were not learned from take over what their likes learned.
 
     To training such a title was only ever a wrong answer, which says nothing about it: its learned
@@ -325,10 +332,10 @@ def _taken_over(vectors: FloatArray, known: BoolArray, *, title_size: int) -> Fl
 
     Args:
         vectors: ``[g, d]``, each of the two parts of length 1.
-        known: ``[g]``.
+        likes: By the part of titles, for those that were not learned from.
         title_size: Size of the first part.
     """
-    found, likes = vectors.copy(), Likes.of(vectors[:, :title_size], known)
+    found = vectors.copy()
     mixed = likes.mixed(vectors[:, title_size:].T).T
     found[likes.unknown, title_size:] = mixed / np.linalg.norm(mixed, axis=1, keepdims=True)
     return found

@@ -41,9 +41,10 @@ class Likes:
             unknown = unknown[:0]
         nearest = np.empty((len(unknown), k), dtype=np.int64)
         shares = np.empty((len(unknown), k))
+        of_sources = places[sources].T
         for start in range(0, len(unknown), _ROWS):
             rows = slice(start, start + _ROWS)
-            closeness = places[unknown[rows]] @ places[sources].T
+            closeness = places[unknown[rows]] @ of_sources
             found = np.argpartition(-closeness, k - 1, axis=1)[:, :k]
             nearest[rows] = sources[found]
             shares[rows] = np.exp(_SHARPNESS * np.take_along_axis(closeness, found, axis=1))
