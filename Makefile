@@ -21,7 +21,7 @@ check: $(READY)
 	$(BIN)/lint-imports
 
 bench: $(READY)
-	$(BIN)/bigrec bench --json runs/bench.json
+	$(BIN)/python -m benchmarks --json runs/bench.json
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache

@@ -64,7 +64,7 @@ def fit_ours(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) 
     """Train bigrec's; gives the number of epochs."""
     from bigrec.data.interactions import Interactions
     from bigrec.evaluation.metrics import target_ranks
-    from bigrec.signals.neural import NeuralSignal
+    from bigrec.models.neural import NeuralSignal
 
     train, parts = read(folder)
     users, start = np.unique(train["users"], return_index=True)

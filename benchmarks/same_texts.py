@@ -16,17 +16,17 @@ from pathlib import Path
 
 import numpy as np
 
-from bigrec.answerers import writer_of
-from bigrec.bench.references import generate_plainly
+from benchmarks.references import generate_plainly
 from bigrec.errors import ModelError
 from bigrec.evaluation.metrics import query_values
-from bigrec.evaluation.paired import paired_differences
 from bigrec.evaluation.protocol import MethodResult, summarise
-from bigrec.files import read_json, write_json
+from bigrec.evaluation.significance import paired_differences
 from bigrec.lm.model import LanguageModel
-from bigrec.recommender import BIGRec
+from bigrec.recommender.bigrec import BIGRec
+from bigrec.recommender.factory import draw, load_model, make_generator, make_renderer, read_source
+from bigrec.recommender.query_encoders import writer_of
 from bigrec.settings import Settings
-from bigrec.steps import draw, load_model, make_generator, make_renderer, read_source
+from bigrec.storage import read_json, write_json
 from bigrec.types import GeneratedText
 
 REFERENCE = "transformers, float32"

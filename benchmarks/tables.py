@@ -8,10 +8,10 @@ import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from bigrec.evaluation.comparison_report import comparison_from_json
-from bigrec.evaluation.paired import ComparisonRow
 from bigrec.evaluation.protocol import SummaryRow
-from bigrec.files import read_json
+from bigrec.evaluation.reports.comparison import comparison_from_json
+from bigrec.evaluation.significance import ComparisonRow
+from bigrec.storage import read_json
 
 METRICS = ("hr@1", "hr@10", "hr@20", "ndcg@10", "ndcg@20")
 PROTOCOLS = {True: "Seen items left out", False: "Seen items kept, as published"}

@@ -23,7 +23,8 @@ def test_an_unknown_name_is_an_attribute_error() -> None:
     "module",
     [
         "bigrec", "bigrec.cli", "bigrec.data.sources", "bigrec.grounding.ranker",
-        "bigrec.evaluation.report", "bigrec.settings", "bigrec.prompts", "bigrec.bundle",
+        "bigrec.evaluation.reports.evaluation", "bigrec.settings", "bigrec.lm.prompts",
+        "bigrec.recommender.bundle",
     ],
 )  # fmt: skip
 def test_what_needs_no_language_model_does_not_load_torch(module: str) -> None:

@@ -7,10 +7,10 @@ import torch
 
 from bigrec.data.dataset import Dataset
 from bigrec.data.sources import load_dataset
-from bigrec.lm.generate import TransformersGenerator
+from bigrec.lm.generation.transformers import TransformersGenerator
 from bigrec.lm.model import LanguageModel, load_language_model
-from bigrec.prompts import PromptRenderer
-from bigrec.recommender import BIGRec
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
 from tests.conftest import needs
 

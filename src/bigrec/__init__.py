@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from bigrec.data.interactions import Interactions
     from bigrec.data.sources import load_dataset
     from bigrec.errors import BigrecError
-    from bigrec.recommender import BIGRec
+    from bigrec.recommender.bigrec import BIGRec
     from bigrec.settings import Settings
     from bigrec.types import GeneratedText, Recommendation
 
@@ -32,7 +32,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "BIGRec": "bigrec.recommender",
+    "BIGRec": "bigrec.recommender.bigrec",
     "BigrecError": "bigrec.errors",
     "Catalog": "bigrec.data.catalog",
     "Dataset": "bigrec.data.dataset",

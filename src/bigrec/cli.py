@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
 import typer
 from rich.console import Console
 
-from bigrec import __version__, render
+from bigrec import __version__, console
 from bigrec.errors import BigrecError
-from bigrec.files import write_json
 from bigrec.settings import Settings, preset_names
 from bigrec.types import Track
 
 if TYPE_CHECKING:
-    from bigrec.run import Run
+    from bigrec.experiments.pipeline import Run
 
 app = typer.Typer(
     name="bigrec",
@@ -82,10 +81,10 @@ def _guarded(command: Callable[_P, None]) -> Callable[_P, None]:
         except (BigrecError, ValueError) as error:
             if os.environ.get("BIGREC_TRACEBACK"):
                 raise
-            render.tell_error(error)
+            console.tell_error(error)
             raise typer.Exit(2) from None
         except KeyboardInterrupt:
-            render.tell_stopped()
+            console.tell_stopped()
             raise typer.Exit(130) from None
 
     return guarded
@@ -102,7 +101,7 @@ def _main(
 
 def _add_stage(
     name: str,
-    result: "Callable[[Run], render.Shown]",
+    result: "Callable[[Run], console.Shown]",
     *,
     about: str,
     run: Path = DEFAULT_RUN,
@@ -123,7 +122,7 @@ def _add_stage(
         named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
         last = run / "settings.yaml"
         chosen = settings or (str(last) if last.is_file() else None)
-        with render.progress() as track:
+        with console.progress() as track:
             opened = _open(run, Settings.read(chosen, [*named, *(change or [])]), track)
             shown = result(opened)
         _show(as_json, shown)
@@ -131,36 +130,36 @@ def _add_stage(
     app.command(name, help=about)(_guarded(command))
 
 
-def _compare(run: "Run") -> render.Shown:
-    from bigrec.comparing import compare_run  # noqa: PLC0415 - torch, seconds
+def _compare(run: "Run") -> console.Shown:
+    from bigrec.experiments.compare import compare_run  # noqa: PLC0415 - torch, seconds
 
-    return render.comparison(compare_run(run), run.comparison_file)
+    return console.comparison(compare_run(run), run.comparison_file)
 
 
 _add_stage(
     "prepare",
-    render.preparation,
+    console.preparation,
     about="Read the data, repair it, split it and draw the examples.",
 )
 _add_stage(
     "audit",
-    lambda run: render.audit(run.audit()),
+    lambda run: console.audit(run.audit()),
     about="Tell what is wrong with the data, and what was done about it.",
 )
 _add_stage(
     "train",
-    lambda run: render.training(run.training_stage.folder, run.train()),
+    lambda run: console.training(run.training_stage.folder, run.train()),
     about="Step 1: fine-tune the base model. Ctrl-C saves; the same command goes on.\n\n"
     "With several GPUs or processes: accelerate launch -m bigrec train …",
 )
 _add_stage(
     "index",
-    lambda run: render.index(run.index_folder, run.recommender.parts.ranker.index),
+    lambda run: console.index(run.index_folder, run.recommender.parts.ranker.index),
     about="Embed the catalog. Only titles that are new since the last time cost anything.",
 )
 _add_stage(
     "evaluate",
-    lambda run: render.evaluation(run.evaluate(), run),
+    lambda run: console.evaluation(run.evaluate(), run),
     about="Rank the whole catalog for every test example; write the report and the bundle.",
 )
 _add_stage(
@@ -172,7 +171,7 @@ _add_stage(
 )
 _add_stage(
     "demo",
-    render.demonstration,
+    console.demonstration,
     about="All of BIGRec on MovieLens-100K with a small model: audit, train, index, evaluate.",
     run=Path("runs/demo"),
     settings="demo",
@@ -211,39 +210,11 @@ def recommend(
 
     Example: bigrec recommend -b runs/demo/bundle "Toy Story (1995)" "Fargo (1996)"
     """
-    from bigrec.recommender import BIGRec  # noqa: PLC0415 - torch, seconds
+    from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
 
     loaded = BIGRec.load(bundle, base_model=model, device=device)
     found = loaded.recommend(history, k=k, exclude_seen=exclude_seen, beams=beams)
-    _show(as_json, render.recommendations(found))
-
-
-@app.command()
-@_guarded
-def bench(
-    stage: Annotated[
-        list[str] | None,
-        typer.Option(
-            help="Which: prepare, gamma, train, generate, embed, ground, and, only where named, "
-            "curve, growth and peak. May be given many times."
-        ),
-    ] = None,
-    json_file: Annotated[
-        Path | None, typer.Option("--json", help="Write the figures to this file too.")
-    ] = None,
-) -> None:
-    """Time stages beside what people run today, in turns, in one run."""
-    from bigrec.bench import DEFAULT_STAGES, STAGES  # noqa: PLC0415 - needed by this command alone
-
-    unknown = set(stage or []) - set(STAGES)
-    if unknown:
-        raise ValueError(f"--stage is {', '.join(sorted(unknown))}: expected {', '.join(STAGES)}.")
-    figures = {}
-    for name in stage or DEFAULT_STAGES:
-        figures[name] = STAGES[name]()
-        Console().print(render.figures(name, figures[name]))
-        if json_file is not None:
-            write_json(json_file, figures)
+    _show(as_json, console.recommendations(found))
 
 
 @app.command()
@@ -255,16 +226,16 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Show what a run folder or a bundle holds; without one, every setting and its effect."""
-    _show(as_json, render.settings_help() if folder is None else render.folder_info(folder))
+    _show(as_json, console.settings_help() if folder is None else console.folder_info(folder))
 
 
 def _open(run: Path, settings: Settings, track: Track) -> "Run":
-    from bigrec.run import Run  # noqa: PLC0415 - torch, seconds
+    from bigrec.experiments.pipeline import Run  # noqa: PLC0415 - torch, seconds
 
     return Run(run, settings, track=track)
 
 
-def _show(as_json: bool, shown: render.Shown) -> None:
+def _show(as_json: bool, shown: console.Shown) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # of several processes, one speaks
     if as_json:

@@ -6,7 +6,7 @@ import pytest
 from bigrec.grounding.beams import BeamMode, Queries
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Evaluation, Ranker
-from bigrec.grounding.scan import Ahead
+from bigrec.grounding.search.scan import Ahead
 from bigrec.grounding.space import SpaceKind
 from bigrec.types import FloatArray, IntArray
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigrec.lm.model import LanguageModel, load_language_model
-from bigrec.prompts import PromptRenderer
+from bigrec.lm.prompts import PromptRenderer
 from tests.conftest import TITLES
 
 

@@ -12,7 +12,7 @@ from torch.nn import functional
 from bigrec.data.examples import TitleExample
 from bigrec.lm.batches import Collator, Row, SortedBatches, kept_positions_loss, render
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
-from bigrec.prompts import PromptRenderer, PromptTemplate
+from bigrec.lm.prompts import PromptRenderer, PromptTemplate
 from tests.conftest import TITLES
 
 pytestmark = pytest.mark.model

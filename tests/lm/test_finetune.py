@@ -19,7 +19,7 @@ from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.lm.batches import Collator, LossOn, kept_positions_loss, render
 from bigrec.lm.finetune import FinetuneResult, finetune
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
-from bigrec.prompts import PromptRenderer, PromptTemplate, Style
+from bigrec.lm.prompts import PromptRenderer, PromptTemplate, Style
 from tests.conftest import TITLES
 
 pytestmark = pytest.mark.model

@@ -14,7 +14,7 @@ from bigrec.data.columns import Frame
 from bigrec.data.item_rows import clean_items, read_items
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError, DataError
-from bigrec.files import atomic_file, fingerprint
+from bigrec.storage import atomic_file, fingerprint
 from bigrec.types import IntArray
 
 _SHOWN = 3

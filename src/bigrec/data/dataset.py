@@ -9,7 +9,7 @@ from bigrec.data.columns import Frame
 from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
-from bigrec.files import atomic_folder, read_json, write_json
+from bigrec.storage import atomic_folder, read_json, write_json
 
 _FORMAT_VERSION = 1
 _INTERACTIONS = "interactions.parquet"

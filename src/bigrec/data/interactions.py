@@ -13,7 +13,7 @@ from bigrec.data.columns import Frame
 from bigrec.data.interaction_rows import clean_interactions, read_interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError, DataError
-from bigrec.files import atomic_file
+from bigrec.storage import atomic_file
 from bigrec.types import FloatArray, IntArray
 
 

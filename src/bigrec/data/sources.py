@@ -6,11 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from bigrec.data import readers_amazon, readers_movielens, readers_recbole, readers_tables
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample
 from bigrec.data.interactions import Interactions
+from bigrec.data.readers import amazon, movielens, recbole
+from bigrec.data.readers import tables as plain_tables
 from bigrec.data.repairs import Repairs
 from bigrec.data.tables import SourceTables, reading
 from bigrec.errors import DataError
@@ -24,11 +25,11 @@ class _Reader(NamedTuple):
 _AUTO = "auto"
 # In the order they are tried: plain tables last, because a reader before may know the file.
 _READERS = {
-    "movielens": _Reader(readers_movielens.read, readers_movielens.LOOKS_FOR),
-    "recbole": _Reader(readers_recbole.read, readers_recbole.LOOKS_FOR),
-    "amazon-2018": _Reader(readers_amazon.read_2018, readers_amazon.LOOKS_FOR_2018),
-    "amazon-2023": _Reader(readers_amazon.read_2023, readers_amazon.LOOKS_FOR_2023),
-    "tables": _Reader(readers_tables.read, readers_tables.LOOKS_FOR),
+    "movielens": _Reader(movielens.read, movielens.LOOKS_FOR),
+    "recbole": _Reader(recbole.read, recbole.LOOKS_FOR),
+    "amazon-2018": _Reader(amazon.read_2018, amazon.LOOKS_FOR_2018),
+    "amazon-2023": _Reader(amazon.read_2023, amazon.LOOKS_FOR_2023),
+    "tables": _Reader(plain_tables.read, plain_tables.LOOKS_FOR),
 }
 
 
@@ -140,13 +141,13 @@ def _find(source: str | Path, items: Path | None, kind: str) -> SourceTables:
     if kind != _AUTO and kind not in _READERS:
         raise ValueError(f"kind is {kind!r}: expected {_AUTO}, {', '.join(_READERS)}.")
     path = Path(source)
-    if str(source) == readers_recbole.SHORT_NAME and not path.exists():
-        path = readers_recbole.installed_ml_100k()
+    if str(source) == recbole.SHORT_NAME and not path.exists():
+        path = recbole.installed_ml_100k()
     for file in (path, *([items] if items is not None else [])):
         if not file.exists():
             raise DataError(
                 f"{file} does not exist: expected a folder or a file, or the short name "
-                f"{readers_recbole.SHORT_NAME!r}."
+                f"{recbole.SHORT_NAME!r}."
             )
     kinds = list(_READERS) if kind == _AUTO else [kind]
     for one in kinds:

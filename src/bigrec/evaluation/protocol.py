@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bigrec.evaluation.intervals import bootstrap_intervals
+from bigrec.evaluation.bootstrap import bootstrap_intervals
 from bigrec.evaluation.metrics import KS, query_values, target_ranks
 from bigrec.types import FloatArray, IntArray
 

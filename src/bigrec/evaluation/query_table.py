@@ -10,7 +10,7 @@ import polars as pl
 
 from bigrec.errors import BundleError
 from bigrec.evaluation.protocol import MethodResult
-from bigrec.files import atomic_file
+from bigrec.storage import atomic_file
 from bigrec.types import GeneratedText, IntArray
 
 _FORMAT = "1"

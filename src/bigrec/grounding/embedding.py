@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from bigrec.errors import ModelError
-from bigrec.files import atomic_file, fingerprint
+from bigrec.storage import atomic_file, fingerprint
 from bigrec.types import FloatArray, Progress, TextEmbedder
 
 _TITLES_PER_PART = 512

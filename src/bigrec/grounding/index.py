@@ -9,7 +9,6 @@ from typing import Any, Self
 import numpy as np
 
 from bigrec.errors import BundleError, ModelError, StaleIndexError
-from bigrec.files import atomic_folder, file_digest, fingerprint, read_json, write_json
 from bigrec.grounding.embedding import (
     embed_checked,
     embed_in_parts,
@@ -17,9 +16,10 @@ from bigrec.grounding.embedding import (
     remove_parts,
     write_embeddings,
 )
-from bigrec.grounding.equal import EqualRows
-from bigrec.grounding.l2 import ExactL2, blocks
+from bigrec.grounding.search.duplicates import EqualRows
+from bigrec.grounding.search.l2 import ExactL2, blocks
 from bigrec.grounding.space import Space, SpaceKind, check_kind
+from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
 from bigrec.types import FloatArray, Progress, TextEmbedder
 
 MAX_BYTES = 256 * 1024**2

@@ -13,7 +13,6 @@ from bigrec.grounding.beams import (
     check_mode,
 )
 from bigrec.grounding.index import MAX_BYTES, ItemIndex
-from bigrec.grounding.l2 import blocks
 from bigrec.grounding.ranks import (
     best_groups,
     check_length,
@@ -21,8 +20,9 @@ from bigrec.grounding.ranks import (
     excluded_groups,
     target_ranks,
 )
-from bigrec.grounding.scan import Ahead, Look, Nearest, Pairs, scan
-from bigrec.grounding.selection import flat_pairs
+from bigrec.grounding.search.l2 import blocks
+from bigrec.grounding.search.scan import Ahead, Look, Nearest, Pairs, scan
+from bigrec.grounding.search.topk import flat_pairs
 from bigrec.types import FloatArray, GeneratedText, IntArray, Progress, TextEmbedder
 
 Fuse = Callable[[slice, FloatArray], FloatArray]

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from bigrec.grounding.l2 import blocks, pairs_of
-from bigrec.grounding.selection import (
+from bigrec.grounding.search.l2 import blocks, pairs_of
+from bigrec.grounding.search.topk import (
     count_rows,
     empty_lists,
     flat_pairs,

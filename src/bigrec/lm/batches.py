@@ -12,7 +12,7 @@ from torch.utils.data import Sampler
 from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
-from bigrec.prompts import PromptRenderer
+from bigrec.lm.prompts import PromptRenderer
 
 logger = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ import numpy as np
 import torch
 
 from bigrec.errors import ModelError
-from bigrec.files import fingerprint
 from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.model import LanguageModel
-from bigrec.prompts import TextEncoder
+from bigrec.lm.prompts import TextEncoder
+from bigrec.storage import fingerprint
 from bigrec.types import FloatArray, Progress
 
 logger = logging.getLogger(__name__)

@@ -26,13 +26,13 @@ from transformers import (
 
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, SettingsError
-from bigrec.files import read_json, write_json
 from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.batches import Collator, LossOn, Row, SortedBatches, kept_positions_loss, render
 from bigrec.lm.checkpoints import Keeper, last_whole_checkpoint
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
-from bigrec.prompts import PromptRenderer
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.storage import read_json, write_json
 from bigrec.types import Progress
 
 logger = logging.getLogger(__name__)

@@ -28,9 +28,9 @@ from transformers import (
 from transformers.utils import logging as hf_logging
 
 from bigrec.errors import ModelError
-from bigrec.files import atomic_folder, file_digest, fingerprint, read_json, write_json
 from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick_dtype
 from bigrec.lm.locate import SHORT_NAMES, ModelSource, find_base_model
+from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
 
 logger = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Evaluations and comparisons as tables, plots, JSON and HTML pages."""

@@ -1,0 +1,1 @@
+"""Scores of other models fused into distances."""

@@ -1,0 +1,1 @@
+"""Backends that write texts for prompts."""

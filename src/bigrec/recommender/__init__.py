@@ -1,0 +1,1 @@
+"""BIGRec: encode a history, rank the catalog, fuse other scores in."""

@@ -1,0 +1,56 @@
+"""Benchmarks run and agree; how fast they are decides nothing here."""
+
+import importlib
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+import benchmarks
+from benchmarks.__main__ import app
+from benchmarks.gamma import bench_gamma
+from benchmarks.prepare import bench_prepare
+
+
+def test_the_gamma_path_agrees_with_the_published_procedure() -> None:
+    figures = bench_gamma(n_queries=6, n_items=50)
+    assert figures["agree"]
+    assert figures["ratio"] > 0
+
+
+def test_preparing_counts_what_it_prepared() -> None:
+    figures = bench_prepare(n_rows=100_000)
+    assert 0 < figures["interactions"] <= 100_000
+    assert figures["sampled"] == 1024
+    with pytest.raises(ValueError, match="expected at least 100000"):
+        bench_prepare(n_rows=10)
+
+
+def test_figures_are_written_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = {"gamma": lambda: bench_gamma(n_queries=2, n_items=20)}
+    monkeypatch.setattr(benchmarks, "STAGES", small)
+    file = tmp_path / "bench.json"
+    result = CliRunner().invoke(app, ["--stage", "gamma", "--json", str(file)])
+    assert result.exit_code == 0
+    assert json.loads(file.read_text())["gamma"]["agree"] is True
+
+
+def test_an_unknown_stage_is_refused() -> None:
+    result = CliRunner().invoke(app, ["--stage", "nonsense"])
+    assert result.exit_code == 2
+    assert "expected prepare, gamma" in " ".join(result.stderr.split())
+
+
+def test_every_stage_can_be_found_and_the_usual_ones_are_stages() -> None:
+    assert set(benchmarks.DEFAULT_STAGES) == set(benchmarks.STAGES) - {"curve", "growth", "peak"}
+    for name in set(benchmarks.STAGES) - {"prepare", "gamma"}:
+        module = importlib.import_module(f"benchmarks.{name}")
+        assert callable(getattr(module, f"bench_{name}_stage"))
+
+
+def test_stages_that_need_no_torch_are_measured_without_it() -> None:
+    code = "import sys, benchmarks.prepare; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

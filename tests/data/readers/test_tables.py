@@ -1,0 +1,85 @@
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from bigrec.data.readers.tables import read
+from bigrec.errors import DataError
+
+
+def write(folder: Path, **files: str) -> Path:
+    for name, content in files.items():
+        (folder / name.replace("_", ".")).write_text(content)
+    return folder
+
+
+def test_a_folder_of_interactions_and_items_is_found(tmp_path: Path) -> None:
+    write(tmp_path, interactions_csv="user_id,item_id,timestamp\n", items_csv="item_id,title\n")
+    found = read(tmp_path, None)
+    assert found is not None
+    assert found.interactions_path == tmp_path / "interactions.csv"
+    assert found.items_path == tmp_path / "items.csv"
+    assert (found.name, found.noun) == (tmp_path.name, "item")
+    assert found.columns == {}
+
+
+def test_a_file_is_named_after_its_stem_and_finds_items_beside_it(tmp_path: Path) -> None:
+    write(tmp_path, plays_csv="user_id\n", items_csv="item_id\n")
+    found = read(tmp_path / "plays.csv", None)
+    assert found is not None
+    assert (found.name, found.items_path.name) == ("plays", "items.csv")
+
+
+def test_items_that_are_named_are_taken(tmp_path: Path) -> None:
+    write(tmp_path, plays_csv="user_id\n", items_csv="item_id\n", games_tsv="item_id\n")
+    found = read(tmp_path / "plays.csv", tmp_path / "games.tsv")
+    assert found is not None
+    assert found.items_path.name == "games.tsv"
+
+
+@pytest.mark.parametrize(
+    ("header", "columns"),
+    [
+        ("user_id,item_id,position", {"order": "position"}),
+        ("user_id,item_id,position,timestamp", {}),
+    ],
+)
+def test_a_position_orders_only_without_a_timestamp(
+    tmp_path: Path, header: str, columns: dict[str, str]
+) -> None:
+    write(tmp_path, interactions_csv=header, items_csv="item_id,title\n")
+    found = read(tmp_path, None)
+    assert found is not None
+    assert found.columns == columns
+
+
+def test_a_category_is_taken_where_there_is_one(tmp_path: Path) -> None:
+    write(tmp_path, interactions_csv="user_id\n")
+    pl.DataFrame({"item_id": [1], "category": ["K"]}).write_parquet(tmp_path / "items.parquet")
+    found = read(tmp_path, None)
+    assert found is not None
+    assert found.columns == {"category": "category"}
+
+
+def test_other_folders_and_files_are_not_theirs(tmp_path: Path) -> None:
+    write(tmp_path, other_csv="a\n", notes_txt="a\n")
+    assert read(tmp_path, None) is None
+    assert read(tmp_path / "notes.txt", None) is None
+
+
+def test_interactions_without_items_are_told(tmp_path: Path) -> None:
+    write(tmp_path, interactions_csv="user_id\n")
+    with pytest.raises(DataError, match=r"no file of titles beside them: expected items\.csv"):
+        read(tmp_path, None)
+
+
+def test_two_files_of_interactions_are_refused(tmp_path: Path) -> None:
+    write(tmp_path, interactions_csv="user_id\n", interactions_tsv="user_id\n")
+    with pytest.raises(DataError, match="holds 2 files of interactions"):
+        read(tmp_path, None)
+
+
+def test_an_empty_file_is_told(tmp_path: Path) -> None:
+    write(tmp_path, interactions_csv="", items_csv="item_id\n")
+    with pytest.raises(DataError, match=r"interactions\.csv could not be read: empty CSV"):
+        read(tmp_path, None)

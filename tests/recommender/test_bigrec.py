@@ -1,0 +1,170 @@
+"""The recommender: recommends real items only, in memory and after it was saved."""
+
+import shutil
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from bigrec.data.catalog import Catalog
+from bigrec.data.dataset import Dataset
+from bigrec.errors import BundleError, DataError
+from bigrec.grounding.beams import BeamMode
+from bigrec.recommender.bigrec import BIGRec
+from bigrec.settings import Settings
+from tests.conftest import TITLES, save_tiny_model, tiny_frames, tiny_overrides
+
+pytestmark = pytest.mark.model
+
+HISTORY = ["i0", "i3", "i5"]
+
+
+@pytest.fixture(scope="module")
+def fitted(tiny_model: Path) -> BIGRec:
+    dataset = Dataset.from_frames(*tiny_frames(), noun="movie")
+    return BIGRec(Settings.read(overrides=tiny_overrides(tiny_model))).fit(dataset)
+
+
+@pytest.fixture(scope="module")
+def bundle(fitted: BIGRec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved") / "bundle"
+    fitted.save(folder, metrics={"hr@10": 0.5})
+    return folder
+
+
+def test_every_recommendation_is_an_item_of_the_catalog_in_order(fitted: BIGRec) -> None:
+    found = fitted.recommend(HISTORY, k=5)
+    assert [one.rank for one in found] == [1, 2, 3, 4, 5]
+    assert len({one.item_id for one in found}) == 5
+    scores = [one.score for one in found]
+    assert scores == sorted(scores, reverse=True)
+    for one in found:
+        assert fitted.catalog.titles[int(one.item_id[1:])] == one.title
+        assert one.distance >= 0
+
+
+def test_what_was_seen_is_left_out_unless_asked_for(fitted: BIGRec) -> None:
+    every = fitted.catalog.n_groups
+    unseen = fitted.recommend(HISTORY, k=every)
+    assert {one.item_id for one in unseen} == {f"i{n}" for n in range(12)} - set(HISTORY)
+    kept = fitted.recommend(HISTORY, k=every, exclude_seen=False)
+    assert len(kept) == every
+
+
+def test_titles_and_ids_mean_the_same_history(fitted: BIGRec) -> None:
+    by_title = fitted.recommend([TITLES[0], "babe  (1995)", "i5"], k=3)
+    assert by_title == fitted.recommend(HISTORY, k=3)
+
+
+def test_a_batch_gives_what_each_history_gives_alone(fitted: BIGRec) -> None:
+    histories = [HISTORY, ["i7"], ["i1", "i2", "i9", "i11"]]
+    modes: list[BeamMode] = ["first", "all"]
+    for beams in modes:
+        together = fitted.recommend_batch(histories, k=4, beams=beams)
+        for history, found in zip(histories, together, strict=True):
+            alone = fitted.recommend(history, k=4, beams=beams)
+            assert [one.item_id for one in alone] == [one.item_id for one in found]
+
+
+def test_a_history_longer_than_the_window_is_read_from_its_end(fitted: BIGRec) -> None:
+    long = [f"i{n % 12}" for n in range(50)]
+    kept = fitted.recommend(long, k=3, exclude_seen=False)
+    assert kept == fitted.recommend(long[-10:], k=3, exclude_seen=False)
+
+
+def test_no_histories_give_no_lists(fitted: BIGRec) -> None:
+    assert fitted.recommend_batch([]) == []
+
+
+@pytest.mark.parametrize("history", [[], "i0"])
+def test_an_empty_history_or_a_bare_text_is_refused(fitted: BIGRec, history: list[str]) -> None:
+    with pytest.raises(DataError, match="expected a list of at least one item id or title"):
+        fitted.recommend(history)
+
+
+def test_unknown_items_are_named_with_what_comes_close(fitted: BIGRec) -> None:
+    with pytest.raises(DataError, match=r"Farg \(1996\).*Fargo \(1996\)"):
+        fitted.recommend(["i0", "Farg (1996)"])
+
+
+@pytest.mark.parametrize("k", [0, -1, 13])
+def test_a_list_length_out_of_range_is_refused(fitted: BIGRec, k: int) -> None:
+    with pytest.raises(ValueError, match=f"k is {k}: expected 1 to 12"):
+        fitted.recommend(HISTORY, k=k)
+
+
+def test_an_unfitted_recommender_says_what_to_do() -> None:
+    with pytest.raises(BundleError, match=r"call fit\(\) or BIGRec.load\(\) first"):
+        BIGRec().recommend(HISTORY)
+
+
+def test_a_loaded_bundle_gives_the_same_lists(fitted: BIGRec, bundle: Path, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "copied"
+    shutil.copytree(bundle, elsewhere)
+    loaded = BIGRec.load(elsewhere, device="cpu")
+    assert loaded.recommend(HISTORY, k=8) == fitted.recommend(HISTORY, k=8)
+
+
+def test_a_bundle_holds_no_pickle_and_no_path_of_the_machine(bundle: Path) -> None:
+    names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
+    assert {"manifest.json", "settings.yaml", "catalog.parquet", "metrics.json"} <= names
+    assert {"adapter/adapter_model.safetensors", "index/index.json"} <= names
+    suffixes = {Path(name).suffix for name in names}
+    assert suffixes <= {".json", ".yaml", ".parquet", ".safetensors", ".md"}
+
+
+@pytest.mark.parametrize(
+    "file", ["catalog.parquet", "adapter/adapter_model.safetensors", "settings.yaml"]
+)
+def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
+    bundle: Path, tmp_path: Path, file: str
+) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(bundle, copy)
+    content = bytearray((copy / file).read_bytes())
+    content[len(content) // 2] ^= 1
+    (copy / file).write_bytes(content)
+    with pytest.raises(BundleError, match=f"{file} is damaged"):
+        BIGRec.load(copy)
+
+
+def test_another_base_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+    other = save_tiny_model(tmp_path / "other", chat=True, seed=9)
+    with pytest.raises(BundleError, match="was made with base model"):
+        BIGRec.load(bundle, base_model=str(other))
+
+
+def test_a_base_model_that_moved_can_be_pointed_to(
+    bundle: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    moved = tmp_path / "moved"
+    shutil.copytree(tiny_model, moved)
+    assert BIGRec.load(bundle, base_model=str(moved)).recommend(HISTORY, k=1)
+
+
+def test_saving_never_replaces_a_folder_that_is_no_bundle(fitted: BIGRec, tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists and is no bundle"):
+        fitted.save(tmp_path)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+
+
+def test_new_items_are_recommended_without_training(bundle: Path) -> None:
+    model = BIGRec.load(bundle, device="cpu")
+    items = pl.concat(
+        [model.catalog.to_frame(), pl.DataFrame({"item_id": ["new"], "title": ["N"]})]
+    )
+    embedded: list[tuple[int, int]] = []
+    model.update_catalog(Catalog.from_frame(items[1:]), progress=lambda *a: embedded.append(a))
+    # One item was added and one removed: only the new title had to be embedded.
+    assert embedded[-1] == (1, 1)
+    found = {one.item_id for one in model.recommend(["i3"], k=12, exclude_seen=False)}
+    assert "new" in found
+    assert "i0" not in found
+
+
+def test_a_catalog_of_one_item_can_be_recommended_from(bundle: Path) -> None:
+    model = BIGRec.load(bundle, device="cpu")
+    model.update_catalog(Catalog.from_frame(model.catalog.to_frame()[:1]))
+    assert [one.item_id for one in model.recommend(["i0"], k=1, exclude_seen=False)] == ["i0"]
+    assert model.recommend(["i0"], k=1, exclude_seen=True) == []
