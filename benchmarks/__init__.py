@@ -1,4 +1,4 @@
-"""Benchmarks: what bigrec does beside what people run today, timed in turns in one run."""
+"""Benchmarks of bigrec's stages against reference implementations, timed alternately in one run."""
 
 import importlib
 from collections.abc import Callable
@@ -8,19 +8,19 @@ from benchmarks.gamma import bench_gamma
 from benchmarks.prepare import bench_prepare
 
 DEFAULT_STAGES = ("prepare", "gamma", "train", "generate", "embed", "ground")
-"""What runs where no stage is named, some twenty minutes."""
+"""Stages that run by default, in about twenty minutes."""
 
 
-def _later(name: str) -> Callable[[], dict[str, Any]]:
-    """A stage whose module is loaded when it runs.
+def _imported_later(name: str) -> Callable[[], dict[str, Any]]:
+    """A stage whose module is imported when the stage runs.
 
-    Torch takes seconds, and memory that ``prepare`` would count in its own process.
+    Importing torch takes seconds, and memory that ``prepare`` would measure in its own process.
     """
 
     def run() -> dict[str, Any]:
         module = importlib.import_module(f"benchmarks.{name}")
-        found: dict[str, Any] = getattr(module, f"bench_{name}_stage")()
-        return found
+        figures: dict[str, Any] = getattr(module, f"bench_{name}_stage")()
+        return figures
 
     return run
 
@@ -29,7 +29,8 @@ STAGES: dict[str, Callable[[], dict[str, Any]]] = {
     "prepare": bench_prepare,
     "gamma": bench_gamma,
     **{
-        name: _later(name)
+        name: _imported_later(name)
         for name in ("train", "generate", "embed", "ground", "curve", "growth", "peak")
     },
 }
+"""All stages by name. Each returns its figures, JSON-like."""

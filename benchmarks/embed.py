@@ -1,4 +1,4 @@
-"""Time of embedding titles, against the whole causal model on batches as they come."""
+"""Time of embedding titles, against the whole causal model on unsorted batches."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.harness import OURS, REFERENCE, figures, take_turns
-from benchmarks.inputs import few_shot, load_inputs
-from benchmarks.references import embed_plainly
+from benchmarks.inputs import load_inputs, paper_small
+from benchmarks.references import reference_embed
 from bigrec.lm.model import LanguageModel
 from bigrec.recommender.factory import make_embedder
 from bigrec.types import TextEmbedder
@@ -23,32 +23,32 @@ def bench_embed(
     turns: int = 3,
     warm_up: int = 16,
 ) -> dict[str, Any]:
-    """Embed texts both ways.
+    """Embed texts with our embedder and with the reference.
 
     Args:
         lm: The base model, with or without an adapter.
-        texts: What is embedded; texts may repeat.
-        embedder: Ours, on the same model.
-        turns: Times that each side embeds all texts.
-        warm_up: Texts embedded before anything is timed.
+        texts: Texts to embed, possibly repeated.
+        embedder: Our embedder, on the same model.
+        turns: Turns of each side.
+        warm_up: Texts embedded before the timing.
 
     Returns:
-        Among others ``ratio`` and ``agree``, whether the cosine of our vector and the reference's
-        is above 0.9999 for every text.
+        Among others ``ratio`` and ``agree``, whether the cosine similarity of both vectors is above
+        0.9999 for every text.
     """
     with lm.base_only() as base:
-        measured = take_turns(
+        timings = take_turns(
             {
                 OURS: embedder.embed,
-                REFERENCE: lambda some: embed_plainly(base, lm.tokenizer, some),
+                REFERENCE: lambda batch: reference_embed(base, lm.tokenizer, batch),
             },
             texts,
             turns=turns,
             warm_up=warm_up,
         )
-    lowest = float(_cosines(measured[OURS].result, measured[REFERENCE].result).min())
+    lowest = float(_cosines(timings[OURS].result, timings[REFERENCE].result).min())
     return {
-        **figures(measured, units=len(texts), unit="texts"),
+        **figures(timings, units=len(texts), unit="texts"),
         "different_texts": len(set(texts)),
         "lowest_cosine": lowest,
         "agree": lowest > _LOWEST_COSINE,
@@ -58,29 +58,29 @@ def bench_embed(
 def bench_embed_stage(
     *, n_titles: int = 300, n_targets: int = 100, turns: int = 3
 ) -> dict[str, Any]:
-    """Embed titles of the catalog, as indexing does, and test targets, as recommending does.
+    """Embed titles of the catalog, as for the index, and of test targets, as generated texts.
 
     Args:
-        n_titles: Different titles, spread over the catalog.
+        n_titles: Distinct titles, spread over the catalog.
         n_targets: Titles of the first test targets, which repeat as generated titles do.
         turns: As in `bench_embed`.
 
     Returns:
-        As `bench_embed` for the catalog's titles; for the targets' under names that begin with
-        ``targets_``.
+        As `bench_embed` for the titles of the catalog, and with the prefix ``targets_`` for those
+        of the targets.
     """
-    inputs = load_inputs(few_shot())
+    inputs = load_inputs(paper_small())
     catalog = inputs.dataset.catalog
     embedder = make_embedder(inputs.lm, inputs.settings)
-    chosen = np.linspace(0, catalog.n_groups - 1, min(n_titles, catalog.n_groups)).astype(int)
-    targets = [catalog.titles[item] for item in inputs.drawn.test.targets[:n_targets]]
-    titles = [catalog.group_titles[group] for group in chosen]
-    of_catalog = bench_embed(inputs.lm, titles, embedder=embedder, turns=turns)
-    of_targets = bench_embed(inputs.lm, targets, embedder=embedder, turns=turns)
+    title_ids = np.linspace(0, catalog.n_titles - 1, min(n_titles, catalog.n_titles)).astype(int)
+    targets = [catalog.titles[item] for item in inputs.prepared.test_queries.targets[:n_targets]]
+    titles = [catalog.unique_titles[title_id] for title_id in title_ids]
+    catalog_figures = bench_embed(inputs.lm, titles, embedder=embedder, turns=turns)
+    target_figures = bench_embed(inputs.lm, targets, embedder=embedder, turns=turns)
     return {
-        **of_catalog,
-        **{f"targets_{name}": value for name, value in of_targets.items()},
-        "agree": of_catalog["agree"] and of_targets["agree"],
+        **catalog_figures,
+        **{f"targets_{name}": value for name, value in target_figures.items()},
+        "agree": catalog_figures["agree"] and target_figures["agree"],
     }
 
 

@@ -1,4 +1,4 @@
-"""Time of writing titles, against transformers' own beam search on batches as they come."""
+"""Time of generating titles, against transformers' beam search on unsorted batches."""
 
 import tempfile
 from collections.abc import Callable, Sequence
@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.harness import OURS, REFERENCE, Measured, figures, take_turns, timed
-from benchmarks.inputs import attach_adapter, dtype_name, few_shot, load_inputs
-from benchmarks.references import generate_plainly
-from bigrec.lm.generation.transformers import Generator
+from benchmarks.harness import OURS, REFERENCE, Timing, figures, take_turns, timed
+from benchmarks.inputs import attach_adapter, dtype_name, load_inputs, paper_small
+from benchmarks.references import reference_generate
+from bigrec.lm.generation.base import Generator
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.recommender.factory import load_model, make_generator
+from bigrec.recommender.factory import load_base_model, make_generator
 
 _LOWEST_SHARE = 0.99
-_BATCH = 8
-_LOW = "low"
+_BATCH_SIZE = 8
+_LOW_PRECISION = "low_precision"
 
 
 def bench_generate(
@@ -27,63 +27,64 @@ def bench_generate(
     *,
     renderer: PromptRenderer,
     generator: Generator,
-    low: Generator | None = None,
-    beams: int = 4,
+    low_precision: Generator | None = None,
+    num_beams: int = 4,
     turns: int = 3,
 ) -> dict[str, Any]:
-    """Write texts both ways.
+    """Generate texts with our generator and with the reference.
 
     Args:
-        lm: The model with its adapter, which the reference leaves beside the weights.
-        prompts: Tokens of each prompt.
-        renderer: Reads back what was written, on either side.
-        generator: Ours, of the same model.
-        low: Ours in a lower precision, timed beside the others.
-        beams: The reference's beams, as many as the generator's.
-        turns: Times that each side writes all texts.
+        lm: The model with its adapter, which the reference does not merge into the weights.
+        prompts: Token ids of each prompt.
+        renderer: Decodes the texts of both sides.
+        generator: Our generator, of the same model.
+        low_precision: Our generator in a lower precision, timed along with the others.
+        num_beams: Beams of the reference, equal to the generator's.
+        turns: Turns of each side.
 
     Returns:
-        Among others ``ratio`` and ``agree``, whether the best text is the same for 99 % of the
-        prompts whose text the reference ends; it goes on for up to 128 tokens with one that has no
-        end, ours for as many as a title has. Weights that the generator copied when it was made are
-        not in ``ours_peak_mib``.
-        With ``low``, its ratio and share of the same texts are ``low_ratio`` and
-        ``low_same_text_share``; they decide nothing.
+        Among others ``ratio`` and ``agree``, whether the top beam's text is the same for 99 % of
+        the prompts whose text ends in the reference. A text without an end has up to 128 tokens in
+        the reference, in ours at most as many as a title. ``ours_peak_mib`` does not include
+        weights that the generator copied at its construction.
+        With ``low_precision``, also ``low_precision_ratio`` and
+        ``low_precision_same_text_share``, which do not affect ``agree``.
     """
 
-    def reference(some: Sequence[list[int]]) -> list[str | None]:
-        written = generate_plainly(
+    def reference(batch: Sequence[list[int]]) -> list[str | None]:
+        generated = reference_generate(
             lm.model,
             lm.tokenizer,
-            some,
+            batch,
             end_ids=renderer.stop_ids,
-            beams=beams,
-            batch_size=_BATCH,
+            num_beams=num_beams,
+            batch_size=_BATCH_SIZE,
         )
         stops = set(renderer.stop_ids)
-        return [renderer.read(ids) if stops & set(ids) else None for ids in written]
+        return [renderer.read(ids) if stops & set(ids) else None for ids in generated]
 
     sides: dict[str, Callable[[Sequence[list[int]]], Any]] = {
-        OURS: _best(generator),
+        OURS: _top_texts(generator),
         REFERENCE: reference,
     }
-    if low is not None:
-        sides[_LOW] = _best(low)
-    measured = take_turns(sides, prompts, turns=turns, warm_up=_BATCH)
-    same = _same_share(measured[OURS], measured[REFERENCE])
-    found = {
-        **figures(measured, units=len(prompts), unit="prompts"),
-        "beams": beams,
+    if low_precision is not None:
+        sides[_LOW_PRECISION] = _top_texts(low_precision)
+    timings = take_turns(sides, prompts, turns=turns, warm_up=_BATCH_SIZE)
+    same = _same_share(timings[OURS], timings[REFERENCE])
+    values = {
+        **figures(timings, units=len(prompts), unit="prompts"),
+        "beams": num_beams,
         "backend": type(generator).__name__,
         "same_text_share": same,
-        "unended_share": float(np.mean([text is None for text in measured[REFERENCE].result])),
+        "unended_share": float(np.mean([text is None for text in timings[REFERENCE].result])),
         "agree": same >= _LOWEST_SHARE,
     }
-    if low is not None:
-        ratios = np.divide(measured[REFERENCE].seconds, measured[_LOW].seconds)
-        found["low_ratio"] = float(np.median(ratios))
-        found["low_same_text_share"] = _same_share(measured[_LOW], measured[REFERENCE])
-    return found
+    if low_precision is not None:
+        low = timings[_LOW_PRECISION]
+        ratios = np.divide(timings[REFERENCE].seconds, low.seconds)
+        values["low_precision_ratio"] = float(np.median(ratios))
+        values["low_precision_same_text_share"] = _same_share(low, timings[REFERENCE])
+    return values
 
 
 def bench_generate_stage(
@@ -93,55 +94,56 @@ def bench_generate_stage(
     n_tuning: int = 128,
     turns: int = 2,
 ) -> dict[str, Any]:
-    """Write titles for the first test histories with the default generator.
+    """Generate titles for the first test histories with the default generator.
 
-    Where ``auto`` chooses a lower precision than float32 here, that is timed too.
+    If ``dtype: auto`` is a lower precision than float32 on this machine, it is timed as well.
 
     Args:
-        adapter: A saved adapter; without one the model is fine-tuned briefly first, untimed.
-        n_prompts: Histories.
-        n_tuning: Examples of that fine-tuning.
+        adapter: A saved adapter; None fine-tunes one briefly before the timing.
+        n_prompts: Number of histories.
+        n_tuning: Examples of the fine-tuning.
         turns: As in `bench_generate`.
 
     Returns:
-        As `bench_generate`, and ``setup_s``, the time of making the generator.
+        As `bench_generate`, and ``setup_s``, the time of constructing the generator.
     """
-    inputs = load_inputs(few_shot())
+    inputs = load_inputs(paper_small())
     settings, lm = inputs.settings, inputs.lm
-    quick = load_model(few_shot(["model.dtype=auto"]))
+    auto_lm = load_base_model(paper_small(["model.dtype=auto"]))
     with tempfile.TemporaryDirectory() as folder:
         if adapter is None:
             adapter = Path(folder) / "adapter"
             attach_adapter(
-                quick,
+                auto_lm,
                 inputs.renderer,
-                inputs.drawn.train[:n_tuning],
+                inputs.prepared.train[:n_tuning],
                 adapter=None,
-                learning_rate=settings.train.learning_rate,
+                learning_rate=settings.generative.finetune.learning_rate,
             )
-            quick.save_adapter(adapter)
-        for one in (lm, quick):
-            one.load_adapter(adapter)
-    titles = inputs.dataset.catalog.group_titles
+            auto_lm.save_adapter(adapter)
+        for model in (lm, auto_lm):
+            model.load_adapter(adapter)
+    titles = inputs.dataset.catalog.unique_titles
     make = partial(make_generator, renderer=inputs.renderer, titles=titles, settings=settings)
     setup_s, generator = timed(lambda: make(lm))
-    found = bench_generate(
+    values = bench_generate(
         lm,
         inputs.prompts(inputs.test_histories(n_prompts)),
         renderer=inputs.renderer,
         generator=generator,
-        low=None if quick.model.dtype == lm.model.dtype else make(quick),
-        beams=settings.generate.beams,
+        low_precision=None if auto_lm.model.dtype == lm.model.dtype else make(auto_lm),
+        num_beams=settings.generative.decoding.num_beams,
         turns=turns,
     )
-    return {**found, "low_dtype": dtype_name(quick), "setup_s": setup_s}
+    return {**values, "low_precision_dtype": dtype_name(auto_lm), "setup_s": setup_s}
 
 
-def _best(generator: Generator) -> Callable[[Sequence[list[int]]], list[str]]:
-    return lambda some: [texts[0].text for texts in generator.generate(some)]
+def _top_texts(generator: Generator) -> Callable[[Sequence[list[int]]], list[str]]:
+    return lambda prompts: [texts[0].text for texts in generator.generate(prompts)]
 
 
-def _same_share(one: Measured, reference: Measured) -> float:
-    pairs = zip(one.result, reference.result, strict=True)
-    same = [ours == theirs for ours, theirs in pairs if theirs is not None]
+def _same_share(side: Timing, reference: Timing) -> float:
+    """Share of equal texts, among those that end in the reference."""
+    pairs = zip(side.result, reference.result, strict=True)
+    same = [text == expected for text, expected in pairs if expected is not None]
     return float(np.mean(same)) if same else 0.0

@@ -1,4 +1,4 @@
-"""Our way and the plain way in turns, on the same inputs in one run."""
+"""Alternating timing of bigrec and reference implementations on the same inputs."""
 
 import ctypes
 import gc
@@ -18,14 +18,14 @@ OURS, REFERENCE = "ours", "reference"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Measured:
-    """One side of a comparison.
+class Timing:
+    """Time and memory of one side of a comparison.
 
     Attributes:
         seconds: Wall-clock time of each turn.
-        peak_mib: Most memory that a turn took beyond what was held as it began; None where the
-            system cannot tell.
-        result: What the last turn returned.
+        peak_mib: Peak memory of a turn beyond the memory at its start, the largest of all turns;
+            None if the system does not report it.
+        result: Return value of the last turn.
     """
 
     seconds: list[float]
@@ -44,60 +44,61 @@ def take_turns(
     *,
     turns: int,
     warm_up: int,
-) -> dict[str, Measured]:
-    """Time every side on all inputs, once a turn, the order reversed from turn to turn.
+) -> dict[str, Timing]:
+    """Time every side on all inputs once a turn, in an order that reverses from turn to turn.
 
-    What else the machine does then slows all sides, and none is always first.
+    Other load on the machine then slows all sides, and no side is always first.
 
     Args:
-        sides: What to time, by name.
-        inputs: What each side is called with.
-        turns: How often.
-        warm_up: How many of the inputs each side is called with before anything is timed; 0 for
-            sides that were called before.
+        sides: Functions to time, by name.
+        inputs: Inputs of each side.
+        turns: Number of turns.
+        warm_up: Number of inputs that each side is called with before the timing; 0 for none.
 
     Raises:
-        ValueError: If there is no input or no turn.
+        ValueError: If there are no inputs or no turns.
     """
     if not inputs or turns < 1:
-        raise ValueError(f"got {len(inputs)} inputs and {turns} turns: expected at least 1 of each")
+        raise ValueError(
+            f"got {len(inputs)} inputs and {turns} turns: expected at least 1 of each."
+        )
     if warm_up:
         for side in sides.values():
             side(inputs[:warm_up])
-    measured: dict[str, list[Measured]] = {name: [] for name in sides}
+    timings: dict[str, list[Timing]] = {name: [] for name in sides}
     for turn in range(turns):
         for name in list(sides)[:: -1 if turn % 2 else 1]:
-            measured[name].append(_measure(sides[name], inputs))
+            timings[name].append(_time(sides[name], inputs))
     return {
-        name: Measured(
-            [second for one in found for second in one.seconds],
-            max((one.peak_mib for one in found if one.peak_mib is not None), default=None),
-            found[-1].result,
+        name: Timing(
+            [second for turn in of_side for second in turn.seconds],
+            max((turn.peak_mib for turn in of_side if turn.peak_mib is not None), default=None),
+            of_side[-1].result,
         )
-        for name, found in measured.items()
+        for name, of_side in timings.items()
     }
 
 
 def timed(work: Callable[[], T]) -> tuple[float, T]:
-    """Seconds that a call takes, and what it returns."""
+    """Seconds of a call, and its return value."""
     started = time.perf_counter()
     result = work()
     return time.perf_counter() - started, result
 
 
-def figures(measured: Mapping[str, Measured], *, units: int, unit: str) -> dict[str, Any]:
-    """What a comparison of ``ours`` and ``reference`` comes to.
+def figures(timings: Mapping[str, Timing], *, units: int, unit: str) -> dict[str, Any]:
+    """Summarize a comparison of ``ours`` and ``reference``.
 
     Args:
-        measured: From `take_turns`.
-        units: How many units of work a turn does on either side.
-        unit: What they are called, in the plural.
+        timings: Result of `take_turns`.
+        units: Units of work in a turn of either side.
+        unit: Name of a unit, in the plural.
 
     Returns:
-        Among others ``ratio``, the reference's time over ours by the median turn: above 1, ours is
-        faster.
+        Among others ``ratio``, the median of the reference's time over ours, turn by turn. Above 1,
+        ours is faster.
     """
-    ours, reference = measured[OURS], measured[REFERENCE]
+    ours, reference = timings[OURS], timings[REFERENCE]
     ratios = np.divide(reference.seconds, ours.seconds)
     return {
         unit: units,
@@ -112,17 +113,17 @@ def figures(measured: Mapping[str, Measured], *, units: int, unit: str) -> dict[
     }
 
 
-def _measure(side: Callable[[Sequence[T]], Any], inputs: Sequence[T]) -> Measured:
-    _give_back_memory()
-    held = reset_peak()
+def _time(side: Callable[[Sequence[T]], Any], inputs: Sequence[T]) -> Timing:
+    _release_memory()
+    start_bytes = reset_peak()
     seconds, result = timed(lambda: side(inputs))
-    grown = None if held is None else (peak_bytes() - held) / 2**20
-    return Measured([seconds], grown, result)
+    peak_mib = None if start_bytes is None else (peak_bytes() - start_bytes) / 2**20
+    return Timing([seconds], peak_mib, result)
 
 
-def _give_back_memory() -> None:
-    """Return what was freed to the system: taken from there, memory would look like none."""
+def _release_memory() -> None:
+    """Return freed memory to the system: reusing it would not raise the peak."""
     gc.collect()
-    # glibc alone keeps it, and alone has the call.
+    # Only glibc keeps freed memory, and only glibc has the call.
     with suppress(AttributeError, OSError, TypeError):
         ctypes.CDLL(None).malloc_trim(0)

@@ -1,8 +1,7 @@
 """Time and memory of preparing a large dataset: reading, splitting by global time, sampling.
 
-Writes a made-up dataset of MovieLens-10M's shape (72,000 users, 10,681 movies, Zipf popularity) as
-``ratings.dat`` and ``movies.dat``, and prepares it in a process of its own, so that the peak memory
-is that of preparing alone.
+The dataset is synthetic, with the shape of MovieLens-10M: 72,000 users, 10,681 movies, Zipf
+popularity. It is prepared in a new process, whose peak memory is that of the preparation.
 """
 
 import multiprocessing
@@ -23,39 +22,39 @@ from bigrec.storage import atomic_file, write_text
 _PER_USER = 139
 _FEWEST_ROWS = 100_000
 _N_ITEMS = 10_681
-_HISTORY = 10
+_HISTORY_LENGTH = 10
 _SAMPLED = 1024
-# The years that MovieLens-10M covers, in seconds since 1970.
+# The time span of MovieLens-10M, in seconds since 1970.
 _FIRST, _LAST = 789_652_009, 1_231_131_736
 
 
 def bench_prepare(*, n_rows: int = 10_000_000) -> dict[str, Any]:
-    """Write a made-up dataset and measure its preparation in a fresh process.
+    """Write a synthetic dataset and measure its preparation in a new process.
 
     Args:
-        n_rows: Interactions, at least 100,000.
+        n_rows: Number of interactions, at least 100,000.
 
     Returns:
         As `prepare`.
 
     Raises:
-        ValueError: If there are too few rows to be of that shape.
+        ValueError: If ``n_rows`` is too small for the shape.
     """
     if n_rows < _FEWEST_ROWS:
-        raise ValueError(f"n_rows is {n_rows}: expected at least {_FEWEST_ROWS}")
+        raise ValueError(f"n_rows is {n_rows}: expected at least {_FEWEST_ROWS}.")
     with tempfile.TemporaryDirectory() as folder:
         write_movielens(Path(folder), n_rows, rng=np.random.default_rng(0))
-        # A forked process would start with the memory of writing.
+        # A forked process would start with the memory used for writing.
         with multiprocessing.get_context("spawn").Pool(1) as pool:
             return pool.apply(prepare, (Path(folder),))
 
 
 def write_movielens(folder: Path, n_rows: int, *, rng: np.random.Generator) -> None:
-    """Write ``ratings.dat`` and ``movies.dat`` with users in runs, as GroupLens publishes them.
+    """Write synthetic ``ratings.dat`` and ``movies.dat``, sorted by user as GroupLens' files.
 
     Args:
-        folder: Where to.
-        n_rows: Interactions; there are as many users as keep the average history's length.
+        folder: Folder of the files.
+        n_rows: Number of interactions. The number of users keeps MovieLens-10M's average.
         rng: Source of randomness.
     """
     weights = 1 / np.arange(1, _N_ITEMS + 1)
@@ -76,10 +75,10 @@ def write_movielens(folder: Path, n_rows: int, *, rng: np.random.Generator) -> N
 
 
 def prepare(folder: Path) -> dict[str, Any]:
-    """Prepare a dataset and measure it; meant for a process that has done nothing else.
+    """Prepare a dataset and measure it, in a process without other work.
 
     Args:
-        folder: Where the dataset is.
+        folder: Folder of the dataset.
 
     Returns:
         Sizes, seconds of each step, and the peak memory of the process in GB.
@@ -87,7 +86,9 @@ def prepare(folder: Path) -> dict[str, Any]:
     started = time.perf_counter()
     dataset = load_dataset(folder)
     loaded = time.perf_counter()
-    split = split_global_time(dataset.interactions, history_length=_HISTORY, min_history=_HISTORY)
+    split = split_global_time(
+        dataset.interactions, max_history_length=_HISTORY_LENGTH, min_history=_HISTORY_LENGTH
+    )
     cut = time.perf_counter()
     sample = split.train.sample(_SAMPLED, seed=0)
     sample.histories()

@@ -1,21 +1,21 @@
-"""SASRec of bigrec beside SASRec of RecTools: the same data, the same grid, the same metrics.
+"""SASRec of bigrec against SASRec of RecTools: the same data, grid and metrics.
 
-RecTools needs NumPy 1, so each side runs in an environment of its own and they meet in a folder::
+RecTools needs NumPy 1, so each side runs in another environment. They share a folder::
 
     python benchmarks/rectools_sasrec.py --export FOLDER    # where bigrec is installed
     python benchmarks/rectools_sasrec.py --ours FOLDER      # there too
     python benchmarks/rectools_sasrec.py --rectools FOLDER  # where rectools[torch] is installed
     python benchmarks/rectools_sasrec.py --report FOLDER    # where bigrec is installed
 
-MovieLens-100K, global-time split, histories of ten, full ranking, seen items kept. Every setting of
-the grid is trained with early stopping on the validation NDCG@10 and the best one is then tested.
-A setting that is in the folder already is not trained again.
+MovieLens-100K, global-time split, histories of ten, full ranking, seen items included. Every
+setting of the grid is trained with early stopping on the validation NDCG@10, and the best one is
+tested. A setting that is in the folder is not trained again.
 
-RecTools learns from a user's newest interactions only, as many as a session may hold. Longer users
-are given to it in pieces, so that both sides learn from every interaction.
+RecTools trains on a user's newest interactions only, as many as fit into a session. Users with more
+are split into several, so that both sides train on every interaction.
 """
 
-# ruff: noqa: PLC0415 - each mode imports what its environment has
+# ruff: noqa: PLC0415 - each mode imports the packages of its environment
 
 import argparse
 import itertools
@@ -47,9 +47,11 @@ def export(folder: Path) -> None:
     from bigrec.data.splits import TRAIN, split_dataset
 
     dataset = load_dataset("ml-100k")
-    split = split_dataset(dataset.interactions, method="global_time", min_history=10)
+    split = split_dataset(
+        dataset.interactions, method="global_time", max_history_length=10, min_history=10
+    )
     train = split.row_splits == TRAIN
-    # The test examples of `bigrec run`; all validation examples, so that noise chooses nothing.
+    # The test examples of the preset paper-small; all validation examples, against noisy selection.
     for part, examples in (("valid", split.valid), ("test", split.test.sample(1000, seed=0))):
         np.savez(folder / f"{part}.npz", histories=examples.histories(), targets=examples.targets)
     np.savez(
@@ -61,12 +63,12 @@ def export(folder: Path) -> None:
 
 
 def fit_ours(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) -> int:
-    """Train bigrec's; gives the number of epochs."""
+    """Train bigrec's SASRec, and return the number of epochs."""
     from bigrec.data.interactions import Interactions
-    from bigrec.evaluation.metrics import target_ranks
-    from bigrec.models.neural import NeuralSignal
+    from bigrec.grounding.ranks import target_ranks
+    from bigrec.models.neural import SequentialModel
 
-    train, parts = read(folder)
+    train, queries = read(folder)
     users, start = np.unique(train["users"], return_index=True)
     interactions = Interactions(
         user_ids=[str(user) for user in users],
@@ -77,44 +79,44 @@ def fit_ours(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) 
         splits=None,
     )
     shares: list[float] = []
-    signal = NeuralSignal.fit(
+    model = SequentialModel.fit(
         interactions,
         train=np.ones(len(interactions), dtype=bool),
         n_items=int(train["n_items"]),
         architecture="SASRec",
-        valid_histories=list(parts["valid"]["histories"]),
-        valid_targets=parts["valid"]["targets"],
+        valid_histories=list(queries["valid"]["histories"]),
+        valid_targets=queries["valid"]["targets"],
         max_length=MAX_LENGTH,
         epochs=EPOCHS,
-        patience=PATIENCE,
+        early_stopping_patience=PATIENCE,
         progress=lambda done, total: shares.append(done / total),
         **settings,
     )
-    for part, queries in parts.items():
-        scores = signal.scores(list(queries["histories"]))
-        keep(part, target_ranks(-scores, queries["targets"]))
+    for part, of_part in queries.items():
+        scores = model.scores(list(of_part["histories"]))
+        keep(part, target_ranks(-scores, of_part["targets"]))
     return round(EPOCHS * shares[-1])
 
 
 def fit_rectools(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) -> int:
-    """Train RecTools'; gives the number of epochs."""
+    """Train RecTools' SASRec, and return the number of epochs."""
     import pandas as pd
     import torch
     from pytorch_lightning import Callback, Trainer, seed_everything
     from rectools.dataset import Dataset
     from rectools.models import SASRecModel
 
-    train, parts = read(folder)
+    train, queries = read(folder)
     seed_everything(0, verbose=False)
 
-    class Judge(Callback):
-        """Ranks the targets after every epoch, keeps the best ranks, and stops."""
+    class EarlyStopping(Callback):
+        """Ranks the targets after every epoch, keeps the best ranks, and stops the training."""
 
         best, best_epoch, epoch = -1.0, 0, 0
 
         def on_train_epoch_end(self, trainer: Trainer, module: Any) -> None:
             self.epoch += 1
-            # The trainer works with a copy of this callback.
+            # Outside the callback, because the trainer uses a copy of it.
             epochs.append(self.epoch)
             module.torch_model.eval()
             ranks = self.ranks(module, "valid")
@@ -127,31 +129,31 @@ def fit_rectools(folder: Path, settings: dict[str, Any], keep: Callable[..., Non
             trainer.should_stop = self.epoch - self.best_epoch >= PATIENCE
 
         def ranks(self, module: Any, part: str) -> np.ndarray:
-            known = model.data_preparator.item_id_map.external_ids
-            # The first ones are not items but padding; what was never trained is ranked last.
+            external_ids = model.data_preparator.item_id_map.external_ids
+            # The first ids are padding, not items. Items that were not trained are ranked last.
             number = np.zeros(int(train["n_items"]), dtype=np.int64)
-            is_item = np.array([not isinstance(item, str) for item in known])
-            number[known[is_item].astype(int)] = np.flatnonzero(is_item)
-            histories, targets = parts[part]["histories"], parts[part]["targets"]
+            is_item = np.array([not isinstance(item, str) for item in external_ids])
+            number[external_ids[is_item].astype(int)] = np.flatnonzero(is_item)
+            histories, targets = queries[part]["histories"], queries[part]["targets"]
             rows = []
             for row in histories:
                 items = number[row[row >= 0]]
                 items = items[items > 0][-MAX_LENGTH:]
                 rows.append(np.pad(items, (MAX_LENGTH - len(items), 0)))
-            found = []
+            batches = []
             with torch.no_grad():
                 items = module.torch_model.item_model.get_all_embeddings()
                 for x in torch.from_numpy(np.stack(rows)).split(256):
                     hidden = module.torch_model.encode_sessions({"x": x}, items)[:, -1]
                     scores = hidden @ items.T
                     scores[:, ~torch.from_numpy(is_item)] = -torch.inf
-                    found.append(scores)
-            scores, wanted = torch.cat(found), torch.from_numpy(number[targets])
-            ahead = (scores >= scores.gather(1, wanted[:, None])).sum(dim=1) - 1
-            return torch.where(wanted > 0, ahead, len(number) - 1).numpy()
+                    batches.append(scores)
+            scores, target_numbers = torch.cat(batches), torch.from_numpy(number[targets])
+            ahead = (scores >= scores.gather(1, target_numbers[:, None])).sum(dim=1) - 1
+            return torch.where(target_numbers > 0, ahead, len(number) - 1).numpy()
 
     epochs: list[int] = []
-    judge = Judge()
+    early_stopping = EarlyStopping()
     model = SASRecModel(
         n_factors=settings["hidden_size"],
         n_heads=2,
@@ -165,14 +167,14 @@ def fit_rectools(folder: Path, settings: dict[str, Any], keep: Callable[..., Non
         get_trainer_func=lambda: Trainer(
             max_epochs=EPOCHS,
             accelerator="cpu",
-            callbacks=[judge],
+            callbacks=[early_stopping],
             enable_progress_bar=False,
             enable_model_summary=False,
             enable_checkpointing=False,
             logger=False,
         ),
     )
-    users, items = in_pieces(train["users"], train["items"])
+    users, items = split_into_sessions(train["users"], train["items"])
     frame = pd.DataFrame(
         {
             "user_id": users,
@@ -185,34 +187,37 @@ def fit_rectools(folder: Path, settings: dict[str, Any], keep: Callable[..., Non
     return len(epochs)
 
 
-def in_pieces(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Users of more interactions than a session holds as several users, the newest one full.
+def split_into_sessions(users: np.ndarray, items: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Split users with more interactions than fit into a session, from the newest backwards.
 
-    Pieces share one interaction, so that none is lost as a target.
+    Consecutive sessions share one interaction, so that every interaction stays a target.
+
+    Returns:
+        Session and item number of every interaction.
     """
-    pieces = []
+    sessions = []
     for user in np.unique(users):
-        own = items[users == user]
-        ends = range(len(own), min(1, len(own) - 1), -MAX_LENGTH)
-        pieces += [own[max(0, end - MAX_LENGTH - 1) : end] for end in ends]
-    numbers = np.repeat(np.arange(len(pieces)), [len(piece) for piece in pieces])
-    return numbers, np.concatenate(pieces)
+        user_items = items[users == user]
+        ends = range(len(user_items), min(1, len(user_items) - 1), -MAX_LENGTH)
+        sessions += [user_items[max(0, end - MAX_LENGTH - 1) : end] for end in ends]
+    numbers = np.repeat(np.arange(len(sessions)), [len(session) for session in sessions])
+    return numbers, np.concatenate(sessions)
 
 
 def read(folder: Path) -> tuple[dict[str, np.ndarray], dict[str, dict[str, np.ndarray]]]:
-    """What `export` wrote."""
+    """Read the training interactions, and the queries by part, as `export` wrote them."""
     arrays = {name: dict(np.load(folder / f"{name}.npz")) for name in ("train", *PARTS)}
     return arrays.pop("train"), arrays
 
 
 def grid() -> Iterator[dict[str, Any]]:
-    """Every setting."""
+    """Every setting of the grid."""
     for values in itertools.product(*GRID.values()):
         yield dict(zip(GRID, values, strict=True))
 
 
 def fit_all(folder: Path, side: str, fit: Callable[..., int]) -> None:
-    """Train every setting, and write what is known of each to a file of its own."""
+    """Train every setting of the grid, and write the result of each to a file."""
     for settings in grid():
         name = "-".join(str(value) for value in settings.values())
         path = folder / f"{side}-{name}.json"
@@ -220,14 +225,16 @@ def fit_all(folder: Path, side: str, fit: Callable[..., int]) -> None:
             continue
         ranks: dict[str, list[int]] = {}
         started = time.perf_counter()
-        epochs = fit(folder, settings, lambda part, of, to=ranks: to.update({part: of.tolist()}))
+        epochs = fit(
+            folder, settings, lambda part, of_part, to=ranks: to.update({part: of_part.tolist()})
+        )
         seconds = time.perf_counter() - started
         content = {"settings": settings, "epochs": epochs, "seconds": seconds, "ranks": ranks}
         path.write_text(json.dumps(content))
 
 
 def report(folder: Path) -> None:
-    """Print every setting, and the chosen one of each side."""
+    """Print the results of every setting, best on validation first."""
     from bigrec.evaluation.metrics import hr_at, ndcg_at
 
     for side in ("ours", "rectools"):
@@ -247,21 +254,21 @@ def report(folder: Path) -> None:
 
 
 def main() -> None:
-    """Read the command line."""
+    """Run the mode of the command line."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     mode = parser.add_mutually_exclusive_group(required=True)
     for name in ("export", "ours", "rectools", "report"):
         mode.add_argument(f"--{name}", type=Path, metavar="FOLDER")
-    given = parser.parse_args()
-    if given.export:
-        given.export.mkdir(parents=True, exist_ok=True)
-        export(given.export)
-    elif given.ours:
-        fit_all(given.ours, "ours", fit_ours)
-    elif given.rectools:
-        fit_all(given.rectools, "rectools", fit_rectools)
+    arguments = parser.parse_args()
+    if arguments.export:
+        arguments.export.mkdir(parents=True, exist_ok=True)
+        export(arguments.export)
+    elif arguments.ours:
+        fit_all(arguments.ours, "ours", fit_ours)
+    elif arguments.rectools:
+        fit_all(arguments.rectools, "rectools", fit_rectools)
     else:
-        report(given.report)
+        report(arguments.report)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
+
+Mode = Literal["retrieval", "generative"]
 
 # Nothing in the tests may reach for the hub: what is not local is an error at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -153,24 +155,62 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def tiny_overrides(model: Path) -> list[str]:
+MODES: tuple[Mode, ...] = ("retrieval", "generative")
+"""Every end-to-end fixture runs both."""
+
+_TINY: dict[Mode, list[str]] = {
+    "retrieval": [
+        "retrieval.truncate_layers=1",
+        "retrieval.lora_r=2",
+        "retrieval.content_dim=8",
+        "retrieval.embedding_dim=8",
+        "retrieval.projection_dim=16",
+        "retrieval.epochs=2",
+        "retrieval.batch_size=16",
+    ],
+    "generative": [
+        "data.max_train_examples=8",
+        "generative.finetune.batch_size=4",
+        "generative.finetune.per_device_batch_size=4",
+        "generative.finetune.epochs=1",
+        "generative.decoding.num_beams=2",
+        "generative.decoding.max_new_tokens=8",
+    ],
+}
+
+
+def tiny_overrides(
+    model: Path, *changes: str, mode: Mode = "generative", signals: str = "[]"
+) -> list[str]:
     """Settings under which a whole run takes seconds."""
     return [
-        "grounding=written",
-        "recommend.inject=[]",
+        f"mode={mode}",
+        f"fusion.signals={signals}",
         f"model.base={model}",
         "model.device=cpu",
         "model.dtype=float32",
-        "data.train_examples=8",
-        "data.valid_examples=4",
-        "data.test_examples=6",
-        "data.noun=movie",
-        "train.batch_size=4",
-        "train.micro_batch_size=4",
-        "train.epochs=1",
-        "generate.beams=2",
-        "generate.max_new_tokens=8",
+        "data.max_valid_examples=4",
+        "data.max_test_examples=6",
+        "data.item_type=movie",
+        *_TINY[mode],
+        *changes,
     ]
+
+
+def tiny_settings(
+    model: Path, *changes: str, mode: Mode = "generative", signals: str = "[]"
+) -> Any:
+    """The settings of `tiny_overrides`."""
+    from bigrec.settings import Settings
+
+    return Settings.read(overrides=tiny_overrides(model, *changes, mode=mode, signals=signals))
+
+
+def tiny_dataset() -> Any:
+    """The dataset of `tiny_frames`."""
+    from bigrec.data.dataset import Dataset
+
+    return Dataset.from_frames(*tiny_frames(), item_type="movie")
 
 
 def wait_for(condition: Callable[[], object], *, timeout_s: float = 90) -> None:

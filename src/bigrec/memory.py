@@ -1,4 +1,4 @@
-"""Memory of a process, as the operating system counts it."""
+"""Memory of this process, as reported by the operating system."""
 
 import resource
 import sys
@@ -11,17 +11,17 @@ _CLEAR = Path("/proc/self/clear_refs")
 
 
 def peak_bytes() -> int:
-    """Most memory that this process has held at once, since `reset_peak` where it was called."""
-    # What getrusage gives to a process just started includes its parent's peak.
-    found = _from_status("VmHWM")
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT if found is None else found
+    """Peak resident memory of this process in bytes, since the last `reset_peak` if any."""
+    # Preferred to getrusage, which includes the parent's peak in a process just started.
+    peak = _from_status("VmHWM")
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT if peak is None else peak
 
 
 def reset_peak() -> int | None:
-    """Forget the peak so far.
+    """Reset the peak to the current memory.
 
     Returns:
-        Bytes that the process holds now, or None where the system cannot forget (all but Linux).
+        Current resident memory in bytes; None if the system cannot reset the peak (all but Linux).
     """
     try:
         _CLEAR.write_text("5")

@@ -1,7 +1,7 @@
-"""Files and folders that are either whole or absent, and fingerprints of what went into them.
+"""Atomic writes of files and folders, format versions and fingerprints.
 
-Everything that bigrec writes goes through here: to a temporary name in the same folder first, then
-renamed. A run that is killed leaves at most a ``.tmp-*`` name behind, which nothing ever reads.
+bigrec writes every file through this module: under a temporary name in the same folder, renamed
+when complete. A killed process leaves at most a ``.tmp-*`` name behind, which is never read.
 """
 
 import hashlib
@@ -9,7 +9,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ _TMP = ".tmp-"
 
 @contextmanager
 def atomic_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name to write to; it becomes ``path`` when the block ends well.
+    """Yield a temporary path that is renamed to ``path`` if the block succeeds.
 
     Raises:
         StorageError: If the folder cannot be written to or the disk is full.
@@ -35,7 +35,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
         with _storage_errors(path):
             yield temporary
             temporary.chmod(0o666 & ~_umask())
-            _to_disk(temporary)
+            _flush(temporary)
             temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -43,9 +43,9 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder to fill; it takes the place of ``path`` when the block ends well.
+    """Yield a temporary folder that replaces ``path`` if the block succeeds.
 
-    An existing ``path`` stays whole until the new folder is complete.
+    An existing ``path`` stays unchanged until the new folder is complete.
 
     Raises:
         StorageError: If the parent cannot be written to or the disk is full.
@@ -59,7 +59,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             temporary.chmod(0o777 & ~_umask())
             for file in temporary.rglob("*"):
                 if file.is_file():
-                    _to_disk(file)
+                    _flush(file)
             if path.exists():
                 retired = Path(tempfile.mkdtemp(prefix=_TMP, dir=path.parent))
                 path.replace(retired / "old")
@@ -72,13 +72,18 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 text file whole or not at all."""
+    """Write a UTF-8 text file atomically."""
     with atomic_file(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Write a value as indented JSON, whole or not at all; NaN is refused."""
+    """Write a value as indented JSON, atomically.
+
+    Raises:
+        ValueError: If the value holds NaN or an infinity.
+        StorageError: If the folder cannot be written to or the disk is full.
+    """
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
 
 
@@ -86,7 +91,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file.
 
     Raises:
-        BundleError: If the file is missing or is not JSON.
+        BundleError: If the file is missing or not valid JSON.
     """
     try:
         return json.loads(path.read_text(encoding="utf-8"))
@@ -102,20 +107,39 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
+def check_format(content: Any, expected: int, *, what: str, cure: str) -> None:
+    """Require a format version.
+
+    Args:
+        content: Stored content, a mapping with its version under ``format``.
+        expected: The version that this bigrec reads.
+        what: Name of the content in the message: a path, or words such as "the comparison".
+        cure: Advice for the user, a sentence.
+
+    Raises:
+        BundleError: If the version differs or is missing.
+    """
+    version = content.get("format") if isinstance(content, Mapping) else None
+    if version != expected:
+        raise BundleError(
+            f"{what} has format {version!r}; this bigrec reads format {expected}. {cure}"
+        )
+
+
 def fingerprint(value: Any) -> str:
-    """16 hexadecimal digits that change whenever a JSON-like value does; key order is ignored."""
+    """Hash a JSON-like value to 16 hexadecimal digits, independent of the order of keys."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=True, allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's bytes, in hexadecimal."""
+    """SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _to_disk(path: Path) -> None:
-    # Without this a power cut after the rename can leave a file of the right name and no bytes.
+def _flush(path: Path) -> None:
+    # Without it a power cut after the rename can leave an empty file under the final name.
     with path.open("rb") as stream:
         os.fsync(stream.fileno())
 

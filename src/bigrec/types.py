@@ -1,13 +1,13 @@
-"""Names shared by every part: array aliases, shape letters, results and protocols.
+"""Types shared by all packages: array aliases, results and protocols.
 
-Shape letters, used in every docstring:
+Shape letters in docstrings:
 
 ====  ======================================================
 ``b``  batch
-``q``  queries, one per history that is asked about
+``q``  queries, one for each history
 ``n``  items of the catalog
-``g``  groups of same-titled items, ``g <= n``
-``d``  size of an embedding
+``t``  distinct titles, ``t <= n``
+``d``  embedding dimensions
 ``h``  length of a history
 ``k``  length of a recommended list
 ====  ======================================================
@@ -24,21 +24,21 @@ FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
 
-Progress = Callable[[int, int], None]
-"""Called with (units done, units in all) as long work advances."""
+ProgressCallback = Callable[[int, int], None]
+"""Called with (units done, units in total) as a long step advances."""
 
-Track = Callable[[str], Progress]
-"""Called with the name of a long step as it begins; gives what reports its progress."""
+ProgressFactory = Callable[[str], ProgressCallback]
+"""Called with the name of a long step at its start; returns the callback for its progress."""
 
 
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
-    """One text that the language model wrote for a history.
+    """A text generated for a history.
 
     Attributes:
-        text: The title as written, without terminator, escapes undone.
-        log_prob: Natural logarithm of the probability of the whole text given its prompt,
-            terminator included, ``<= 0``.
+        text: The generated title, without terminator, unescaped.
+        log_prob: Natural logarithm of the probability of the text given its prompt, terminator
+            included, ``<= 0``.
     """
 
     text: str
@@ -47,16 +47,15 @@ class GeneratedText:
 
 @dataclass(frozen=True, slots=True)
 class Recommendation:
-    """One line of a recommended list.
+    """One item of a recommended list.
 
     Attributes:
         rank: 1 for the best item.
-        item_id: The item as the caller knows it.
-        title: The item's title in the catalog.
+        item_id: Id of the item in the catalog.
+        title: Title of the item in the catalog.
         score: Higher is better; comparable within one list only.
-        distance: Distance to the language model's answer, lower is better.
-        generated_text: The text this item was grounded from; None where the model points at titles
-            without writing.
+        distance: Distance to the query vector of the language model, lower is better.
+        generated_text: The generated text that the item was grounded from; None in retrieval mode.
     """
 
     rank: int
@@ -68,13 +67,15 @@ class Recommendation:
 
 
 class TextEmbedder(Protocol):
-    """Turns texts into points of one space."""
+    """Embeds texts in one vector space."""
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the same text would be embedded elsewhere: model, adapter, pooling."""
+        """Identifies the embedding function: model, adapter and pooling."""
         ...
 
-    def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> FloatArray:
-        """Embed ``q`` texts as ``[q, d]`` float32, in the order given."""
+    def embed(
+        self, texts: Sequence[str], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
+        """Embed ``q`` texts as ``[q, d]`` float32, in their order."""
         ...

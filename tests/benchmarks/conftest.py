@@ -1,4 +1,4 @@
-"""Data and a model small enough for every benchmark to take seconds."""
+"""Data and a model so small that every benchmark takes seconds."""
 
 from pathlib import Path
 

@@ -1,10 +1,10 @@
-"""Turns: who comes when, what is counted, and what the figures say."""
+"""The order of turns, the inputs that are timed, and the figures of a comparison."""
 
 from collections.abc import Sequence
 
 import pytest
 
-from benchmarks.harness import Measured, figures, take_turns, timed
+from benchmarks.harness import Timing, figures, take_turns, timed
 
 
 def test_sides_take_turns_in_changing_order_after_a_warm_up() -> None:
@@ -15,15 +15,15 @@ def test_sides_take_turns_in_changing_order_after_a_warm_up() -> None:
         return name
 
     sides = {"ours": lambda x: side("ours", x), "reference": lambda x: side("reference", x)}
-    found = take_turns(sides, [1, 2, 3], turns=3, warm_up=1)
-    warm, counted = calls[:2], calls[2:]
-    assert warm == [("ours", 1), ("reference", 1)]
-    assert [name for name, _ in counted] == [
+    timings = take_turns(sides, [1, 2, 3], turns=3, warm_up=1)
+    warm_up, timed_calls = calls[:2], calls[2:]
+    assert warm_up == [("ours", 1), ("reference", 1)]
+    assert [name for name, _ in timed_calls] == [
         "ours", "reference", "reference", "ours", "ours", "reference",
     ]  # fmt: skip
-    assert {size for _, size in counted} == {3}
-    assert found["ours"].result == "ours"
-    assert len(found["reference"].seconds) == 3
+    assert {size for _, size in timed_calls} == {3}
+    assert timings["ours"].result == "ours"
+    assert len(timings["reference"].seconds) == 3
 
 
 def test_no_warm_up_calls_each_side_once_a_turn() -> None:
@@ -33,25 +33,25 @@ def test_no_warm_up_calls_each_side_once_a_turn() -> None:
 
 
 @pytest.mark.parametrize(("inputs", "turns"), [([], 1), ([1], 0)])
-def test_nothing_to_time_is_refused(inputs: list[int], turns: int) -> None:
+def test_no_inputs_or_no_turns_are_refused(inputs: list[int], turns: int) -> None:
     with pytest.raises(ValueError, match="expected at least 1 of each"):
         take_turns({"ours": len}, inputs, turns=turns, warm_up=0)
 
 
 def test_the_ratio_is_that_of_the_median_turn_with_its_spread() -> None:
-    # Turn by turn the reference takes 2, 4 and 1 times as long.
-    measured = {
-        "ours": Measured([1.0, 2.0, 4.0], 10.0, None),
-        "reference": Measured([2.0, 8.0, 4.0], 30.0, None),
+    # The reference takes 2, 4 and 1 times as long.
+    timings = {
+        "ours": Timing([1.0, 2.0, 4.0], 10.0, None),
+        "reference": Timing([2.0, 8.0, 4.0], 30.0, None),
     }
-    found = figures(measured, units=8, unit="texts")
-    assert (found["ratio"], found["ratio_min"], found["ratio_max"]) == (2.0, 1.0, 4.0)
-    assert (found["ours_texts_per_s"], found["reference_texts_per_s"]) == (4.0, 2.0)
-    assert (found["ours_peak_mib"], found["reference_peak_mib"]) == (10.0, 30.0)
-    assert (found["texts"], found["turns"]) == (8, 3)
+    values = figures(timings, units=8, unit="texts")
+    assert (values["ratio"], values["ratio_min"], values["ratio_max"]) == (2.0, 1.0, 4.0)
+    assert (values["ours_texts_per_s"], values["reference_texts_per_s"]) == (4.0, 2.0)
+    assert (values["ours_peak_mib"], values["reference_peak_mib"]) == (10.0, 30.0)
+    assert (values["texts"], values["turns"]) == (8, 3)
 
 
-def test_timing_gives_back_what_was_returned() -> None:
+def test_timing_returns_the_result_of_the_call() -> None:
     seconds, result = timed(lambda: 7)
     assert result == 7
     assert seconds >= 0

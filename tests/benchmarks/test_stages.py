@@ -1,4 +1,4 @@
-"""Benchmarks run and agree; how fast they are decides nothing here."""
+"""The command and the stages without a model run and agree. Their speed is not tested."""
 
 import importlib
 import json
@@ -15,13 +15,13 @@ from benchmarks.gamma import bench_gamma
 from benchmarks.prepare import bench_prepare
 
 
-def test_the_gamma_path_agrees_with_the_published_procedure() -> None:
+def test_the_gamma_path_agrees_with_the_papers_procedure() -> None:
     figures = bench_gamma(n_queries=6, n_items=50)
     assert figures["agree"]
     assert figures["ratio"] > 0
 
 
-def test_preparing_counts_what_it_prepared() -> None:
+def test_preparing_counts_interactions_and_examples() -> None:
     figures = bench_prepare(n_rows=100_000)
     assert 0 < figures["interactions"] <= 100_000
     assert figures["sampled"] == 1024
@@ -38,19 +38,20 @@ def test_figures_are_written_by_stage(tmp_path: Path, monkeypatch: pytest.Monkey
     assert json.loads(file.read_text())["gamma"]["agree"] is True
 
 
-def test_an_unknown_stage_is_refused() -> None:
+def test_an_unknown_stage_is_one_clear_error() -> None:
     result = CliRunner().invoke(app, ["--stage", "nonsense"])
     assert result.exit_code == 2
-    assert "expected prepare, gamma" in " ".join(result.stderr.split())
+    message = " ".join(result.stderr.replace("│", "").split())
+    assert "--stage: unknown stage 'nonsense': expected one of prepare, gamma" in message
 
 
-def test_every_stage_can_be_found_and_the_usual_ones_are_stages() -> None:
+def test_every_stage_has_a_function_and_the_default_ones_are_stages() -> None:
     assert set(benchmarks.DEFAULT_STAGES) == set(benchmarks.STAGES) - {"curve", "growth", "peak"}
     for name in set(benchmarks.STAGES) - {"prepare", "gamma"}:
         module = importlib.import_module(f"benchmarks.{name}")
         assert callable(getattr(module, f"bench_{name}_stage"))
 
 
-def test_stages_that_need_no_torch_are_measured_without_it() -> None:
+def test_stages_that_need_no_torch_do_not_import_it() -> None:
     code = "import sys, benchmarks.prepare; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

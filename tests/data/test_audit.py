@@ -27,23 +27,26 @@ def dataset() -> Dataset:
     )
 
 
+def rows(*, min_interactions: int = 2, **options: Any) -> dict[str, AuditRow]:
+    checks = audit(dataset(), min_interactions=min_interactions, **options)
+    return {row.check: row for row in checks.rows}
+
+
 def row(check: str, **options: Any) -> AuditRow:
-    found = {row.check: row for row in audit(dataset(), **options).rows}
-    assert check in found, list(found)
-    return found[check]
+    return rows(**options)[check]
 
 
 def test_sizes_come_first() -> None:
-    rows = audit(dataset()).rows
-    assert [(one.check, one.count) for one in rows[:4]] == [
+    sizes = list(rows().values())[:4]
+    assert [(size.check, size.count) for size in sizes] == [
         ("users", 2),
         ("items", 4),
         ("interactions", 3),
         ("days", 3),
     ]
     # 3 of 2 users times 4 items
-    assert rows[2].share == 3 / 8
-    assert rows[3].examples == ("1970-01-02 to 1970-01-05",)
+    assert sizes[2].share == 3 / 8
+    assert sizes[3].examples == ("1970-01-02 to 1970-01-05",)
 
 
 @pytest.mark.parametrize(
@@ -57,63 +60,63 @@ def test_sizes_come_first() -> None:
         ("repeated item ids", 0, 0.0),
     ],
 )
-def test_repairs_made_while_reading_are_told(check: str, count: int, share: float) -> None:
-    found = row(check)
-    assert (found.count, found.share) == (count, share)
+def test_repairs_made_while_reading_are_reported(check: str, count: int, share: float) -> None:
+    checked = row(check)
+    assert (checked.count, checked.share) == (count, share)
 
 
-def test_a_check_that_found_nothing_says_nothing_was_done() -> None:
+def test_a_check_without_cases_has_no_note() -> None:
     assert row("repeated item ids").note == ""
-    assert row("empty titles").note == "The items are left out of the catalog."
+    assert row("empty titles").note == "The items are dropped from the catalog."
 
 
 def test_same_titled_items_are_counted() -> None:
-    found = row("items that share their title")
-    assert (found.count, found.share, found.examples) == (2, 0.5, ("Same",))
+    checked = row("items that share their title")
+    assert (checked.count, checked.share, checked.examples) == (2, 0.5, ("Same",))
 
 
-def test_long_titles_are_counted_and_cut_in_the_examples() -> None:
-    found = row("titles over 5 characters", max_title_length=5)
-    assert (found.count, found.examples) == (1, ("<|end|> of it...",))
+def test_long_titles_are_counted_and_truncated_in_the_examples() -> None:
+    checked = row("titles over 5 characters", max_title_length=5)
+    assert (checked.count, checked.examples) == (1, ("<|end|> of it...",))
 
 
-def test_titles_that_hold_a_control_token_are_counted() -> None:
-    found = row("titles holding a control token", special_tokens=["<|end|>", "<s>"])
-    assert (found.count, found.examples) == (1, ("<|end|> of it",))
+def test_titles_with_a_control_token_are_counted() -> None:
+    checked = row("titles with a control token", special_tokens=["<|end|>", "<s>"])
+    assert (checked.count, checked.examples) == (1, ("<|end|> of it",))
 
 
 def test_without_control_tokens_there_is_no_such_check() -> None:
-    assert "titles holding a control token" not in {row.check for row in audit(dataset()).rows}
+    assert "titles with a control token" not in rows()
 
 
 def test_items_without_interactions_are_counted() -> None:
-    found = row("items without interactions")
-    assert (found.count, found.share) == (2, 0.5)
-    assert found.examples == ("Same", "<|end|> of it")
+    checked = row("items without interactions")
+    assert (checked.count, checked.share) == (2, 0.5)
+    assert checked.examples == ("Same", "<|end|> of it")
 
 
 def test_short_users_are_counted() -> None:
-    found = row("users with fewer than 2 interactions")
-    assert (found.count, found.share, found.examples) == (1, 0.5, ("v",))
+    checked = row("users with fewer than 2 interactions")
+    assert (checked.count, checked.share, checked.examples) == (1, 0.5, ("v",))
     assert row("users with fewer than 3 interactions", min_interactions=3).count == 2
 
 
 def test_without_timestamps_there_is_no_span() -> None:
-    made = Dataset.from_frames(
+    without_times = Dataset.from_frames(
         pl.DataFrame({"user_id": ["u"], "item_id": ["a"]}),
         pl.DataFrame({"item_id": ["a"], "title": ["A"]}),
         order="row",
     )
-    assert "days" not in {row.check for row in audit(made).rows}
+    checks = audit(without_times, min_interactions=2).rows
+    assert "days" not in {row.check for row in checks}
 
 
-def test_the_audit_is_given_as_json() -> None:
-    first = audit(dataset()).to_json()["rows"][0]
+def test_the_audit_converts_to_json() -> None:
+    first = audit(dataset(), min_interactions=2).to_json()["rows"][0]
     assert first == {"check": "users", "count": 2, "share": None, "examples": [], "note": ""}
 
 
 @pytest.mark.parametrize("name", ["max_title_length", "min_interactions"])
 def test_limits_below_one_are_refused(name: str) -> None:
-    limits: dict[str, Any] = {name: 0}
     with pytest.raises(ValueError, match=f"{name} is 0: expected at least 1"):
-        audit(dataset(), **limits)
+        rows(**{name: 0})

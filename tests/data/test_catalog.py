@@ -26,37 +26,30 @@ def test_items_are_numbered_in_the_order_of_the_rows() -> None:
     made = catalog("B", "A")
     assert made.item_ids == ["10", "11"]
     assert made.titles == ["B", "A"]
-    assert len(made) == made.n_items == 2
+    assert made.n_items == 2
 
 
-def test_same_titled_items_share_a_group_numbered_by_first_appearance() -> None:
+def test_items_with_the_same_title_share_a_title_id_in_order_of_first_appearance() -> None:
     made = catalog("B", "A", "B")
-    np.testing.assert_array_equal(made.group, [0, 1, 0])
-    assert made.group.dtype == np.int64
-    assert made.group_titles == ["B", "A"]
-    assert made.n_groups == 2
-    np.testing.assert_array_equal(made.members(0), [0, 2])
-    np.testing.assert_array_equal(made.members(1), [1])
-
-
-def test_a_group_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ValueError, match="group is 2: expected 0 to 1"):
-        catalog("A", "B").members(2)
+    np.testing.assert_array_equal(made.title_ids, [0, 1, 0])
+    assert made.title_ids.dtype == np.int64
+    assert made.unique_titles == ["B", "A"]
+    assert made.n_titles == 2
 
 
 def test_a_catalog_of_one_item_is_a_catalog() -> None:
     assert catalog("A").n_items == 1
 
 
-def test_outer_whitespace_goes_and_inner_stays() -> None:
+def test_outer_whitespace_is_stripped_and_inner_kept() -> None:
     assert catalog(" A \n B\t ").titles == ["A \n B"]
 
 
 @pytest.mark.parametrize("blank", ["", "  ", "None", "nan", "null", "&nbsp;", None])
-def test_items_without_a_title_are_left_out_and_counted(blank: str | None) -> None:
-    made, found = read({"item_id": [1, 2], "title": [blank, "A"]})
+def test_items_without_a_title_are_dropped_and_counted(blank: str | None) -> None:
+    made, counts = read({"item_id": [1, 2], "title": [blank, "A"]})
     assert made.item_ids == ["2"]
-    assert found["empty titles"] == 1
+    assert counts["empty titles"] == 1
 
 
 def test_a_title_that_only_contains_a_word_for_nothing_is_kept() -> None:
@@ -68,10 +61,10 @@ def test_a_catalog_without_any_title_is_refused() -> None:
         catalog("", None)
 
 
-def test_items_without_an_id_are_left_out_and_counted() -> None:
-    made, found = read({"item_id": [1, None], "title": ["A", "B"]})
+def test_items_without_an_id_are_dropped_and_counted() -> None:
+    made, counts = read({"item_id": [1, None], "title": ["A", "B"]})
     assert made.item_ids == ["1"]
-    assert found["items without an id"] == 1
+    assert counts["items without an id"] == 1
 
 
 def test_a_catalog_without_any_id_is_refused() -> None:
@@ -84,23 +77,23 @@ def test_an_empty_frame_is_refused() -> None:
         read({"item_id": [], "title": []})
 
 
-def test_a_missing_column_is_told() -> None:
+def test_a_missing_column_is_reported() -> None:
     with pytest.raises(DataError, match=r"the items have no column 'title'.* item_id, name\. Name"):
         read({"item_id": [1], "name": ["A"]})
 
 
 def test_a_row_that_repeats_id_and_title_is_read_once_and_counted() -> None:
-    made, found = read({"item_id": [1, 1, 2], "title": ["A", "A ", "B"]})
+    made, counts = read({"item_id": [1, 1, 2], "title": ["A", "A ", "B"]})
     assert made.item_ids == ["1", "2"]
-    assert found["repeated item ids"] == 1
+    assert counts["repeated item ids"] == 1
 
 
 def test_an_id_with_two_titles_is_refused() -> None:
-    with pytest.raises(DataError, match=r"1 item ids stand with two .* '1' with 'A' and 'B'"):
+    with pytest.raises(DataError, match=r"1 item ids have two .* '1' with 'A' and 'B'"):
         read({"item_id": [1, 2, 1], "title": ["A", "C", "B"]})
 
 
-def test_a_blank_title_gives_way_to_the_items_other_one() -> None:
+def test_a_blank_title_is_replaced_by_the_other_title_of_the_item() -> None:
     made, _ = read({"item_id": [1, 1], "title": ["", "A"]})
     assert made.titles == ["A"]
 
@@ -114,13 +107,13 @@ def test_entities_are_decoded_counted_and_shown() -> None:
     assert row.examples == ("A &amp; B -> A & B",)
 
 
-def test_entities_are_kept_and_counted_where_asked() -> None:
-    made, found = read({"item_id": [1], "title": ["A &amp; B"]}, decode_html=False)
+def test_entities_are_kept_and_counted_without_decode_html() -> None:
+    made, counts = read({"item_id": [1], "title": ["A &amp; B"]}, decode_html=False)
     assert made.titles == ["A &amp; B"]
-    assert found["HTML entities in titles"] == 1
+    assert counts["HTML entities in titles"] == 1
 
 
-def test_articles_go_first_where_asked() -> None:
+def test_articles_go_first_with_article_first() -> None:
     assert catalog("Matrix, The (1999)").titles == ["Matrix, The (1999)"]
     assert catalog("Matrix, The (1999)", article_first=True).titles == ["The Matrix (1999)"]
 
@@ -143,42 +136,39 @@ def test_categories_are_kept_and_lists_joined() -> None:
     assert made.categories == ["Games > PC"]
 
 
-def test_ids_give_numbers() -> None:
-    np.testing.assert_array_equal(catalog("A", "B").numbers(["11", "10", "11"]), [1, 0, 1])
-    assert catalog("A").numbers([]).dtype == np.int64
+def test_ids_resolve_to_numbers() -> None:
+    np.testing.assert_array_equal(catalog("A", "B").resolve(["11", "10", "11"]), [1, 0, 1])
+    assert catalog("A").resolve([]).dtype == np.int64
 
 
-def test_unknown_ids_are_told_with_similar_ones() -> None:
-    with pytest.raises(DataError) as caught:
-        catalog("A", "B").numbers(["110", "10", "x", "110"])
-    message = str(caught.value)
-    assert message.startswith("2 item ids are not in the catalog of 2: '110' (did you mean '1")
-    assert message.endswith("'x'. Give ids exactly as in the catalog.")
-
-
-def test_of_many_unknown_ids_three_are_shown() -> None:
-    with pytest.raises(DataError, match=r"5 item ids .* 'v', 'w', 'x' and 2 more. Give"):
-        catalog("A").numbers(list("vwxyz"))
-
-
-def test_an_id_that_is_no_text_is_refused() -> None:
-    with pytest.raises(TypeError, match="item ids hold 10: expected text"):
-        catalog("A").numbers([10])  # type: ignore[list-item]
-
-
-def test_an_item_is_found_by_id_then_title_then_loosely() -> None:
+def test_an_item_resolves_by_id_then_title_then_folded_title() -> None:
     # the title of item 10 is the id of item 11
     made = catalog("11", "B", "b", "The  Wire")
     np.testing.assert_array_equal(made.resolve(["11", "10", "b", "the wire"]), [1, 0, 2, 3])
 
 
-def test_a_shared_title_gives_its_first_item() -> None:
+def test_a_shared_title_resolves_to_its_first_item() -> None:
     np.testing.assert_array_equal(catalog("A", "B", "B").resolve(["B", " b"]), [1, 1])
 
 
-def test_an_unknown_title_is_told_with_similar_ones() -> None:
-    with pytest.raises(DataError, match=r"'Farg' \(did you mean 'Fargo'\?\).* or titles\."):
-        catalog("Fargo", "Alien").resolve(["Farg"])
+def test_unknown_items_are_reported_once_each_with_similar_titles() -> None:
+    with pytest.raises(DataError) as caught:
+        catalog("Fargo", "Alien").resolve(["Farg", "Alien", "x", "Farg"])
+    message = str(caught.value)
+    assert message.startswith(
+        "2 items are not in the catalog of 2 titles: 'Farg' (did you mean 'Fargo'?), 'x'."
+    )
+    assert message.endswith("Give ids exactly as in the catalog, or titles.")
+
+
+def test_of_many_unknown_items_three_are_shown() -> None:
+    with pytest.raises(DataError, match=r"5 items .* 'v', 'w', 'x' and 2 more. Give"):
+        catalog("A").resolve(list("vwxyz"))
+
+
+def test_an_item_that_is_not_text_is_refused() -> None:
+    with pytest.raises(TypeError, match="items hold 10: expected text"):
+        catalog("A").resolve([10])  # type: ignore[list-item]
 
 
 def test_the_fingerprint_changes_with_ids_titles_and_order() -> None:
@@ -197,21 +187,21 @@ def test_a_saved_catalog_is_read_back(tmp_path: Path) -> None:
     assert loaded.item_ids == ["x", "y"]
     assert loaded.titles == ["A", "A"]
     assert loaded.categories == ["k", ""]
-    np.testing.assert_array_equal(loaded.group, [0, 0])
+    np.testing.assert_array_equal(loaded.title_ids, [0, 0])
 
 
-def test_a_missing_catalog_is_told(tmp_path: Path) -> None:
+def test_a_missing_catalog_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"catalog.parquet could not be read as a catalog"):
         Catalog.load(tmp_path / "catalog.parquet")
 
 
-def test_a_damaged_catalog_is_told(tmp_path: Path) -> None:
+def test_a_damaged_catalog_file_is_reported(tmp_path: Path) -> None:
     (tmp_path / "catalog.parquet").write_bytes(b"no parquet")
     with pytest.raises(BundleError, match=r"catalog.parquet could not be read as a catalog"):
         Catalog.load(tmp_path / "catalog.parquet")
 
 
-def test_a_catalog_of_other_columns_is_told(tmp_path: Path) -> None:
+def test_a_catalog_file_with_other_columns_is_reported(tmp_path: Path) -> None:
     pl.DataFrame({"item_id": ["x"]}).write_parquet(tmp_path / "catalog.parquet")
     with pytest.raises(BundleError, match="could not be read as a catalog"):
         Catalog.load(tmp_path / "catalog.parquet")

@@ -37,19 +37,19 @@ def test_ids_of_another_type_are_refused() -> None:
 
 
 @needs("pandas")
-def test_a_pandas_frame_is_taken() -> None:
+def test_a_pandas_frame_is_accepted() -> None:
     import pandas as pd
 
     frame = lazy_frame(pd.DataFrame({"a": [1]}), what="items")
     assert frame.collect().to_dict(as_series=False) == {"a": [1]}
 
 
-def test_what_is_no_frame_is_refused() -> None:
+def test_another_type_than_a_frame_is_refused() -> None:
     with pytest.raises(TypeError, match="items are a dict: expected a polars or pandas frame"):
         lazy_frame({"a": [1]}, what="items")
 
 
-def test_missing_columns_are_told_with_those_there_are_and_the_options() -> None:
+def test_missing_columns_are_reported_with_the_existing_ones_and_the_options() -> None:
     with pytest.raises(DataError) as caught:
         require_columns({"a": 0, "b": 0}, {"title": "name", "item_id": "a"}, what="items")
     assert str(caught.value) == (

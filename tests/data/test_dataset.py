@@ -18,17 +18,17 @@ def dataset(**options: Any) -> Dataset:
     return Dataset.from_frames(pl.DataFrame(INTERACTIONS), pl.DataFrame(ITEMS), **options)
 
 
-def test_both_frames_become_one_dataset() -> None:
-    made = dataset(name="tiny", noun="movie")
-    assert (made.name, made.noun) == ("tiny", "movie")
+def test_two_frames_make_a_dataset() -> None:
+    made = dataset(name="tiny", item_type="movie")
+    assert (made.name, made.item_type) == ("tiny", "movie")
     assert made.catalog.titles == ["A", "B & C"]
     np.testing.assert_array_equal(made.interactions.items, [1, 0])
 
 
 def test_repairs_of_both_frames_are_collected() -> None:
-    found = {row.name: row.count for row in dataset().repairs.as_rows()}
-    assert found["HTML entities in titles"] == 1
-    assert found["interactions with unknown items"] == 1
+    counts = {row.name: row.count for row in dataset().repairs.as_rows()}
+    assert counts["HTML entities in titles"] == 1
+    assert counts["interactions with unknown items"] == 1
 
 
 def test_columns_of_other_names_are_named_by_the_same_options() -> None:
@@ -62,16 +62,16 @@ def test_pandas_frames_are_read() -> None:
     np.testing.assert_array_equal(made.interactions.items, [1, 0])
 
 
-def test_what_is_no_frame_is_refused() -> None:
+def test_another_type_than_a_frame_is_refused() -> None:
     with pytest.raises(TypeError, match="the interactions are a list: expected a polars"):
         Dataset.from_frames([1], pl.DataFrame(ITEMS))
 
 
 def test_a_saved_dataset_is_read_back(tmp_path: Path) -> None:
-    made = dataset(name="tiny", noun="movie")
+    made = dataset(name="tiny", item_type="movie")
     made.save(tmp_path / "saved")
     loaded = Dataset.load(tmp_path / "saved")
-    assert (loaded.name, loaded.noun) == ("tiny", "movie")
+    assert (loaded.name, loaded.item_type) == ("tiny", "movie")
     assert loaded.catalog.fingerprint == made.catalog.fingerprint
     np.testing.assert_array_equal(loaded.interactions.items, made.interactions.items)
     assert loaded.repairs.as_rows() == made.repairs.as_rows()
@@ -93,17 +93,15 @@ def test_a_damaged_file_is_named(tmp_path: Path, name: str) -> None:
         Dataset.load(tmp_path)
 
 
-def test_another_version_is_refused(tmp_path: Path) -> None:
+def test_another_format_version_is_refused(tmp_path: Path) -> None:
     dataset().save(tmp_path)
-    (tmp_path / "dataset.json").write_text(json.dumps({"format_version": 99}))
-    with pytest.raises(BundleError, match="has format version 99; this bigrec reads version 1"):
+    (tmp_path / "dataset.json").write_text(json.dumps({"format": 99}))
+    with pytest.raises(BundleError, match="has format 99; this bigrec reads format 2"):
         Dataset.load(tmp_path)
 
 
 @pytest.mark.parametrize("change", [{"name": None}, {"repairs": [{"name": "x"}]}])
-def test_a_dataset_json_that_lacks_something_is_told(
-    tmp_path: Path, change: dict[str, Any]
-) -> None:
+def test_an_incomplete_dataset_json_is_reported(tmp_path: Path, change: dict[str, Any]) -> None:
     dataset().save(tmp_path)
     file = tmp_path / "dataset.json"
     about = json.loads(file.read_text()) | change
@@ -112,7 +110,7 @@ def test_a_dataset_json_that_lacks_something_is_told(
         Dataset.load(tmp_path)
 
 
-def test_interactions_that_do_not_fit_the_catalog_are_told(tmp_path: Path) -> None:
+def test_interactions_that_do_not_fit_the_catalog_are_reported(tmp_path: Path) -> None:
     dataset().save(tmp_path)
     pl.DataFrame({"item_id": ["1"], "title": ["A"]}).write_parquet(tmp_path / "catalog.parquet")
     with pytest.raises(BundleError, match=r"names item 1, but .*catalog\.parquet holds 1 items"):

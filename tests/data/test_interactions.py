@@ -32,7 +32,7 @@ def rows(made: Interactions) -> list[tuple[str, int]]:
 
 
 def test_rows_are_sorted_by_user_and_time() -> None:
-    made, found = read(
+    made, counts = read(
         {"user_id": ["v", "u", "v"], "item_id": ["a", "b", "c"], "timestamp": [9, 5, 3]}
     )
     # v comes first in the rows
@@ -40,10 +40,10 @@ def test_rows_are_sorted_by_user_and_time() -> None:
     np.testing.assert_array_equal(made.user_start, [0, 2, 3])
     np.testing.assert_array_equal(made.items, [2, 0, 1])
     np.testing.assert_array_equal(made.times, [3, 9, 5])
-    assert found["interactions out of order"] == 1
+    assert counts["interactions out of order"] == 1
 
 
-def test_arrays_have_the_types_they_promise() -> None:
+def test_arrays_have_the_documented_types() -> None:
     made, _ = read(
         {
             "user_id": ["u"],
@@ -56,7 +56,6 @@ def test_arrays_have_the_types_they_promise() -> None:
     arrays = (made.user_start, made.items, made.times, made.ratings, made.splits)
     types = [None if array is None else array.dtype.name for array in arrays]
     assert types == ["int64", "int32", "int64", "float32", "int8"]
-    assert made.has_global_time
 
 
 def test_rows_of_the_same_time_stay_in_their_order() -> None:
@@ -68,7 +67,6 @@ def test_a_position_orders_rows_without_timestamps() -> None:
     made, _ = read({"user_id": ["u"] * 2, "item_id": ["a", "b"], "p": [1, 0]}, order="p")
     np.testing.assert_array_equal(made.items, [1, 0])
     assert made.times is None
-    assert not made.has_global_time
 
 
 def test_a_position_breaks_ties_of_timestamps() -> None:
@@ -78,11 +76,11 @@ def test_a_position_breaks_ties_of_timestamps() -> None:
     np.testing.assert_array_equal(made.times, [0, 1, 1])
 
 
-def test_the_order_of_the_rows_is_taken_where_asked() -> None:
-    made, found = read({"user_id": ["u"] * 3, "item_id": ["c", "a", "c"]}, order="row")
+def test_order_row_takes_the_order_of_the_rows() -> None:
+    made, counts = read({"user_id": ["u"] * 3, "item_id": ["c", "a", "c"]}, order="row")
     np.testing.assert_array_equal(made.items, [2, 0, 2])
     assert made.times is None
-    assert found["duplicate interactions"] == 0
+    assert counts["duplicate interactions"] == 0
 
 
 def test_rows_without_any_order_are_refused() -> None:
@@ -90,7 +88,7 @@ def test_rows_without_any_order_are_refused() -> None:
         read({"user_id": ["u"], "item_id": ["a"]})
 
 
-def test_a_missing_column_is_told() -> None:
+def test_a_missing_column_is_reported() -> None:
     with pytest.raises(
         DataError, match=r"the interactions have no column 'user_id'. Their columns"
     ):
@@ -98,7 +96,7 @@ def test_a_missing_column_is_told() -> None:
 
 
 @pytest.mark.parametrize("option", ["time", "order", "rating", "split"])
-def test_a_column_that_is_named_must_be_there(option: str) -> None:
+def test_a_named_column_must_exist(option: str) -> None:
     with pytest.raises(DataError, match=rf"no column 'other'.* Name the right ones with {option}="):
         read({"user_id": ["u"], "item_id": ["a"], "timestamp": [1]}, **{option: "other"})
 
@@ -126,7 +124,7 @@ def test_text_timestamps_are_read() -> None:
     np.testing.assert_array_equal(made.items, [1, 0])
 
 
-def test_text_that_is_no_timestamp_is_told_with_its_row() -> None:
+def test_text_that_is_no_timestamp_is_reported_with_its_row() -> None:
     with pytest.raises(DataError, match="column 'timestamp' holds 'soon' in row 2"):
         read({"user_id": ["u"] * 2, "item_id": ["a"] * 2, "timestamp": ["2014-03-02", "soon"]})
 
@@ -135,32 +133,32 @@ def test_text_that_is_no_timestamp_is_told_with_its_row() -> None:
     ("column", "what"),
     [("user_id", "a user"), ("item_id", "an item"), ("timestamp", "a time")],
 )
-def test_rows_with_a_gap_are_left_out_and_counted(column: str, what: str) -> None:
+def test_rows_with_a_missing_value_are_dropped_and_counted(column: str, what: str) -> None:
     frame: dict[str, list[Any]] = {
         "user_id": ["u", "v"],
         "item_id": ["a", "b"],
         "timestamp": [1.0, 2.0],
     }
     frame[column][0] = None
-    made, found = read(frame)
+    made, counts = read(frame)
     assert rows(made) == [("v", 1)]
-    assert found[f"interactions without {what}"] == 1
+    assert counts[f"interactions without {what}"] == 1
 
 
-def test_timestamps_that_are_no_number_are_left_out() -> None:
-    made, found = read(
+def test_rows_with_a_nan_timestamp_are_dropped() -> None:
+    made, counts = read(
         {"user_id": ["u", "v"], "item_id": ["a", "b"], "timestamp": [float("nan"), 2.0]}
     )
     assert made.user_ids == ["v"]
-    assert found["interactions without a time"] == 1
+    assert counts["interactions without a time"] == 1
 
 
-def test_a_column_of_gaps_is_refused() -> None:
+def test_a_column_of_missing_values_is_refused() -> None:
     with pytest.raises(DataError, match=r"no interaction has a time: all 2 .* with time=\.\.\."):
         read({"user_id": ["u"] * 2, "item_id": ["a", "b"], "timestamp": [None, None]})
 
 
-def test_unknown_items_are_left_out_counted_and_shown() -> None:
+def test_unknown_items_are_dropped_counted_and_shown() -> None:
     repairs = Repairs()
     frame = pl.DataFrame(
         {"user_id": ["u"] * 4, "item_id": ["a", "z", "y", "z"], "timestamp": [1, 2, 3, 4]}
@@ -177,7 +175,7 @@ def test_interactions_with_unknown_items_only_are_refused() -> None:
 
 
 def test_the_same_user_item_and_time_is_read_once_and_counted() -> None:
-    made, found = read(
+    made, counts = read(
         {
             "user_id": ["u", "u", "u", "u", "v"],
             "item_id": ["a", "b", "a", "a", "a"],
@@ -187,7 +185,7 @@ def test_the_same_user_item_and_time_is_read_once_and_counted() -> None:
     )
     assert rows(made) == [("u", 0), ("u", 1), ("u", 0), ("v", 0)]
     np.testing.assert_array_equal(made.ratings, [5, 4, 2, 1])
-    assert found["duplicate interactions"] == 1
+    assert counts["duplicate interactions"] == 1
 
 
 def test_without_min_rating_every_rating_is_kept() -> None:
@@ -202,8 +200,8 @@ def test_without_min_rating_every_rating_is_kept() -> None:
     np.testing.assert_array_equal(made.ratings, [0.5, np.nan])
 
 
-def test_min_rating_leaves_out_what_is_rated_lower_or_not_at_all() -> None:
-    made, found = read(
+def test_min_rating_drops_interactions_with_a_lower_rating_or_none() -> None:
+    made, counts = read(
         {
             "user_id": ["u"] * 4,
             "item_id": ["a", "b", "c", "a"],
@@ -213,7 +211,7 @@ def test_min_rating_leaves_out_what_is_rated_lower_or_not_at_all() -> None:
         min_rating=4,
     )
     np.testing.assert_array_equal(made.items, [1])
-    assert found["interactions rated below 4"] == 3
+    assert counts["interactions rated below 4"] == 3
 
 
 def test_min_rating_without_ratings_is_refused() -> None:
@@ -262,18 +260,6 @@ def test_a_pandas_frame_is_read() -> None:
     np.testing.assert_array_equal(made.times, [86_400_000_000])
 
 
-def test_the_history_of_a_user_is_all_its_items() -> None:
-    made, _ = read({"user_id": ["v", "u", "v"], "item_id": ["a", "b", "c"], "timestamp": [9, 5, 3]})
-    np.testing.assert_array_equal(made.history_of("v"), [2, 0])
-    np.testing.assert_array_equal(made.history_of("u"), [1])
-
-
-def test_an_unknown_user_is_told() -> None:
-    made, _ = read({"user_id": ["u"], "item_id": ["a"], "timestamp": [1]})
-    with pytest.raises(DataError, match="user 'x' is not among the 1 users of the data, such as"):
-        made.history_of("x")
-
-
 def test_saved_interactions_are_read_back(tmp_path: Path) -> None:
     made, _ = read(
         {
@@ -295,7 +281,7 @@ def test_saved_interactions_are_read_back(tmp_path: Path) -> None:
     assert loaded.items.dtype == np.int32
 
 
-def test_what_is_not_known_is_not_known_after_loading(tmp_path: Path) -> None:
+def test_optional_columns_stay_none_after_loading(tmp_path: Path) -> None:
     made, _ = read({"user_id": ["u"], "item_id": ["a"]}, order="row")
     made.save(tmp_path / "i.parquet")
     loaded = Interactions.load(tmp_path / "i.parquet")
@@ -303,7 +289,9 @@ def test_what_is_not_known_is_not_known_after_loading(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [None, b"no parquet"])
-def test_missing_or_damaged_interactions_are_told(tmp_path: Path, content: bytes | None) -> None:
+def test_missing_or_damaged_interactions_are_reported(
+    tmp_path: Path, content: bytes | None
+) -> None:
     if content is not None:
         (tmp_path / "i.parquet").write_bytes(content)
     with pytest.raises(BundleError, match=r"i.parquet could not be read as interactions"):
@@ -325,8 +313,8 @@ def test_every_different_row_is_kept_once_in_order(table: list[tuple[str, str, i
     unique = list(dict.fromkeys(table))
     expected = sorted(unique, key=lambda row: (first_seen.index(row[0]), row[2]))
     assert made.times is not None
-    found = [
+    kept = [
         (user, "abc"[item], time)
         for (user, item), time in zip(rows(made), made.times.tolist(), strict=True)
     ]
-    assert found == expected
+    assert kept == expected

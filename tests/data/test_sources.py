@@ -46,9 +46,9 @@ def test_every_option_is_passed_on(tmp_path: Path) -> None:
     items = 'i,name,kind\na,A &amp; B,K\nb,"C, The",L\n'
     made = load_dataset(
         str(write(tmp_path, interactions, items=items)),
-        kind="tables",
+        format="tables",
         name="mine",
-        noun="game",
+        item_type="game",
         user_id="u",
         item_id="i",
         title="name",
@@ -61,7 +61,7 @@ def test_every_option_is_passed_on(tmp_path: Path) -> None:
         decode_html=False,
         article_first=True,
     )
-    assert (made.name, made.noun) == ("mine", "game")
+    assert (made.name, made.item_type) == ("mine", "game")
     assert made.catalog.titles == ["A &amp; B", "The C"]
     assert made.catalog.categories == ["K", "L"]
     np.testing.assert_array_equal(made.interactions.times, [1])
@@ -69,13 +69,13 @@ def test_every_option_is_passed_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.interactions.splits, [2])
 
 
-def test_a_timestamp_that_is_named_needs_no_position(tmp_path: Path) -> None:
+def test_a_named_timestamp_needs_no_position(tmp_path: Path) -> None:
     write(tmp_path, "user_id,item_id,position,when\n7,a,0,9\n7,b,,5\n")
     made = load_dataset(tmp_path, time="when")
     np.testing.assert_array_equal(made.interactions.items, [1, 0])
 
 
-def test_the_order_of_the_rows_is_taken_where_asked(tmp_path: Path) -> None:
+def test_order_row_takes_the_order_of_the_rows(tmp_path: Path) -> None:
     made = load_dataset(write(tmp_path, "user_id,item_id\n7,b\n7,a\n"), order="row")
     np.testing.assert_array_equal(made.interactions.items, [1, 0])
 
@@ -96,37 +96,37 @@ def test_files_of_other_formats_are_read_together(tmp_path: Path) -> None:
     assert (made.name, made.catalog.titles) == ("plays", ["A"])
 
 
-def test_a_source_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_source_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere does not exist: expected .* 'ml-100k'"):
         load_dataset(tmp_path / "nowhere")
 
 
-def test_items_that_are_not_there_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_of_items_is_reported(tmp_path: Path) -> None:
     write(tmp_path, "user_id\n")
     with pytest.raises(DataError, match=r"nothing\.csv does not exist"):
         load_dataset(tmp_path, items=tmp_path / "nothing.csv")
 
 
-def test_a_folder_of_something_else_is_told_with_all_that_was_looked_for(tmp_path: Path) -> None:
+def test_an_unknown_folder_is_reported_with_the_files_of_every_format(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("x")
     with pytest.raises(DataError) as caught:
         load_dataset(tmp_path)
     message = str(caught.value)
     assert "which holds notes.txt. Looked for:\n  movielens: u.data and u.item, or" in message
-    for kind in ("recbole", "amazon-2018", "amazon-2023", "tables"):
-        assert f"\n  {kind}: " in message
+    for name in ("recbole", "amazon-2018", "amazon-2023", "tables"):
+        assert f"\n  {name}: " in message
 
 
-def test_a_kind_that_is_named_is_the_only_one_looked_for(tmp_path: Path) -> None:
+def test_a_named_format_is_the_only_one_tried(tmp_path: Path) -> None:
     write(tmp_path, "user_id,item_id,timestamp\n7,a,1\n")
     with pytest.raises(DataError) as caught:
-        load_dataset(tmp_path, kind="movielens")
+        load_dataset(tmp_path, format="movielens")
     assert str(caught.value).count("\n") == 1
 
 
-def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="kind is 'netflix': expected auto, movielens, recbole"):
-        load_dataset(tmp_path, kind="netflix")
+def test_an_unknown_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="format is 'netflix': expected auto, movielens, recbole"):
+        load_dataset(tmp_path, format="netflix")
 
 
 def test_a_folder_of_the_short_name_comes_before_the_wheel(
@@ -138,18 +138,18 @@ def test_a_folder_of_the_short_name_comes_before_the_wheel(
     assert len(load_dataset("ml-100k").interactions) == 1
 
 
-def published(history: str, target: str) -> dict[str, str]:
+def paper_row(history: str, target: str) -> dict[str, str]:
     return {"instruction": "Given a list", "input": f"Played: {history}\n ", "output": target}
 
 
-def test_published_examples_are_read(tmp_path: Path) -> None:
+def test_examples_of_the_papers_authors_are_read(tmp_path: Path) -> None:
     file = tmp_path / "test.json"
     rows = [
-        published('"A", "B, the ""C"""', '"D"\n '),
-        published('"E"', '"F \\"G\\""'),
+        paper_row('"A", "B, the ""C"""', '"D"\n '),
+        paper_row('"E"', '"F \\"G\\""'),
     ]
     file.write_text(json.dumps(rows))
-    assert load_bigrec_json(file, noun="game") == [
+    assert load_bigrec_json(file, item_type="game") == [
         TitleExample(("A", 'B, the ""C""'), "D", "game"),
         TitleExample(("E",), 'F \\"G\\"', "game"),
     ]
@@ -168,7 +168,7 @@ def test_published_examples_are_read(tmp_path: Path) -> None:
         ("[7]", "example 1 has no title in double quotes in 'input': got None"),
     ],
 )
-def test_other_files_are_not_taken_for_published_examples(
+def test_files_of_another_format_are_refused_as_paper_examples(
     tmp_path: Path, content: str, message: str
 ) -> None:
     (tmp_path / "test.json").write_text(content)
@@ -176,7 +176,7 @@ def test_other_files_are_not_taken_for_published_examples(
         load_bigrec_json(tmp_path / "test.json")
 
 
-def test_published_examples_that_are_not_there_are_told(tmp_path: Path) -> None:
+def test_a_missing_file_of_paper_examples_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"test\.json could not be read"):
         load_bigrec_json(tmp_path / "test.json")
 
@@ -186,14 +186,14 @@ def test_published_examples_that_are_not_there_are_told(tmp_path: Path) -> None:
 def test_movielens_100k_is_read_whole_and_fast() -> None:
     started = time.monotonic()
     made = load_dataset("ml-100k")
-    split = split_dataset(made.interactions, min_history=10)
+    split = split_dataset(made.interactions, method="auto", max_history_length=10, min_history=10)
     assert time.monotonic() - started < 5
-    assert (made.name, made.noun) == ("ml-100k", "movie")
+    assert (made.name, made.item_type) == ("ml-100k", "movie")
     assert len(made.interactions.user_ids) == 943
     assert len(made.interactions) == 100_000
     assert made.catalog.n_items == 1682
-    # 18 titles stand twice once they carry their year
-    assert made.catalog.n_groups == 1682 - 18
+    # 18 titles occur twice, year included
+    assert made.catalog.n_titles == 1682 - 18
     assert made.catalog.titles[0] == "Toy Story (1995)"
     # every position from 10 on, each user has at least 20
     assert len(split.train) + len(split.valid) + len(split.test) == 100_000 - 943 * 10
@@ -201,14 +201,14 @@ def test_movielens_100k_is_read_whole_and_fast() -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(not VIDEO_GAMES.is_dir(), reason=f"no video games in {VIDEO_GAMES}")
-def test_video_games_are_read_with_their_given_split() -> None:
+def test_video_games_are_read_with_their_predefined_split() -> None:
     made = load_dataset(VIDEO_GAMES)
     assert len(made.interactions) == 342_329
     assert len(made.interactions.user_ids) == 49_156
     assert made.catalog.n_items == 17_332
-    assert not made.interactions.has_global_time
+    assert made.interactions.times is None
     repairs: dict[str, Any] = {row.name: row for row in made.repairs.as_rows()}
     assert repairs["HTML entities in titles"].count == 745
-    split = split_dataset(made.interactions)
+    split = split_dataset(made.interactions, method="auto", max_history_length=10, min_history=1)
     np.testing.assert_array_equal(np.bincount(split.row_splits), [299_987, 22_609, 19_733])
     assert (len(split.valid), len(split.test)) == (22_609, 19_733)

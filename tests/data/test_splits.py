@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,12 +14,17 @@ from bigrec.data.repairs import Repairs
 from bigrec.data.splits import (
     Split,
     split_dataset,
-    split_given,
     split_global_time,
     split_leave_one_out,
+    split_predefined,
 )
 from bigrec.errors import DataError
 from bigrec.types import IntArray
+
+LENGTHS: Any = {"max_history_length": 10, "min_history": 1}
+global_time = partial(split_global_time, max_history_length=10, min_history=1)
+leave_one_out = partial(split_leave_one_out, max_history_length=10, min_history=1)
+predefined = partial(split_predefined, max_history_length=10, min_history=1)
 
 CATALOG = Catalog.from_frame(
     pl.DataFrame({"item_id": [str(item) for item in range(10)], "title": list("abcdefghij")}),
@@ -29,7 +35,7 @@ CATALOG = Catalog.from_frame(
 def make(
     users: str, times: Sequence[int] | None = None, splits: Sequence[str] | None = None
 ) -> Interactions:
-    """One row for each letter of ``users``, items 0, 1, 2, ... in the order given."""
+    """One row for each letter of ``users``, with the items 0, 1, 2, ... in this order."""
     columns: dict[str, Any] = {
         "user_id": list(users),
         "item_id": [str(row % 10) for row in range(len(users))],
@@ -52,32 +58,32 @@ def parts(split: Split) -> list[list[int]]:
 
 def test_targets_are_cut_at_80_and_90_percent_of_time() -> None:
     # one user: row 0 has no history, the targets are rows 1 to 10
-    split = split_global_time(make("u" * 11, range(11)))
+    split = global_time(make("u" * 11, range(11)))
     assert parts(split) == [list(range(1, 9)), [9], [10]]
     np.testing.assert_array_equal(split.row_splits, [0] * 9 + [1, 2])
 
 
 def test_targets_of_all_users_are_sorted_by_time() -> None:
     # u: rows 0-2 at times 0, 5, 6; v: rows 3-5 at times 1, 2, 9
-    split = split_global_time(make("uuuvvv", [0, 5, 6, 1, 2, 9]), fractions=(0.5, 0.25, 0.25))
+    split = global_time(make("uuuvvv", [0, 5, 6, 1, 2, 9]), fractions=(0.5, 0.25, 0.25))
     assert parts(split) == [[4, 1], [2], [5]]
 
 
 def test_a_first_interaction_belongs_to_the_part_of_its_time() -> None:
     # v starts at time 9, the time of the validation target
-    split = split_global_time(make("u" * 11 + "v", [*range(11), 9]))
+    split = global_time(make("u" * 11 + "v", [*range(11), 9]))
     assert split.row_splits[-1] == 1
     # items 0 to 8 of rows 0 to 8; row 11 has item 1 again and is not counted
     np.testing.assert_array_equal(split.train_counts(10), [1] * 9 + [0])
 
 
 def test_fewer_items_than_min_history_are_no_history() -> None:
-    split = split_global_time(make("u" * 13, range(13)), min_history=3)
+    split = global_time(make("u" * 13, range(13)), min_history=3)
     assert parts(split) == [list(range(3, 11)), [11], [12]]
 
 
 def test_a_history_reaches_into_earlier_parts() -> None:
-    split = split_global_time(make("u" * 11, range(11)), history_length=3)
+    split = global_time(make("u" * 11, range(11)), max_history_length=3)
     np.testing.assert_array_equal(split.test.histories(), [[7, 8, 9]])
 
 
@@ -90,108 +96,113 @@ def test_a_history_reaches_into_earlier_parts() -> None:
         ([0, 1, 2, 3, 4, 5, 6, 6, 6, 9, 10], [[1, 2, 3, 4, 5, 6, 7, 8], [9], [10]]),
     ],
 )
-def test_a_cut_never_parts_targets_of_one_time(times: list[int], expected: list[list[int]]) -> None:
-    assert parts(split_global_time(make("u" * 11, times))) == expected
+def test_a_cut_never_separates_targets_of_one_time(
+    times: list[int], expected: list[list[int]]
+) -> None:
+    assert parts(global_time(make("u" * 11, times))) == expected
 
 
 def test_global_time_without_timestamps_is_refused() -> None:
     with pytest.raises(DataError, match=r"needs timestamps.* Use the split method 'leave_one_out'"):
-        split_global_time(make("uuu"))
+        global_time(make("uuu"))
 
 
-def test_a_part_without_examples_is_told() -> None:
+def test_a_part_without_examples_is_reported() -> None:
     with pytest.raises(DataError, match="the valid part of the split has no examples, of 2 in"):
-        split_global_time(make("uuu", [0, 1, 2]), fractions=(0.5, 0.0, 0.5))
+        global_time(make("uuu", [0, 1, 2]), fractions=(0.5, 0.0, 0.5))
 
 
-def test_one_time_for_all_is_told() -> None:
+def test_one_time_for_all_targets_is_reported() -> None:
     with pytest.raises(DataError, match=r"the valid part .* Many targets may share one time"):
-        split_global_time(make("u" * 11, [0] * 11))
+        global_time(make("u" * 11, [0] * 11))
 
 
 @pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.1, -0.2, 0.1)])
 def test_fractions_that_are_no_shares_are_refused(fractions: tuple[float, float, float]) -> None:
     with pytest.raises(ValueError, match="expected three shares that sum to 1"):
-        split_global_time(make("uuu", [0, 1, 2]), fractions=fractions)
+        global_time(make("uuu", [0, 1, 2]), fractions=fractions)
 
 
 def test_leave_one_out_takes_each_users_last_two() -> None:
     # rows 0-3: u, row 4: w with a single one, rows 5-7: v
-    split = split_leave_one_out(make("uuuuwvvv"))
+    split = leave_one_out(make("uuuuwvvv"))
     assert parts(split) == [[1], [2, 6], [3, 7]]
     np.testing.assert_array_equal(split.row_splits, [0, 0, 1, 2, 0, 0, 1, 2])
 
 
 def test_leave_one_out_sorts_targets_by_time() -> None:
-    split = split_leave_one_out(make("uuuuvvv", [0, 1, 2, 9, 3, 4, 5]))
+    split = leave_one_out(make("uuuuvvv", [0, 1, 2, 9, 3, 4, 5]))
     assert parts(split) == [[1], [2, 5], [6, 3]]
 
 
 def test_leave_one_out_trains_on_targets_with_too_short_a_history() -> None:
     # v has two interactions before its last
-    split = split_leave_one_out(make("uuuuuuvvv"), min_history=3)
+    split = leave_one_out(make("uuuuuuvvv"), min_history=3)
     np.testing.assert_array_equal(split.row_splits, [0, 0, 0, 0, 1, 2, 0, 0, 0])
     assert parts(split) == [[3], [4], [5]]
 
 
-def test_leave_one_out_of_short_users_is_told() -> None:
+def test_leave_one_out_of_short_users_is_reported() -> None:
     with pytest.raises(DataError, match=r"the train part .* take users with at least three"):
-        split_leave_one_out(make("uuvv"))
+        leave_one_out(make("uuvv"))
 
 
-def test_given_parts_are_taken() -> None:
+def test_predefined_parts_are_taken() -> None:
     labels = ["train", "train", "valid", "test", "train", "test"]
-    split = split_given(make("uuuuvv", splits=labels))
+    split = predefined(make("uuuuvv", splits=labels))
     assert parts(split) == [[1], [2], [3, 5]]
     np.testing.assert_array_equal(split.row_splits, [0, 0, 1, 2, 0, 2])
     np.testing.assert_array_equal(split.train_counts(10)[:6], [1, 1, 0, 0, 1, 0])
 
 
-def test_given_parts_that_go_back_in_time_are_refused() -> None:
+def test_a_predefined_split_that_goes_back_in_time_is_refused() -> None:
     with pytest.raises(DataError, match="user 'v' has a train interaction after a test one"):
-        split_given(make("uuvv", splits=["train", "test", "test", "train"]))
+        predefined(make("uuvv", splits=["train", "test", "test", "train"]))
 
 
-def test_given_parts_start_again_with_the_next_user() -> None:
+def test_predefined_parts_restart_with_the_next_user() -> None:
     labels = ["train", "train", "valid", "test", "train"]
-    assert len(split_given(make("uuuuv", splits=labels)).test) == 1
+    assert len(predefined(make("uuuuv", splits=labels)).test) == 1
 
 
-def test_given_without_labels_is_refused() -> None:
-    with pytest.raises(DataError, match="'given' needs a column of labels"):
-        split_given(make("uuu"))
+def test_predefined_without_a_split_column_is_refused() -> None:
+    with pytest.raises(DataError, match="'predefined' needs a split column"):
+        predefined(make("uuu"))
 
 
-def test_a_given_part_without_examples_is_told() -> None:
-    with pytest.raises(DataError, match=r"the valid part .* Label some interactions so"):
-        split_given(make("uuu", splits=["train", "train", "test"]))
+def test_a_predefined_part_without_examples_is_reported() -> None:
+    with pytest.raises(DataError, match=r"the valid part .* Label interactions with it"):
+        predefined(make("uuu", splits=["train", "train", "test"]))
 
 
-def test_auto_takes_the_labels_of_the_data() -> None:
+def test_auto_takes_the_predefined_split_of_the_data() -> None:
     labels = ["train"] * 2 + ["valid", "test"]
-    assert parts(split_dataset(make("uuuu", range(4), labels))) == [[1], [2], [3]]
+    assert parts(split_dataset(make("uuuu", range(4), labels), method="auto", **LENGTHS)) == [
+        [1],
+        [2],
+        [3],
+    ]
 
 
-def test_auto_takes_global_time_without_labels() -> None:
-    assert parts(split_dataset(make("u" * 11, range(11))))[2] == [10]
+def test_auto_takes_global_time_without_a_predefined_split() -> None:
+    assert parts(split_dataset(make("u" * 11, range(11)), method="auto", **LENGTHS))[2] == [10]
 
 
 def test_a_method_is_taken_by_name() -> None:
     made = make("uuuu", range(4), ["train", "train", "train", "test"])
-    assert parts(split_dataset(made, method="leave_one_out")) == [[1], [2], [3]]
+    assert parts(split_dataset(made, method="leave_one_out", **LENGTHS)) == [[1], [2], [3]]
 
 
 def test_an_unknown_method_is_refused() -> None:
     with pytest.raises(ValueError, match="method is 'random': expected one of auto, global_time"):
-        split_dataset(make("uuu"), method="random")  # type: ignore[arg-type]
+        split_dataset(make("uuu"), method="random", **LENGTHS)  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("method", ["global_time", "leave_one_out", "given"])
-@pytest.mark.parametrize("name", ["history_length", "min_history"])
+@pytest.mark.parametrize("method", ["global_time", "leave_one_out", "predefined"])
+@pytest.mark.parametrize("name", ["max_history_length", "min_history"])
 def test_lengths_below_one_are_refused(method: Any, name: str) -> None:
-    lengths: Any = {name: 0}
     with pytest.raises(ValueError, match=f"{name} is 0: expected at least 1"):
-        split_dataset(make("uuu"), method=method, **lengths)
+        split_dataset(make("uuu"), method=method, **(LENGTHS | {name: 0}))
 
 
 TABLES = st.lists(st.tuples(st.sampled_from("uvw"), st.integers(0, 12)), min_size=8, max_size=60)
@@ -200,7 +211,7 @@ TABLES = st.lists(st.tuples(st.sampled_from("uvw"), st.integers(0, 12)), min_siz
 def split_or_skip(table: list[tuple[str, int]], min_history: int) -> Split:
     users, times = zip(*table, strict=True)
     try:
-        return split_global_time(
+        return global_time(
             make("".join(users), times), min_history=min_history, fractions=(0.5, 0.25, 0.25)
         )
     except DataError:
@@ -237,8 +248,8 @@ def test_no_history_holds_its_target_or_anything_later(
     items = split.train.interactions.items
     for part in (split.train, split.valid, split.test):
         for row, user, history in zip(part.rows, part.users, part.histories(), strict=True):
-            before = items[max(start[user], row - part.history_length) : row]
-            assert len(before) >= min(min_history, part.history_length)
+            before = items[max(start[user], row - part.max_history_length) : row]
+            assert len(before) >= min(min_history, part.max_history_length)
             np.testing.assert_array_equal(history[history >= 0], before)
 
 

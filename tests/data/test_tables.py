@@ -51,29 +51,31 @@ def test_a_parquet_table_is_read(tmp_path: Path) -> None:
     assert first_fields(tmp_path / "t.parquet") == set()
 
 
-def test_fields_that_are_not_asked_for_may_differ_in_type(tmp_path: Path) -> None:
+def test_fields_outside_the_schema_may_differ_in_type(tmp_path: Path) -> None:
     path = write(tmp_path / "t.json", '{"a": "x", "p": 1}\n{"p": [2], "q": {}}\n')
     frame = scan_table(path, schema={"a": pl.String()}).collect()
     assert frame.rows() == [("x",), (None,)]
 
 
-def test_another_kind_of_file_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"t\.xlsx is of no known kind of table: .* \.csv, \.tsv"):
+def test_a_file_of_another_format_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"t\.xlsx is not a table of a known format: .* \.csv, \.tsv"
+    ):
         scan_table(tmp_path / "t.xlsx")
 
 
-def test_names_are_taken_apart() -> None:
+def test_suffix_and_stem_ignore_gz() -> None:
     assert suffix_of(Path("a.b.CSV.gz")) == ".csv"
     assert suffix_of(Path("plain")) == ""
     assert stem_of(Path("Video_Games_5.json.gz")) == "Video_Games_5"
 
 
-def test_fields_of_a_line_that_is_no_json_object_are_none(tmp_path: Path) -> None:
+def test_a_line_that_is_no_json_object_has_no_fields(tmp_path: Path) -> None:
     assert first_fields(write(tmp_path / "a.json", "not json\n")) == set()
     assert first_fields(write(tmp_path / "b.json", "[1]\n")) == set()
 
 
-def test_a_first_line_comes_without_its_end(tmp_path: Path) -> None:
+def test_the_first_line_excludes_the_line_end(tmp_path: Path) -> None:
     assert first_line(write(tmp_path / "a.txt", "one\r\ntwo\r\n")) == "one"
 
 
@@ -88,7 +90,7 @@ def test_a_character_that_only_looks_like_a_line_end_stays(tmp_path: Path) -> No
     assert read_lines(path) == ["a\x85b\xe9"]
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+def test_a_missing_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.txt could not be read: .*No such file"):
         read_lines(tmp_path / "a.txt")
 
@@ -102,29 +104,29 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         ("t.parquet", b"no parquet"),
     ],
 )
-def test_a_damaged_table_is_told_by_name(tmp_path: Path, name: str, content: bytes) -> None:
+def test_a_damaged_table_is_reported_by_name(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=rf"{name} could not be read: .*undamaged"), reading(path):
         scan_table(path).collect()
 
 
-def test_a_packed_file_that_breaks_off_is_told(tmp_path: Path) -> None:
+def test_a_truncated_gzip_file_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "t.json.gz"
     path.write_bytes(gzip.compress(b"{}" * 999, mtime=0)[:-12])
     with pytest.raises(DataError, match=r"t\.json\.gz could not be read: Compressed file ended"):
         first_line(path)
 
 
-def test_an_error_of_the_data_is_told_with_its_file(tmp_path: Path) -> None:
+def test_a_data_error_is_reported_with_its_file(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     with pytest.raises(DataError, match=r"t\.csv: no rows"), reading(path):
         raise DataError("no rows")
 
 
-def test_one_file_is_given_and_several_are_refused(tmp_path: Path) -> None:
-    one, two = tmp_path / "a.csv", tmp_path / "b.csv"
+def test_one_file_is_returned_and_several_are_refused(tmp_path: Path) -> None:
+    first, second = tmp_path / "a.csv", tmp_path / "b.csv"
     assert only_one([], what="reviews") is None
-    assert only_one([one], what="reviews") == one
+    assert only_one([first], what="reviews") == first
     with pytest.raises(DataError, match=r"holds 2 files of reviews: a\.csv, b\.csv\. Give the"):
-        only_one([one, two], what="reviews")
+        only_one([first, second], what="reviews")

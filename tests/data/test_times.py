@@ -39,7 +39,7 @@ def test_times_of_any_kind_become_whole_numbers(
     assert whole(values) == expected
 
 
-def test_text_that_is_no_time_is_told_with_its_row() -> None:
+def test_text_that_is_no_time_is_reported_with_its_row() -> None:
     with pytest.raises(DataError, match=r"column 'when' holds '01/02/2014' in row 2 \(1 such rows"):
         whole(["2014-03-01", "01/02/2014"])
 
@@ -58,7 +58,7 @@ def test_a_column_of_another_type_is_refused() -> None:
     ("latest", "unit"),
     [(881_250_949, "s"), (881_250_949_000, "ms"), (881_250_949 * 10**6, "us"), (10**18, "ns")],
 )
-def test_the_unit_is_told_by_size(latest: int, unit: str) -> None:
+def test_the_unit_follows_from_the_magnitude(latest: int, unit: str) -> None:
     assert time_unit(latest) == unit
 
 

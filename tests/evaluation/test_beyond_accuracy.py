@@ -32,7 +32,7 @@ def test_gini_is_almost_1_where_one_item_has_every_place() -> None:
     assert gini(np.array([[2], [2], [2]]), n_items=4, k=1) == pytest.approx(3 / 4)
 
 
-def test_gini_counts_what_is_never_recommended() -> None:
+def test_gini_counts_items_that_are_never_recommended() -> None:
     # frequencies 0, 1, 1, 1, 2: (-4 * 0 - 2 + 0 + 2 + 4 * 2) / (5 * 5)
     assert gini(LISTS, n_items=5, k=3) == pytest.approx(8 / 25)
 
@@ -54,7 +54,7 @@ def test_novelty_of_a_uniform_catalog_is_log2_of_its_size() -> None:
     assert novelty(LISTS, np.full(8, 5), k=2) == pytest.approx(3)
 
 
-def test_novelty_looks_at_the_first_k_only() -> None:
+def test_novelty_is_over_the_first_k_only() -> None:
     # both first places hold item 0: 8 of 16
     assert novelty(LISTS, np.array([7, 3, 1, 0, 0]), k=1) == pytest.approx(1)
 
@@ -78,7 +78,7 @@ def test_overlap_is_the_mean_share_of_common_items_in_any_order() -> None:
     assert overlap(LISTS, other, k=3) == pytest.approx((2 / 3 + 1 / 3) / 2)
 
 
-def test_overlap_looks_at_the_first_k_only() -> None:
+def test_overlap_is_over_the_first_k_only() -> None:
     other = np.array([[2, 0, 5], [0, 4, 3]])
     # first query none of [0] and [2], second query 0
     assert overlap(LISTS, other, k=1) == pytest.approx((0 + 1) / 2)
@@ -92,17 +92,17 @@ def test_items_on_which_both_agree_are_counted_apart() -> None:
     ours = np.array([[0, 1], [0, 1], [0, 1], [0, -1]])
     other = np.array([[0, 2], [1, 0], [2, 3], [-1, -1]])
     # both list: 0; 0 and 1; none; none. One lists: 1 and 2; none; 0, 1, 2 and 3; 0.
-    found = agreement_hits(ours, other, np.array([0, 3, 2, 9]), k=2)
-    assert found == AgreementHits(items_both=3, hits_both=1, items_one=7, hits_one=1)
-    assert found.rate_both == pytest.approx(1 / 3)
-    assert found.rate_one == pytest.approx(1 / 7)
-    assert found.ratio == pytest.approx(7 / 3)
+    hits = agreement_hits(ours, other, np.array([0, 3, 2, 9]), k=2)
+    assert hits == AgreementHits(items_both=3, hits_both=1, items_one=7, hits_one=1)
+    assert hits.rate_both == pytest.approx(1 / 3)
+    assert hits.rate_one == pytest.approx(1 / 7)
+    assert hits.ratio == pytest.approx(7 / 3)
 
 
-def test_agreement_looks_at_the_first_k_only() -> None:
+def test_agreement_is_over_the_first_k_only() -> None:
     ours, other = np.array([[0, 1]]), np.array([[2, 0]])
-    found = agreement_hits(ours, other, np.array([0]), k=1)
-    assert found == AgreementHits(items_both=0, hits_both=0, items_one=2, hits_one=1)
+    hits = agreement_hits(ours, other, np.array([0]), k=1)
+    assert hits == AgreementHits(items_both=0, hits_both=0, items_one=2, hits_one=1)
 
 
 def test_the_two_methods_can_change_places() -> None:
@@ -124,7 +124,7 @@ def test_a_ratio_to_no_hits_is_none() -> None:
 
 
 def test_a_target_that_is_padding_is_refused() -> None:
-    # it would be found in every short list
+    # it would match the padding of every short list
     with pytest.raises(ValueError, match="targets holds -1; expected item numbers of at least 0"):
         agreement_hits(LISTS, LISTS, np.array([0, -1]), k=3)
 

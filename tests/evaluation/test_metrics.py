@@ -3,7 +3,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigrec.evaluation.metrics import gains, hits, hr_at, mrr, ndcg_at, reciprocal_ranks
+from bigrec.evaluation.metrics import (
+    hit_per_query,
+    hr_at,
+    mrr,
+    ndcg_at,
+    ndcg_per_query,
+    reciprocal_ranks,
+)
 from bigrec.types import IntArray
 
 RANKS = st.lists(st.integers(0, 100), min_size=1, max_size=20).map(np.array)
@@ -24,8 +31,8 @@ def test_mrr_is_the_mean_of_one_over_the_1_based_rank() -> None:
 
 def test_values_come_one_a_query() -> None:
     ranks = np.array([0, 2, 3])
-    np.testing.assert_array_equal(hits(ranks, k=3), [1.0, 1.0, 0.0])
-    np.testing.assert_allclose(gains(ranks, k=3), [1.0, 0.5, 0.0])
+    np.testing.assert_array_equal(hit_per_query(ranks, k=3), [1.0, 1.0, 0.0])
+    np.testing.assert_allclose(ndcg_per_query(ranks, k=3), [1.0, 0.5, 0.0])
     np.testing.assert_allclose(reciprocal_ranks(ranks), [1.0, 1 / 3, 1 / 4])
 
 
@@ -40,7 +47,7 @@ def test_a_longer_list_is_never_worse(ranks: IntArray, k: int) -> None:
     assert ndcg_at(ranks, k=k + 1) >= ndcg_at(ranks, k=k)
 
 
-def test_figures_are_those_of_ranx(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_metrics_equal_those_of_ranx(monkeypatch: pytest.MonkeyPatch) -> None:
     # Compiling ranx takes a minute and warns of unsafe casts; five queries need no compiler.
     monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
     from ranx import Qrels, Run, evaluate
@@ -50,10 +57,10 @@ def test_figures_are_those_of_ranx(monkeypatch: pytest.MonkeyPatch) -> None:
     scores = {item: float(-place) for place, item in enumerate(items)}
     qrels = Qrels({f"q{query}": {items[rank]: 1} for query, rank in enumerate(ranks)})
     run = Run({f"q{query}": scores for query in range(len(ranks))})
-    found = {"mrr": mrr(ranks)}
+    metrics = {"mrr": mrr(ranks)}
     for k in (1, 5, 20):
-        found |= {f"hit_rate@{k}": hr_at(ranks, k=k), f"ndcg@{k}": ndcg_at(ranks, k=k)}
-    assert found == pytest.approx(evaluate(qrels, run, list(found)))
+        metrics |= {f"hit_rate@{k}": hr_at(ranks, k=k), f"ndcg@{k}": ndcg_at(ranks, k=k)}
+    assert metrics == pytest.approx(evaluate(qrels, run, list(metrics)))
 
 
 def test_k_below_1_is_refused() -> None:

@@ -5,12 +5,15 @@ import polars as pl
 import pytest
 
 from bigrec.errors import BundleError
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult
 from bigrec.evaluation.query_table import QueryTable
 from bigrec.types import GeneratedText
 
-KEPT = MethodResult("ours: all", exclude_seen=False, ranks=np.array([4, 0]))
-EXCLUDED = MethodResult("ours: all", exclude_seen=True, ranks=np.array([3, 0]))
+OURS = MethodId("ours: all")
+FUSED = MethodId("ours", "tuned", ("EASE", "a & b"))
+INCLUDED = MethodResult(OURS, exclude_seen=False, ranks=np.array([4, 0]))
+EXCLUDED = MethodResult(OURS, exclude_seen=True, ranks=np.array([3, 0]))
 
 
 @pytest.fixture
@@ -36,25 +39,26 @@ def test_a_row_holds_the_query(table: QueryTable) -> None:
 
 
 def test_ranks_are_kept_by_method_and_protocol(table: QueryTable) -> None:
-    both = table.with_ranks(KEPT).with_ranks(EXCLUDED)
+    both = table.with_ranks(INCLUDED).with_ranks(EXCLUDED)
     assert both.frame.columns[-2:] == ["rank:ours: all:seen", "rank:ours: all:excluded"]
-    np.testing.assert_array_equal(both.ranks("ours: all", exclude_seen=False), [4, 0])
-    np.testing.assert_array_equal(both.ranks("ours: all", exclude_seen=True), [3, 0])
+    np.testing.assert_array_equal(both.ranks(OURS, exclude_seen=False), [4, 0])
+    np.testing.assert_array_equal(both.ranks(OURS, exclude_seen=True), [3, 0])
 
 
 def test_adding_ranks_leaves_the_table_as_it_was(table: QueryTable) -> None:
-    table.with_ranks(KEPT)
+    table.with_ranks(INCLUDED)
     assert table.results() == []
 
 
 def test_a_saved_and_loaded_table_gives_the_same_results(table: QueryTable, tmp_path: Path) -> None:
     path = tmp_path / "queries.parquet"
-    table.with_ranks(KEPT).with_ranks(EXCLUDED).save(path)
+    fused = MethodResult(FUSED, exclude_seen=True, ranks=np.array([1, 7]))
+    table.with_ranks(INCLUDED).with_ranks(fused).with_ranks(EXCLUDED).save(path)
     loaded = QueryTable.load(path)
     assert loaded.frame.drop(pl.selectors.starts_with("rank:")).equals(table.frame)
-    for found, expected in zip(loaded.results(), [KEPT, EXCLUDED], strict=True):
-        assert (found.name, found.exclude_seen) == (expected.name, expected.exclude_seen)
-        np.testing.assert_array_equal(found.ranks, expected.ranks)
+    for result, expected in zip(loaded.results(), [INCLUDED, fused, EXCLUDED], strict=True):
+        assert (result.method, result.exclude_seen) == (expected.method, expected.exclude_seen)
+        np.testing.assert_array_equal(result.ranks, expected.ranks)
 
 
 def test_an_empty_table_can_be_saved_and_loaded(tmp_path: Path) -> None:
@@ -72,12 +76,12 @@ def test_columns_of_different_lengths_are_refused() -> None:
 
 def test_ranks_of_other_queries_are_refused(table: QueryTable) -> None:
     with pytest.raises(ValueError, match="ours has 1 ranks for 2 queries; expected one for each"):
-        table.with_ranks(MethodResult("ours", exclude_seen=False, ranks=np.array([0])))
+        table.with_ranks(MethodResult(MethodId("ours"), exclude_seen=False, ranks=np.array([0])))
 
 
 def test_ranks_that_are_not_there_are_refused(table: QueryTable) -> None:
     with pytest.raises(ValueError, match="no column rank:ours:excluded; there are rank:ours: all:"):
-        table.with_ranks(KEPT).ranks("ours", exclude_seen=True)
+        table.with_ranks(INCLUDED).ranks(MethodId("ours"), exclude_seen=True)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
@@ -95,7 +99,7 @@ def test_a_damaged_file_is_named(table: QueryTable, tmp_path: Path) -> None:
 def test_a_table_of_another_format_is_refused(table: QueryTable, tmp_path: Path) -> None:
     path = tmp_path / "queries.parquet"
     table.frame.write_parquet(path)
-    with pytest.raises(BundleError, match=r"is a table of format None; this version .* format 1"):
+    with pytest.raises(BundleError, match=r"queries\.parquet has format None; .* reads format 2"):
         QueryTable.load(path)
 
 
@@ -103,4 +107,25 @@ def test_a_table_without_its_columns_is_refused(table: QueryTable, tmp_path: Pat
     path = tmp_path / "queries.parquet"
     QueryTable(table.frame.drop("texts")).save(path)
     with pytest.raises(BundleError, match=r"queries\.parquet is damaged: .*texts"):
+        QueryTable.load(path)
+
+
+def test_a_table_without_a_column_of_its_metadata_is_refused(
+    table: QueryTable, tmp_path: Path
+) -> None:
+    path = tmp_path / "queries.parquet"
+    QueryTable(table.frame, table.with_ranks(INCLUDED).methods).save(path)
+    with pytest.raises(BundleError, match=r"is damaged: the columns rank:ours: all:seen are mis"):
+        QueryTable.load(path)
+
+
+@pytest.mark.parametrize(
+    "metadata", ["{", '{"format": 2}', '{"format": 2, "methods": {"rank:a:seen": [{}, true]}}']
+)
+def test_a_table_of_damaged_metadata_is_refused(
+    table: QueryTable, tmp_path: Path, metadata: str
+) -> None:
+    path = tmp_path / "queries.parquet"
+    table.frame.write_parquet(path, metadata={"bigrec.query_table": metadata})
+    with pytest.raises(BundleError, match=r"is damaged.* Run the evaluation again"):
         QueryTable.load(path)

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from bigrec.evaluation.protocol import MethodResult, summarise
+from bigrec.evaluation.method import MethodId
+from bigrec.evaluation.protocol import MethodResult, summarize
 from bigrec.evaluation.segments import (
     Segments,
     category_segments,
@@ -15,52 +16,55 @@ from bigrec.evaluation.segments import (
 )
 from bigrec.types import IntArray
 
+OURS = MethodId("ours")
+BASE = MethodId("base")
+
 
 def labels(segments: Segments) -> list[str]:
     return [segments.names[number] for number in segments.of_query]
 
 
 def test_a_target_without_training_interactions_is_cold() -> None:
-    found = target_segments(np.array([0, 2, 1, 0]), np.array([3, 0, 1]))
-    assert labels(found) == ["seen", "seen", "cold", "seen"]
+    segments = target_segments(np.array([0, 2, 1, 0]), np.array([3, 0, 1]))
+    assert labels(segments) == ["seen", "seen", "cold", "seen"]
 
 
 def test_a_user_without_training_interactions_is_new() -> None:
-    found = user_segments(np.array([1, 0]), np.array([0, 4]))
-    assert labels(found) == ["known", "new"]
+    segments = user_segments(np.array([1, 0]), np.array([0, 4]))
+    assert labels(segments) == ["known", "new"]
 
 
 def test_each_third_of_the_interactions_has_its_segment() -> None:
     # of 12 interactions: above item 3 are 0; above item 1 are 5 (a third is 4); above item 0 are 8,
     # exactly two thirds
-    found = popularity_segments(np.arange(5), np.array([2, 3, 1, 5, 1]))
-    assert labels(found) == ["tail", "middle", "tail", "head", "tail"]
+    segments = popularity_segments(np.arange(5), np.array([2, 3, 1, 5, 1]))
+    assert labels(segments) == ["tail", "middle", "tail", "head", "tail"]
 
 
 def test_the_head_ends_with_the_item_that_reaches_a_third() -> None:
     # of 9: above the items are 0, 3 (exactly a third), 5 and 7 (two thirds are 6)
-    found = popularity_segments(np.arange(4), np.array([3, 2, 2, 2]))
-    assert labels(found) == ["head", "middle", "middle", "middle"]
+    segments = popularity_segments(np.arange(4), np.array([3, 2, 2, 2]))
+    assert labels(segments) == ["head", "middle", "middle", "middle"]
 
 
 def test_items_of_equal_count_share_a_segment() -> None:
-    found = popularity_segments(np.arange(6), np.ones(6, dtype=int))
-    assert set(labels(found)) == {"head"}
+    segments = popularity_segments(np.arange(6), np.ones(6, dtype=int))
+    assert set(labels(segments)) == {"head"}
 
 
 def test_an_item_that_never_occurs_is_tail() -> None:
     # the first item alone holds everything
-    found = popularity_segments(np.array([0, 1]), np.array([7, 0]))
-    assert labels(found) == ["head", "tail"]
+    segments = popularity_segments(np.array([0, 1]), np.array([7, 0]))
+    assert labels(segments) == ["head", "tail"]
 
 
-def test_without_any_interaction_all_is_tail() -> None:
+def test_without_any_interaction_every_target_is_tail() -> None:
     assert labels(popularity_segments(np.array([1, 0]), np.zeros(2, dtype=int))) == ["tail"] * 2
 
 
 def test_targets_are_looked_up_by_their_number() -> None:
-    found = popularity_segments(np.array([2, 2, 0]), np.array([1, 0, 9]))
-    assert labels(found) == ["head", "head", "tail"]
+    segments = popularity_segments(np.array([2, 2, 0]), np.array([1, 0, 9]))
+    assert labels(segments) == ["head", "head", "tail"]
 
 
 @pytest.mark.parametrize("segment", [target_segments, popularity_segments])
@@ -87,15 +91,15 @@ def test_counts_of_another_shape_are_refused() -> None:
 
 
 def test_a_bucket_of_lengths_reaches_to_the_next_start() -> None:
-    found = history_segments(np.array([0, 1, 2, 3, 4, 5, 9, 10, 50]))
-    assert found.names == ("0", "1-2", "3-4", "5-9", "10+")
-    assert labels(found) == ["0", "1-2", "1-2", "3-4", "3-4", "5-9", "5-9", "10+", "10+"]
+    segments = history_segments(np.array([0, 1, 2, 3, 4, 5, 9, 10, 50]))
+    assert segments.names == ("0", "1-2", "3-4", "5-9", "10+")
+    assert labels(segments) == ["0", "1-2", "1-2", "3-4", "3-4", "5-9", "5-9", "10+", "10+"]
 
 
 def test_buckets_start_where_the_caller_says() -> None:
-    found = history_segments(np.array([2, 1, 7]), starts=(1, 2, 5))
-    assert found.names == ("1", "2-4", "5+")
-    assert labels(found) == ["2-4", "1", "5+"]
+    segments = history_segments(np.array([2, 1, 7]), starts=(1, 2, 5))
+    assert segments.names == ("1", "2-4", "5+")
+    assert labels(segments) == ["2-4", "1", "5+"]
 
 
 @pytest.mark.parametrize("starts", [(), (1, 1), (3, 2)])
@@ -110,40 +114,40 @@ def test_a_length_below_the_first_start_is_refused() -> None:
 
 
 def test_rows_are_over_the_queries_of_their_segment() -> None:
-    ours = MethodResult("ours", exclude_seen=True, ranks=np.array([0, 5, 0, 9]))
-    base = MethodResult("base", exclude_seen=True, ranks=np.array([5, 5, 5, 0]))
+    ours = MethodResult(OURS, exclude_seen=True, ranks=np.array([0, 5, 0, 9]))
+    base = MethodResult(BASE, exclude_seen=True, ranks=np.array([5, 5, 5, 0]))
     segments = Segments(("head", "tail"), np.array([1, 0, 1, 0]))
     rows = segment_rows([ours, base], segments, seed=0, ks=(1,))
-    found = [
+    values = [
         (row.segment, row.queries, row.summary.method, row.summary.value)
         for row in rows
         if row.summary.metric == "hr@1"
     ]
     # head: queries 1 and 3, ours 5 and 9, base 5 and 0; tail: queries 0 and 2
-    assert found == [
-        ("head", 2, "ours", 0.0),
-        ("head", 2, "base", 0.5),
-        ("tail", 2, "ours", 1.0),
-        ("tail", 2, "base", 0.0),
+    assert values == [
+        ("head", 2, OURS, 0.0),
+        ("head", 2, BASE, 0.5),
+        ("tail", 2, OURS, 1.0),
+        ("tail", 2, BASE, 0.0),
     ]
     assert {row.summary.metric for row in rows} == {"hr@1", "ndcg@1", "mrr"}
 
 
 def test_one_segment_of_all_queries_is_the_summary() -> None:
     ranks = np.random.default_rng(0).integers(0, 30, size=40)
-    results = [MethodResult("ours", exclude_seen=False, ranks=ranks)]
+    results = [MethodResult(OURS, exclude_seen=False, ranks=ranks)]
     rows = segment_rows(results, Segments(("all",), np.zeros(40, dtype=int)), seed=3)
-    assert [row.summary for row in rows] == summarise(results, seed=3)
+    assert [row.summary for row in rows] == summarize(results, seed=3)
 
 
-def test_segments_without_queries_are_left_out() -> None:
-    results = [MethodResult("ours", exclude_seen=False, ranks=np.array([0]))]
+def test_segments_without_queries_are_omitted() -> None:
+    results = [MethodResult(OURS, exclude_seen=False, ranks=np.array([0]))]
     rows = segment_rows(results, Segments(("seen", "cold"), np.array([1])), seed=0)
     assert {(row.segment, row.queries) for row in rows} == {("cold", 1)}
 
 
 def test_a_result_over_other_queries_than_the_segments_is_refused() -> None:
-    results = [MethodResult("ours", exclude_seen=False, ranks=np.array([0]))]
+    results = [MethodResult(OURS, exclude_seen=False, ranks=np.array([0]))]
     with pytest.raises(ValueError, match="'ours' has 1 queries and the segments have 2; expected"):
         segment_rows(results, Segments(("all",), np.array([0, 0])), seed=0)
 

@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from scipy.stats import permutation_test
 
-from bigrec.evaluation.bootstrap import bootstrap_interval
+from bigrec.evaluation.bootstrap import bootstrap_intervals
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import query_values
-from bigrec.evaluation.protocol import MethodResult, summarise
+from bigrec.evaluation.protocol import MethodResult, summarize
 from bigrec.evaluation.significance import (
     compare_pairs,
     compare_to_reference,
@@ -15,12 +16,14 @@ from bigrec.evaluation.significance import (
 )
 from bigrec.types import FloatArray, IntArray
 
+BASE = MethodId("base")
+
 
 def result(name: str, ranks: list[int] | IntArray, *, exclude_seen: bool = False) -> MethodResult:
-    return MethodResult(name, exclude_seen, np.asarray(ranks))
+    return MethodResult(MethodId(name), exclude_seen, np.asarray(ranks))
 
 
-def test_every_other_result_is_compared_under_its_own_protocol() -> None:
+def test_every_other_result_is_compared_under_its_protocol() -> None:
     rows = compare_to_reference(
         [
             result("ours", [0, 3]),
@@ -28,17 +31,17 @@ def test_every_other_result_is_compared_under_its_own_protocol() -> None:
             result("base", [0, 9], exclude_seen=True),
             result("ours", [0, 1], exclude_seen=True),
         ],
-        reference="base",
+        reference=BASE,
         seed=0,
         metrics=("hr@1", "mrr"),
     )
-    assert [(row.method, row.exclude_seen, row.metric) for row in rows] == [
+    assert [(row.method.label, row.exclude_seen, row.metric) for row in rows] == [
         ("ours", False, "hr@1"),
         ("ours", False, "mrr"),
         ("ours", True, "hr@1"),
         ("ours", True, "mrr"),
     ]
-    # seen kept: hr@1 is 1/2 against 0, and the second query's reciprocal ranks are equal; seen
+    # seen included: hr@1 is 1/2 against 0, and the second query's reciprocal ranks are equal; seen
     # excluded: both have one hit, and the first query's reciprocal ranks are equal
     expected = [0.5, (1 - 1 / 6) / 2, 0.0, (1 / 2 - 1 / 10) / 2]
     np.testing.assert_allclose([row.difference for row in rows], expected)
@@ -46,7 +49,7 @@ def test_every_other_result_is_compared_under_its_own_protocol() -> None:
 
 def test_a_method_that_is_better_on_every_query_cannot_be_chance() -> None:
     ours, base = result("ours", np.zeros(40, dtype=int)), result("base", np.full(40, 99))
-    (row,) = compare_to_reference([ours, base], reference="base", seed=0, metrics=["hr@10"])
+    (row,) = compare_to_reference([ours, base], reference=BASE, seed=0, metrics=["hr@10"])
     assert (row.difference, row.low, row.high) == (1.0, 1.0, 1.0)
     # none of 10,000 sign flips comes near: the smallest possible p-value
     assert row.p_value == row.p_corrected == 1 / 10_001
@@ -55,7 +58,7 @@ def test_a_method_that_is_better_on_every_query_cannot_be_chance() -> None:
 def test_p_values_are_corrected_for_all_rows_of_the_call() -> None:
     rng = np.random.default_rng(0)
     results = [result(name, rng.integers(0, 20, size=60)) for name in ("base", "one", "two")]
-    rows = compare_to_reference(results, reference="base", seed=0)
+    rows = compare_to_reference(results, reference=BASE, seed=0)
     assert [row.metric for row in rows] == ["hr@10", "ndcg@10"] * 2
     np.testing.assert_allclose(
         [row.p_corrected for row in rows], holm(np.array([row.p_value for row in rows]))
@@ -67,26 +70,25 @@ def test_a_method_gets_the_same_row_but_for_the_correction_in_any_company() -> N
     base, one, other = (
         result(name, rng.integers(0, 20, size=60)) for name in ("base", "one", "other")
     )
-    alone = compare_to_reference([base, other], reference="base", seed=0, metrics=["ndcg@5"])
-    both = compare_to_reference([base, one, other], reference="base", seed=0, metrics=["ndcg@5"])
+    alone = compare_to_reference([base, other], reference=BASE, seed=0, metrics=["ndcg@5"])
+    both = compare_to_reference([base, one, other], reference=BASE, seed=0, metrics=["ndcg@5"])
     for field in ("difference", "low", "high", "p_value"):
         assert getattr(both[1], field) == pytest.approx(getattr(alone[0], field))
 
 
 def test_a_reference_alone_gives_no_rows() -> None:
-    assert compare_to_reference([result("base", [0])], reference="base", seed=0) == []
+    assert compare_to_reference([result("base", [0])], reference=BASE, seed=0) == []
 
 
-def test_each_method_can_have_a_reference_of_its_own() -> None:
+def test_each_method_can_have_another_reference() -> None:
+    a, b, c = map(MethodId, "abc")
     results = [result("a", [0, 0]), result("b", [9, 0]), result("c", [9, 9]), result("d", [9, 9])]
-    rows = compare_pairs(
-        results, references={"a": "b", "b": "c"}, seed=0, metrics=["hr@1", "hr@10"]
-    )
+    rows = compare_pairs(results, references={a: b, b: c}, seed=0, metrics=["hr@1", "hr@10"])
     assert [(row.method, row.reference, row.metric, row.difference) for row in rows] == [
-        ("a", "b", "hr@1", 0.5),
-        ("a", "b", "hr@10", 0.0),
-        ("b", "c", "hr@1", 0.5),
-        ("b", "c", "hr@10", 0.0),
+        (a, b, "hr@1", 0.5),
+        (a, b, "hr@10", 0.0),
+        (b, c, "hr@1", 0.5),
+        (b, c, "hr@10", 0.0),
     ]
 
 
@@ -96,24 +98,24 @@ def test_a_reference_that_is_missing_under_a_protocol_is_refused() -> None:
         ValueError,
         match=r"reference 'base' has no result with exclude_seen=True; there are ours\. Add it",
     ):
-        compare_to_reference(results, reference="base", seed=0)
+        compare_to_reference(results, reference=BASE, seed=0)
 
 
 def test_a_method_that_is_there_twice_is_refused() -> None:
     with pytest.raises(ValueError, match="'base' is there twice with exclude_seen=False; expected"):
-        compare_to_reference([result("base", [0])] * 2, reference="base", seed=0)
+        compare_to_reference([result("base", [0])] * 2, reference=BASE, seed=0)
 
 
 def test_another_number_of_queries_is_refused() -> None:
     # a single query would otherwise be spread over all of the reference's
     results = [result("base", [0, 1]), result("ours", [0])]
     with pytest.raises(ValueError, match="'ours' has 1 queries and the reference 'base' 2; expec"):
-        compare_to_reference(results, reference="base", seed=0)
+        compare_to_reference(results, reference=BASE, seed=0)
 
 
 def test_query_values_average_to_the_metrics_of_the_summary() -> None:
     ranks = np.random.default_rng(0).integers(0, 30, size=50)
-    for row in summarise([result("ours", ranks)], seed=0, ks=(1, 10)):
+    for row in summarize([result("ours", ranks)], seed=0, ks=(1, 10)):
         assert query_values(ranks, row.metric).mean() == pytest.approx(row.value)
 
 
@@ -123,17 +125,17 @@ def test_an_unknown_metric_is_refused(metric: str) -> None:
         query_values(np.array([0]), metric)
 
 
-def test_what_makes_a_query_easy_for_both_leaves_the_interval() -> None:
+def test_the_difficulty_of_a_query_for_both_leaves_the_interval() -> None:
     reference = np.random.default_rng(0).integers(0, 100, size=(50, 1)) / 128
-    found = paired_differences(reference + 0.25, reference, seed=0)
-    np.testing.assert_array_equal([found.difference, found.low, found.high], [[0.25]] * 3)
+    paired = paired_differences(reference + 0.25, reference, seed=0)
+    np.testing.assert_array_equal([paired.difference, paired.low, paired.high], [[0.25]] * 3)
 
 
 def test_the_interval_is_the_bootstrap_interval_of_the_differences() -> None:
     values, reference = np.random.default_rng(0).random((2, 30, 1))
-    found = paired_differences(values, reference, seed=5)
-    expected = bootstrap_interval((values - reference)[:, 0], seed=5)
-    assert (found.low[0], found.high[0]) == pytest.approx(expected)
+    paired = paired_differences(values, reference, seed=5)
+    low, high = bootstrap_intervals(values - reference, seed=5)
+    assert (paired.low[0], paired.high[0]) == pytest.approx((low[0], high[0]))
 
 
 def test_swapping_method_and_reference_changes_only_the_sign() -> None:
@@ -164,8 +166,8 @@ def test_values_of_other_shape_than_the_reference_are_refused() -> None:
 def test_p_values_come_near_the_share_of_all_sign_patterns(
     differences: list[float], expected: float
 ) -> None:
-    found = randomization_p_values(np.array(differences)[:, None], seed=0, resamples=40_000)
-    assert found[0] == pytest.approx(expected, abs=0.006)
+    p_values = randomization_p_values(np.array(differences)[:, None], seed=0, resamples=40_000)
+    assert p_values[0] == pytest.approx(expected, abs=0.006)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -179,8 +181,8 @@ def test_p_values_agree_with_scipys_exact_permutation_test(seed: int) -> None:
     exact = permutation_test(
         (differences, np.zeros(10)), mean_difference, permutation_type="samples", n_resamples=np.inf
     )
-    found = randomization_p_values(differences[:, None], seed=seed, resamples=40_000)
-    assert found[0] == pytest.approx(exact.pvalue, abs=0.01)
+    p_values = randomization_p_values(differences[:, None], seed=seed, resamples=40_000)
+    assert p_values[0] == pytest.approx(exact.pvalue, abs=0.01)
 
 
 def test_sums_that_differ_by_rounding_are_ties() -> None:
@@ -196,8 +198,8 @@ def test_methods_that_are_equal_on_every_query_have_p_value_1() -> None:
 
 def test_many_queries_are_flipped_in_blocks() -> None:
     # 300,000 differences of one sign are never matched: (0 + 1) / (20 + 1)
-    found = randomization_p_values(np.ones((300_000, 1)), seed=0, resamples=20)
-    assert found == pytest.approx(1 / 21)
+    p_values = randomization_p_values(np.ones((300_000, 1)), seed=0, resamples=20)
+    assert p_values == pytest.approx(1 / 21)
 
 
 def test_the_same_seed_gives_the_same_p_values() -> None:
@@ -220,8 +222,8 @@ def test_no_resamples_are_refused() -> None:
 
 def test_holm_multiplies_the_smallest_by_all_and_the_next_by_one_less() -> None:
     # ascending 0.005, 0.01, 0.03, 0.04 times 4, 3, 2, 1: 0.02, 0.03, 0.06, and 0.04 raised to 0.06
-    found = holm(np.array([0.01, 0.04, 0.03, 0.005]))
-    np.testing.assert_allclose(found, [0.03, 0.06, 0.06, 0.02])
+    corrected = holm(np.array([0.01, 0.04, 0.03, 0.005]))
+    np.testing.assert_allclose(corrected, [0.03, 0.06, 0.06, 0.02])
 
 
 def test_holm_stays_at_1() -> None:
@@ -233,7 +235,7 @@ def test_a_single_p_value_needs_no_correction() -> None:
 
 
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, np.nan])
-def test_what_is_no_p_value_is_refused(wrong: float) -> None:
+def test_a_p_value_out_of_range_is_refused(wrong: float) -> None:
     with pytest.raises(ValueError, match=r"p_values is .*; expected numbers from 0 to 1"):
         holm(np.array([0.5, wrong]))
 

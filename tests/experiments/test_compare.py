@@ -1,4 +1,4 @@
-"""The comparison: the same queries for everyone, every choice made without the test examples."""
+"""The comparison: the same queries for every method, everything selected without the test."""
 
 import json
 from pathlib import Path
@@ -8,92 +8,122 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+import bigrec
 from bigrec.cli import app
 from bigrec.errors import SettingsError
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import ndcg_at
 from bigrec.evaluation.protocol import MethodResult
 from bigrec.evaluation.reports.comparison import comparison_from_json
-from bigrec.experiments.compare import compare_run
+from bigrec.experiments.compare import compare_pipeline
 from bigrec.experiments.comparison import Comparison
-from bigrec.experiments.pipeline import Run
-from bigrec.grounding.fusion.formulas import inject
+from bigrec.experiments.pipeline import Pipeline
+from bigrec.grounding.fusion.formulas import fuse_product, min_max
 from bigrec.grounding.ranks import target_ranks
 from bigrec.models.cooccurrence import Cooccurrence
-from bigrec.models.scaling import minmax
-from bigrec.recommender.query_encoders import writer_of
 from bigrec.settings import Settings
-from tests.conftest import tiny_overrides
+from tests.conftest import MODES, Mode, tiny_settings
 
 pytestmark = pytest.mark.model
 
-INJECTED = "BIGRec x co-occurrence"
+MODEL: dict[Mode, str] = {"retrieval": "LLM retrieval", "generative": "BIGRec"}
 QUICK = [
-    "compare.signals=[popularity, co-occurrence, EASE]",
-    "compare.inject=[popularity, co-occurrence, EASE & popularity]",
+    "compare.baselines=[popularity, co-occurrence, EASE]",
+    "compare.fusions=[popularity, co-occurrence, EASE & popularity]",
 ]
 
 
-def open_run(folder: Path, tiny_files: Path, tiny_model: Path, *changes: str) -> Run:
-    overrides = [*tiny_overrides(tiny_model), f"data.source={tiny_files}", *QUICK, *changes]
-    return Run(folder, Settings.read(overrides=overrides))
+def open_pipeline(
+    folder: Path, tiny_files: Path, tiny_model: Path, *changes: str, mode: Mode = "generative"
+) -> Pipeline:
+    source = f"data.source={tiny_files}"
+    return Pipeline(folder, tiny_settings(tiny_model, source, *QUICK, *changes, mode=mode))
+
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    found: Mode = request.param
+    return found
 
 
 @pytest.fixture(scope="module")
-def run(tiny_files: Path, tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    return open_run(tmp_path_factory.mktemp("run"), tiny_files, tiny_model)
+def pipeline(
+    tiny_files: Path, tiny_model: Path, mode: Mode, tmp_path_factory: pytest.TempPathFactory
+) -> Pipeline:
+    return open_pipeline(tmp_path_factory.mktemp("run"), tiny_files, tiny_model, mode=mode)
 
 
 @pytest.fixture(scope="module")
-def comparison(run: Run) -> Comparison:
-    return compare_run(run)
+def comparison(pipeline: Pipeline) -> Comparison:
+    return compare_pipeline(pipeline)
 
 
-def result(comparison: Comparison, name: str, *, exclude_seen: bool) -> MethodResult:
+def result(comparison: Comparison, method: MethodId, *, exclude_seen: bool) -> MethodResult:
     (found,) = (
-        one for one in comparison.results if one.name == name and one.exclude_seen == exclude_seen
+        result
+        for result in comparison.results
+        if result.method == method and result.exclude_seen == exclude_seen
     )
     return found
 
 
-def test_the_recommender_ranks_as_it_does_in_the_evaluation(
-    run: Run, comparison: Comparison
+def labels(comparison: Comparison) -> set[str]:
+    return {result.method.label for result in comparison.results}
+
+
+def test_rows_that_both_files_have_are_the_same(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path, mode: Mode
 ) -> None:
+    settings = tiny_settings(
+        tiny_model, f"data.source={tiny_files}", *QUICK, mode=mode, signals="[EASE, popularity]"
+    )
+    pipeline = Pipeline(tmp_path, settings)
     evaluated = {
-        (row.method, row.exclude_seen, row.metric): row.value for row in run.evaluate().rows
+        (row.method, row.exclude_seen, row.metric): row for row in pipeline.evaluate().rows
     }
-    shared = {"BIGRec, first beam", "BIGRec, all beams", "popularity"}
-    rows = [row for row in comparison.report.rows if row.method in shared]
-    assert len(rows) == 3 * 2 * 13
-    for row in rows:
-        assert row.value == pytest.approx(evaluated[row.method, row.exclude_seen, row.metric])
+    compared = {
+        (row.method, row.exclude_seen, row.metric): row
+        for row in compare_pipeline(pipeline).report.rows
+    }
+    shared = set(evaluated) & set(compared)
+    fused = MethodId(MODEL[mode], "tuned", ("EASE", "popularity"))
+    recommenders = {"retrieval": {"LLM retrieval"}, "generative": {"BIGRec", "BIGRec, all beams"}}
+    assert {method.label for method, _, _ in shared} == {
+        "popularity",
+        fused.label,
+        *recommenders[mode],
+    }
+    for key in shared:
+        assert evaluated[key] == compared[key]
 
 
-def test_an_injection_ranks_by_the_published_product_at_its_gamma(
-    run: Run, comparison: Comparison
+def test_a_fusion_ranks_by_the_papers_product_at_its_gamma(
+    pipeline: Pipeline, comparison: Comparison, mode: Mode
 ) -> None:
-    chosen = next(
-        one for one in comparison.report.chosen if one.method == INJECTED and not one.exclude_seen
+    method = MethodId(MODEL[mode], "paper", ("co-occurrence",))
+    (chosen,) = (
+        row for row in comparison.report.chosen if row.method == method and not row.exclude_seen
     )
-    parts, test = run.recommender.parts, run.drawn.test
+    queries = pipeline.prepared.test_queries
     signal = Cooccurrence.fit(
-        run.dataset.interactions, train=run.drawn.train_rows, n_items=run.dataset.catalog.n_items
+        pipeline.dataset.interactions,
+        train=pipeline.prepared.train_rows,
+        n_items=pipeline.dataset.catalog.n_items,
     )
-    # Every title is different here, so items are groups.
-    weights = minmax(signal.scores(test.histories))
-    queries = parts.ranker.queries(run.texts("test"), writer_of(parts.answerer).embedder)
-    (chunk,) = parts.ranker.iter_distances(queries, beams="first")
-    gamma = float(chosen.rule.removeprefix("first beam, product, gamma "))
-    adjusted = inject(chunk.combine("first")[0], weights, gamma=gamma)
-    np.testing.assert_array_equal(
-        result(comparison, INJECTED, exclude_seen=False).ranks,
-        target_ranks(adjusted, test.targets),
-    )
+    # Every title is different here, so items are titles.
+    weights = min_max(signal.scores(queries.histories))
+    encoded = pipeline.fitting.encode("test")
+    (chunk,) = pipeline.fitting.encoder.ranker.iter_distances(encoded, beams="top1")
+    gamma = float(chosen.rule.removeprefix("top beam, ").removeprefix("product, gamma "))
+    ranks = result(comparison, method, exclude_seen=False).ranks
+    # A catalog without cold titles: there is nothing to impute.
+    adjusted = fuse_product(chunk.combine("top1")[0], [weights], gammas=[gamma])
+    np.testing.assert_array_equal(ranks, target_ranks(adjusted, queries.targets))
 
 
-def test_the_gamma_path_passes_through_the_chosen_row(comparison: Comparison) -> None:
+def test_the_gamma_path_passes_through_the_selected_row(comparison: Comparison, mode: Mode) -> None:
     assert {path.method for path in comparison.report.paths} == {
-        "BIGRec x popularity",
-        INJECTED,
+        MethodId(MODEL[mode], "paper", (signal,)) for signal in ("popularity", "co-occurrence")
     }
     for path in comparison.report.paths:
         ranks = result(comparison, path.method, exclude_seen=path.exclude_seen).ranks
@@ -102,58 +132,52 @@ def test_the_gamma_path_passes_through_the_chosen_row(comparison: Comparison) ->
         assert path.valid[at] == max(path.valid)
 
 
-def test_the_published_protocol_stands_apart_with_a_figure_for_every_metric(
+def test_the_papers_protocol_stands_apart_with_a_figure_for_every_metric(
     comparison: Comparison,
 ) -> None:
-    products = [one for one in comparison.report.chosen if one.published is not None]
+    products = [row for row in comparison.report.chosen if row.paper is not None]
     assert len(products) == 4
-    for one in products:
-        assert one.published is not None
-        assert set(one.published) == {
-            f"{m}@{k}" for m in ("hr", "ndcg") for k in (1, 3, 5, 10, 20, 50)
-        }
-        ranks = result(comparison, one.method, exclude_seen=one.exclude_seen).ranks
-        # For the metric that chose the one gamma, both protocols are the same.
-        assert one.published["ndcg@10"] == pytest.approx(ndcg_at(ranks, k=10))
+    for row in products:
+        assert row.paper is not None
+        assert set(row.paper) == {f"{m}@{k}" for m in ("hr", "ndcg") for k in (1, 3, 5, 10, 20, 50)}
+        ranks = result(comparison, row.method, exclude_seen=row.exclude_seen).ranks
+        # For the metric that selected the one gamma, both protocols are the same.
+        assert row.paper["ndcg@10"] == pytest.approx(ndcg_at(ranks, k=10))
 
 
-def test_everyone_but_the_best_baseline_is_compared_with_it(comparison: Comparison) -> None:
+def test_every_method_but_the_best_baseline_is_compared_with_it(comparison: Comparison) -> None:
     report = comparison.report
     on_valid = {
         row.method: row.value
         for row in report.validation
         if row.exclude_seen and row.metric == "ndcg@10"
     }
-    baselines = ("popularity", "co-occurrence", "EASE")
+    baselines = [MethodId(name) for name in ("popularity", "co-occurrence", "EASE")]
     assert report.reference == max(baselines, key=on_valid.__getitem__)
     compared = {row.method for row in report.differences}
-    methods = {row.method for row in report.rows}
-    assert compared == methods - {report.reference}
+    assert compared == {row.method for row in report.rows} - {report.reference}
     assert all(0 < row.p_value <= row.p_corrected <= 1 for row in report.differences)
 
 
-def test_what_the_model_adds_is_against_the_same_signals_without_it(
-    comparison: Comparison,
+def test_gains_of_the_model_are_against_the_same_signals_without_it(
+    comparison: Comparison, mode: Mode
 ) -> None:
+    reference_of = {row.method: row.reference for row in comparison.report.gains}
+    pair = ("EASE", "popularity")
+    for kind in ("paper", "tuned"):
+        assert reference_of[MethodId(MODEL[mode], kind, pair)] == MethodId("", "tuned", pair)
+        single = MethodId(MODEL[mode], kind, ("popularity",))
+        assert reference_of[single] == MethodId("popularity")
     for row in comparison.report.gains:
-        sign, signals = row.method.removeprefix("BIGRec ").split(" ", 1)
-        assert (sign in "x+", signals) == (True, row.reference)
-        both, alone = (
-            ndcg_at(result(comparison, name, exclude_seen=row.exclude_seen).ranks, k=10)
-            for name in (row.method, row.reference)
+        own, other = (
+            ndcg_at(result(comparison, method, exclude_seen=row.exclude_seen).ranks, k=10)
+            for method in (row.method, row.reference)
         )
         if row.metric == "ndcg@10":
-            assert row.difference == pytest.approx(both - alone)
-    assert {row.reference for row in comparison.report.gains} == {
-        "popularity",
-        "co-occurrence",
-        "EASE & popularity",
-    }
+            assert row.difference == pytest.approx(own - other)
 
 
-def test_validation_figures_are_those_that_the_choices_were_made_by(
-    comparison: Comparison,
-) -> None:
+def test_validation_figures_are_those_of_the_selection(comparison: Comparison, mode: Mode) -> None:
     by_method = {
         (row.method, row.exclude_seen): row.value
         for row in comparison.report.validation
@@ -161,28 +185,47 @@ def test_validation_figures_are_those_that_the_choices_were_made_by(
     }
     for path in comparison.report.paths:
         assert by_method[path.method, path.exclude_seen] == pytest.approx(max(path.valid))
-    for hide in (False, True):
-        # Any weight of the second signal may be 0.
-        assert by_method["EASE & popularity", hide] >= by_method["EASE", hide]
+    pair = MethodId("", "tuned", ("EASE", "popularity"))
+    for exclude_seen in (False, True):
+        # The weight of the second signal may be 0.
+        assert by_method[pair, exclude_seen] >= by_method[MethodId("EASE"), exclude_seen]
 
 
 def test_every_baseline_is_there_on_all_data_and_on_the_few_shots(comparison: Comparison) -> None:
-    names = {one.name for one in comparison.results}
+    methods = {result.method for result in comparison.results}
     for name in ("popularity", "co-occurrence", "EASE"):
-        assert {name, f"{name}, few-shot"} <= names
-    all_data = result(comparison, "co-occurrence", exclude_seen=True).ranks
-    few = result(comparison, "co-occurrence, few-shot", exclude_seen=True).ranks
-    assert (all_data != few).any()
+        assert {MethodId(name), MethodId(name, training_data="few-shot")} <= methods
 
 
-def test_lists_are_looked_at_beyond_accuracy_and_in_segments(comparison: Comparison) -> None:
+# In retrieval mode the default number of few shots is all there is of this dataset.
+@pytest.mark.parametrize("mode", ["generative"], indirect=True)
+def test_few_shot_baselines_see_the_examples_of_fine_tuning_alone(comparison: Comparison) -> None:
+    all_data = result(comparison, MethodId("co-occurrence"), exclude_seen=True).ranks
+    few_shot = MethodId("co-occurrence", training_data="few-shot")
+    assert (all_data != result(comparison, few_shot, exclude_seen=True).ranks).any()
+
+
+def test_retrieval_stands_beside_its_few_shot_self(
+    pipeline: Pipeline, comparison: Comparison
+) -> None:
+    few_shot = MethodId("LLM retrieval", training_data="few-shot")
+    is_there = few_shot in {result.method for result in comparison.results}
+    assert is_there == (pipeline.settings.mode == "retrieval")
+
+
+def test_lists_are_described_beyond_accuracy_and_in_segments(
+    comparison: Comparison, mode: Mode
+) -> None:
     report = comparison.report
     assert len(report.beyond) == len(comparison.results)
-    assert {one.other for one in report.agreement} == {
-        name + suffix
+    signals = {
+        MethodId(name, training_data=data)
         for name in ("popularity", "co-occurrence", "EASE")
-        for suffix in ("", ", few-shot")
+        for data in ("all", "few-shot")
     }
+    if mode == "retrieval":
+        signals.add(MethodId("LLM retrieval", training_data="few-shot"))
+    assert {row.other for row in report.agreement} == signals
     assert set(report.segments) == {
         "target in training",
         "target's popularity",
@@ -190,146 +233,164 @@ def test_lists_are_looked_at_beyond_accuracy_and_in_segments(comparison: Compari
         "user in training",
     }
     for rows in report.segments.values():
-        of_one = [
+        queries = [
             row.queries
             for row in rows
-            if row.summary.method == "popularity"
+            if row.summary.method == MethodId("popularity")
             and row.summary.metric == "hr@10"
             and not row.summary.exclude_seen
         ]
-        assert sum(of_one) == 6
+        assert sum(queries) == 6
 
 
-def test_the_command_prints_and_writes_the_figures(run: Run, comparison: Comparison) -> None:
-    done = CliRunner().invoke(app, ["compare", "--run", str(run.folder)])
+def test_the_command_prints_and_writes_the_figures(
+    pipeline: Pipeline, comparison: Comparison
+) -> None:
+    done = CliRunner().invoke(app, ["compare", "--run-dir", str(pipeline.folder)])
     assert done.exit_code == 0, done.output
-    assert "Injections" in done.stdout
-    written = json.loads(run.comparison_file.read_text())
-    read = comparison_from_json(written)
+    assert comparison.report.reference.label in done.stdout
+    read = comparison_from_json(json.loads(pipeline.comparison_file.read_text()))
     assert read.rows == comparison.report.rows
-    assert run.comparison_file.with_suffix(".html").stat().st_size > 50_000
+    assert pipeline.comparison_file.with_suffix(".html").read_text().startswith("<!")
+
+
+def test_the_public_function_is_the_same_comparison(
+    pipeline: Pipeline, comparison: Comparison
+) -> None:
+    again = bigrec.compare(pipeline.settings, run_dir=pipeline.folder)
+    assert again.report.rows == comparison.report.rows
 
 
 def test_seeds_repeat_everything_and_leave_the_runs_own_settings(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
+    tiny_files: Path, tiny_model: Path, tmp_path: Path, mode: Mode
 ) -> None:
-    run = open_run(tmp_path, tiny_files, tiny_model, "compare.seeds=[1]")
-    report = compare_run(run).report
-    assert len(list(tmp_path.glob("train-*/adapter"))) == 2
+    pipeline = open_pipeline(tmp_path, tiny_files, tiny_model, "compare.seeds=[1]", mode=mode)
+    report = compare_pipeline(pipeline).report
+    trained = {"retrieval": "retrieval-*/loss.json", "generative": "finetune-*/adapter"}
+    assert len(list(tmp_path.glob(trained[mode]))) == 2
     assert Settings.read(tmp_path / "settings.yaml").seed == 0
-    own = next(one for one in report.seeds if one.method == "BIGRec, all beams")
-    assert set(own.values) == {0, 1}
-    assert own.mean == pytest.approx(sum(own.values.values()) / 2)
+    row = next(row for row in report.seeds if row.method == MethodId(MODEL[mode]))
+    assert set(row.values) == {0, 1}
+    assert row.mean == pytest.approx(sum(row.values.values()) / 2)
 
 
-def test_scores_from_files_are_compared_and_injected(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
+def with_precomputed(pipeline: Pipeline, *, fusions: list[str], **files: str) -> Settings:
+    values = pipeline.settings.to_dict()
+    values["compare"] |= {
+        "precomputed": [files],
+        "fusions": fusions,
+        "baselines": ["popularity"],
+    }
+    return Settings.checked(values)
+
+
+def test_scores_from_files_are_compared_and_fused(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path, mode: Mode
 ) -> None:
-    run = open_run(tmp_path / "run", tiny_files, tiny_model, "compare.few_shot=false")
+    change = "compare.few_shot=false"
+    pipeline = open_pipeline(tmp_path / "run", tiny_files, tiny_model, change, mode=mode)
     files = {}
-    for part in ("valid", "test"):
-        targets = run.queries(part).targets
+    for split in ("valid", "test"):
+        targets = pipeline.prepared.queries(split).targets
         scores = np.zeros((len(targets), 12), dtype=np.float32)
         scores[np.arange(len(targets)), targets] = 1
-        files[part] = str(tmp_path / f"{part}.npy")
-        np.save(files[part], scores)
-    # A prophet: whatever it is put into is right as well.
-    settings = run.settings.model_dump(mode="json")
-    settings["compare"] |= {
-        "external": [{"name": "prophet", **files}],
-        "inject": ["prophet"],
-        "signals": ["popularity"],
-    }
-    found = compare_run(Run(tmp_path / "run", Settings.checked(settings)))
-    for name in ("prophet", "BIGRec + prophet"):
-        assert (result(found, name, exclude_seen=False).ranks == 0).all()
+        files[split] = str(tmp_path / f"{split}.npy")
+        np.save(files[split], scores)
+    # A prophet: all that it is fused into is right as well.
+    settings = with_precomputed(pipeline, fusions=["prophet"], name="prophet", **files)
+    comparison = compare_pipeline(Pipeline(tmp_path / "run", settings))
+    fused = MethodId(MODEL[mode], "tuned", ("prophet",))
+    for method in (MethodId("prophet"), fused):
+        assert (result(comparison, method, exclude_seen=False).ranks == 0).all()
 
 
 def test_scores_of_another_format_are_refused(
     tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    (tmp_path / "scores.csv").write_text("")
-    files = {"valid": str(tmp_path / "scores.csv"), "test": str(tmp_path / "scores.csv")}
-    settings = open_run(tmp_path / "run", tiny_files, tiny_model).settings.model_dump(mode="json")
-    settings["compare"]["external"] = [{"name": "mine", **files}]
+    file = str(tmp_path / "scores.csv")
+    Path(file).write_text("")
+    pipeline = open_pipeline(tmp_path / "run", tiny_files, tiny_model)
+    settings = with_precomputed(pipeline, fusions=[], name="mine", valid=file, test=file)
     with pytest.raises(SettingsError, match=r"scores of 'mine' .* expected \.npy or \.parquet"):
-        compare_run(Run(tmp_path / "run", Settings.checked(settings)))
-
-
-def test_direct_grounding_is_compared_injected_and_not_learned_twice(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    changes = [
-        "compare.direct=true",
-        "compare.inject=['BIGRec, direct & popularity']",
-        "direct.layers=1",
-        "direct.epochs=2",
-        "direct.size=8",
-    ]
-    run = open_run(tmp_path, tiny_files, tiny_model, *changes)
-    first = compare_run(run)
-    names = {one.name for one in first.results}
-    assert {
-        "BIGRec, direct",
-        "BIGRec, direct, few-shot",
-        "BIGRec + BIGRec, direct & popularity",
-    } <= names
-    weights = sorted(tmp_path.glob("direct-*/*/checkpoint/arrays.safetensors"))
-    assert [file.parent.parent.name for file in weights] == ["all", "few-shot"]
-    learned = [file.stat().st_mtime_ns for file in weights]
-    again = compare_run(open_run(tmp_path, tiny_files, tiny_model, *changes))
-    assert [file.stat().st_mtime_ns for file in weights] == learned
-    for one, other in zip(first.results, again.results, strict=True):
-        np.testing.assert_array_equal(one.ranks, other.ranks)
-
-
-def test_a_reference_that_is_not_compared_is_refused_before_anything_is_learned(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    run = open_run(tmp_path, tiny_files, tiny_model, "compare.reference=SASRec")
-    with pytest.raises(SettingsError, match=r"compare\.reference is 'SASRec': expected auto or"):
-        compare_run(run)
-    assert not list(tmp_path.glob("train-*"))
-
-
-def test_by_default_what_is_compared_is_injected(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    changes = ["compare.signals=[EASE, co-occurrence]", "compare.inject=auto"]
-    names = {
-        one.name
-        for one in compare_run(open_run(tmp_path, tiny_files, tiny_model, *changes)).results
-    }
-    assert {name for name in names if name.startswith("BIGRec +")} == {
-        "BIGRec + co-occurrence",
-        "BIGRec + EASE",
-        "BIGRec + co-occurrence & EASE",
-    }
-
-
-def test_injecting_what_is_not_compared_is_refused(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    run = open_run(tmp_path, tiny_files, tiny_model, "compare.inject=[EASE & SASRec]")
-    with pytest.raises(SettingsError, match=r"compare\.inject names 'SASRec': expected"):
-        compare_run(run)
+        compare_pipeline(Pipeline(tmp_path / "run", settings))
 
 
 def test_a_parquet_of_scores_goes_by_user(
     tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
-    run = open_run(tmp_path / "run", tiny_files, tiny_model, "compare.few_shot=false")
-    items = run.dataset.catalog.item_ids
-    users = sorted({*run.drawn.test.user_ids, *run.drawn.valid_queries.user_ids})
+    change = "compare.few_shot=false"
+    pipeline = open_pipeline(tmp_path / "run", tiny_files, tiny_model, change)
+    items = pipeline.dataset.catalog.item_ids
+    prepared = pipeline.prepared
+    users = sorted({*prepared.test_queries.user_ids, *prepared.valid_queries.user_ids})
     scores = {item: [float(number)] * len(users) for number, item in enumerate(items)}
-    pl.DataFrame({"user_id": users, **scores}).write_parquet(tmp_path / "scores.parquet")
     file = str(tmp_path / "scores.parquet")
-    settings = run.settings.model_dump(mode="json")
-    settings["compare"] |= {
-        "external": [{"name": "by number", "valid": file, "test": file}],
-        "inject": [],
-    }
-    found = compare_run(Run(tmp_path / "run", Settings.checked(settings)))
+    pl.DataFrame({"user_id": users, **scores}).write_parquet(file)
+    settings = with_precomputed(pipeline, fusions=[], name="by number", valid=file, test=file)
+    comparison = compare_pipeline(Pipeline(tmp_path / "run", settings))
     np.testing.assert_array_equal(
-        result(found, "by number", exclude_seen=False).ranks, 11 - run.drawn.test.targets
+        result(comparison, MethodId("by number"), exclude_seen=False).ranks,
+        11 - prepared.test_queries.targets,
     )
+
+
+def test_retrieval_is_a_baseline_of_generative_mode_and_not_trained_twice(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    changes = [
+        "compare.retrieval=true",
+        "compare.fusions=['LLM retrieval & popularity']",
+        "retrieval.truncate_layers=1",
+        "retrieval.epochs=2",
+        "retrieval.embedding_dim=8",
+    ]
+    first = compare_pipeline(open_pipeline(tmp_path, tiny_files, tiny_model, *changes))
+    assert {
+        "LLM retrieval",
+        "LLM retrieval, few-shot",
+        "BIGRec + LLM retrieval & popularity",
+    } <= labels(first)
+    weights = sorted(tmp_path.glob("retrieval-*/*/checkpoint/arrays.safetensors"))
+    assert [file.parent.parent.name for file in weights] == ["all", "few-shot"]
+    trained = [file.stat().st_mtime_ns for file in weights]
+    again = compare_pipeline(open_pipeline(tmp_path, tiny_files, tiny_model, *changes))
+    assert [file.stat().st_mtime_ns for file in weights] == trained
+    for one, other in zip(first.results, again.results, strict=True):
+        np.testing.assert_array_equal(one.ranks, other.ranks)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("compare.reference=SASRec", r"compare\.reference is 'SASRec': expected auto or a method"),
+        ("compare.fusions=[EASE & SASRec]", r"compare\.fusions names 'SASRec': expected signals"),
+        ("compare.baselines=[LightGCN]", "there is no model 'LightGCN'"),
+    ],
+)
+def test_a_method_that_is_not_compared_is_refused_before_anything_is_fitted(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path, change: str, message: str
+) -> None:
+    with pytest.raises(SettingsError, match=message):
+        compare_pipeline(open_pipeline(tmp_path, tiny_files, tiny_model, change))
+    assert not list(tmp_path.glob("finetune-*"))
+
+
+def test_a_fused_method_can_be_the_reference(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    change = "compare.reference='BIGRec + popularity'"
+    report = compare_pipeline(open_pipeline(tmp_path, tiny_files, tiny_model, change)).report
+    assert report.reference == MethodId("BIGRec", "tuned", ("popularity",))
+
+
+def test_by_default_the_compared_baselines_are_fused(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    changes = ["compare.baselines=[EASE, co-occurrence]", "compare.fusions=auto"]
+    comparison = compare_pipeline(open_pipeline(tmp_path, tiny_files, tiny_model, *changes))
+    tuned = {
+        result.method.signals
+        for result in comparison.results
+        if result.method.fusion == "tuned" and result.method.model
+    }
+    assert tuned == {("co-occurrence",), ("EASE",), ("co-occurrence", "EASE")}

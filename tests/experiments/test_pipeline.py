@@ -1,4 +1,4 @@
-"""The run folder: nothing half done is trusted, nothing done is done again."""
+"""The pipeline: nothing incomplete is trusted, nothing complete is run again."""
 
 import json
 import os
@@ -6,160 +6,247 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from safetensors.torch import load_file
 
 from bigrec.errors import BundleError, DataError, ModelError
-from bigrec.experiments.pipeline import Run
-from bigrec.settings import Settings
-from bigrec.types import Progress
-from tests.conftest import TITLES, save_tiny_model, tiny_overrides, wait_for
+from bigrec.evaluation.method import MethodId
+from bigrec.experiments.evaluate import evaluate
+from bigrec.experiments.pipeline import Pipeline
+from bigrec.recommender.bigrec import BIGRec
+from bigrec.recommender.bundle import read_manifest
+from bigrec.types import ProgressCallback
+from tests.conftest import (
+    MODES,
+    TITLES,
+    Mode,
+    save_tiny_model,
+    tiny_overrides,
+    tiny_settings,
+    wait_for,
+)
 
 pytestmark = pytest.mark.model
 
-
-def open_run(folder: Path, tiny_files: Path, model: Path, *changes: str) -> Run:
-    overrides = [*tiny_overrides(model), f"data.source={tiny_files}", *changes]
-    return Run(folder, Settings.read(overrides=overrides))
+OpenPipeline = Callable[..., Pipeline]
 
 
-def test_generation_that_was_stopped_goes_on_after_the_parts_that_are_there(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def open_pipeline(tiny_files: Path, tiny_model: Path, tmp_path: Path) -> OpenPipeline:
+    def opened(*changes: str, mode: Mode = "generative", folder: str = "run") -> Pipeline:
+        settings = tiny_settings(tiny_model, f"data.source={tiny_files}", *changes, mode=mode)
+        return Pipeline(tmp_path / folder, settings)
+
+    return opened
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_fit_and_the_pipeline_give_the_same_bundle(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path, mode: Mode
 ) -> None:
-    monkeypatch.setattr("bigrec.experiments.pipeline._TEXTS_IN_PART", 2)
-    first = open_run(tmp_path, tiny_files, tiny_model)
-    texts = first.texts("test")
-    parts = sorted(first.texts_stage("test").folder.glob("part-*.parquet"))
+    settings = tiny_settings(
+        tiny_model, f"data.source={tiny_files}", mode=mode, signals="[popularity, EASE]"
+    )
+    Pipeline(tmp_path / "run", settings).evaluate()
+    BIGRec(settings).fit(tiny_files).save(tmp_path / "fitted")
+    first, second = (
+        read_manifest(folder)["files"]
+        for folder in (tmp_path / "run" / "bundle", tmp_path / "fitted")
+    )
+    # The pipeline alone keeps metrics in it.
+    assert set(first) - set(second) == {"metrics.json"}
+    differing = {name for name in second if first[name] != second[name]}
+    assert not differing
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_evaluation_runs_every_stage_once(
+    open_pipeline: OpenPipeline, tmp_path: Path, mode: Mode
+) -> None:
+    report = open_pipeline(mode=mode).evaluate()
+    stages = {path.name.partition("-")[0] for path in (tmp_path / "run").glob("*-*")}
+    trained = {"retrieval": {"retrieval"}, "generative": {"finetune", "index", "texts"}}
+    assert stages == {"data", "evaluation", *trained[mode]}
+    before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
+    again = open_pipeline(mode=mode).evaluate()
+    assert [row.value for row in again.rows] == [row.value for row in report.rows]
+    changed = {path.name for path, time_ns in before.items() if path.stat().st_mtime_ns != time_ns}
+    assert changed == {"settings.yaml"}
+
+
+@pytest.mark.parametrize(
+    ("mode", "recommenders"),
+    [("retrieval", {"LLM retrieval"}), ("generative", {"BIGRec", "BIGRec, all beams"})],
+)
+def test_the_recommender_stands_beside_popularity_and_chance(
+    open_pipeline: OpenPipeline, mode: Mode, recommenders: set[str]
+) -> None:
+    report = open_pipeline(mode=mode).evaluate()
+    assert {row.method.label for row in report.rows} == {*recommenders, "popularity", "random"}
+    assert bool(report.shares) == (mode == "generative")
+    assert {row.metric for row in report.rows} >= {"hr@1", "ndcg@50"}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_the_public_evaluation_gives_the_pipelines_figures(
+    open_pipeline: OpenPipeline, mode: Mode, tmp_path: Path
+) -> None:
+    pipeline = open_pipeline(mode=mode)
+    report = pipeline.evaluate()
+    result = evaluate(BIGRec.load(pipeline.bundle), pipeline.dataset)
+    assert result.rows == list(report.rows)
+    frame = result.to_frame()
+    popular = frame.filter(method="popularity", exclude_seen=False, metric="hr@10")
+    assert popular["value"].to_list() == [
+        row.value
+        for row in report.rows
+        if row.method == MethodId("popularity") and row.metric == "hr@10" and not row.exclude_seen
+    ]
+    with pytest.raises(DataError, match="has another catalog"):
+        model = BIGRec.load(pipeline.bundle)
+        model.update_catalog(type(model.catalog).from_frame(model.catalog.to_frame()[1:]))
+        evaluate(model, pipeline.dataset)
+
+
+def test_generation_that_was_stopped_resumes_after_the_parts_that_are_there(
+    open_pipeline: OpenPipeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bigrec.recommender.generated_texts._HISTORIES_PER_PART", 2)
+    first = open_pipeline()
+    texts = first.fitting.encode("test").texts
+    parts = sorted(first.stage("texts-test").folder.glob("part-*.parquet"))
     assert len(parts) == 3
     parts[1].unlink()
     kept = {part: part.stat().st_mtime_ns for part in (parts[0], parts[2])}
-    second = open_run(tmp_path, tiny_files, tiny_model)
-    assert second.texts("test") == texts
+    assert open_pipeline().fitting.encode("test").texts == texts
     assert {part: part.stat().st_mtime_ns for part in kept} == kept
 
 
-def test_a_damaged_part_is_named(tiny_files: Path, tiny_model: Path, tmp_path: Path) -> None:
-    first = open_run(tmp_path, tiny_files, tiny_model)
-    assert first.texts("test")
-    (part,) = first.texts_stage("test").folder.glob("part-*.parquet")
+def test_a_damaged_part_is_named(open_pipeline: OpenPipeline) -> None:
+    first = open_pipeline()
+    assert len(first.fitting.encode("test"))
+    (part,) = first.stage("texts-test").folder.glob("part-*.parquet")
     part.write_bytes(b"PAR1")
     with pytest.raises(BundleError, match=r"part-00000\.parquet is damaged.*Remove it"):
-        _ = open_run(tmp_path, tiny_files, tiny_model).texts("test")
+        open_pipeline().fitting.encode("test")
 
 
-def test_training_that_was_killed_ends_with_the_same_adapter(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
+@pytest.mark.parametrize(
+    ("mode", "section", "checkpoint"),
+    [
+        ("generative", "generative.finetune", "finetune-*/checkpoints/*/bigrec_complete"),
+        ("retrieval", "retrieval", "retrieval-*/all/checkpoint/model.json"),
+    ],
+)
+def test_training_that_was_killed_ends_with_the_same_weights(  # noqa: PLR0917
+    open_pipeline: OpenPipeline,
+    tiny_files: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    mode: Mode,
+    section: str,
+    checkpoint: str,
 ) -> None:
-    changes = ["train.epochs=60", "train.patience=60"]
-    overrides = [*tiny_overrides(tiny_model), f"data.source={tiny_files}", *changes]
-    command = [sys.executable, "-m", "bigrec", "train", "--run", str(tmp_path / "killed")]
-    command += [part for one in overrides for part in ("--set", one)]
+    weights = {
+        "generative": "adapter/adapter_model.safetensors",
+        "retrieval": "all/checkpoint/arrays.safetensors",
+    }[mode]
+    changes = [f"{section}.epochs=60", f"{section}.early_stopping_patience=60"]
+    overrides = [*tiny_overrides(tiny_model, mode=mode), f"data.source={tiny_files}", *changes]
+    command = [sys.executable, "-m", "bigrec", "train", "--run-dir", str(tmp_path / "killed")]
+    command += [part for override in overrides for part in ("--set", override)]
     environment = {**os.environ, "HF_HUB_OFFLINE": "1"}
     process = subprocess.Popen(
         command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     )
-    wait_for(lambda: list(tmp_path.glob("killed/train-*/checkpoints/*/bigrec_complete")))
+    wait_for(lambda: list(tmp_path.glob(f"killed/{checkpoint}")))
     process.send_signal(signal.SIGKILL)
     assert process.wait(timeout=30) == -signal.SIGKILL
-    adapters = []
+    trained = []
     for name in ("killed", "whole"):
-        run = open_run(tmp_path / name, tiny_files, tiny_model, *changes)
-        assert not run.train_stage.is_done
-        run.train()
-        adapters.append(load_file(run.train_stage.folder / "adapter" / "adapter_model.safetensors"))
-    first, second = adapters
+        pipeline = open_pipeline(*changes, mode=mode, folder=name)
+        assert not pipeline.training_stage.is_complete
+        pipeline.train()
+        trained.append(load_file(pipeline.training_stage.folder / weights))
+    first, second = trained
     assert all(bool((first[name] == second[name]).all()) for name in first)
 
 
 def test_another_base_model_in_the_same_place_is_noticed(tiny_files: Path, tmp_path: Path) -> None:
     model = save_tiny_model(tmp_path / "model", chat=True)
-    open_run(tmp_path / "run", tiny_files, model).train()
+    settings = tiny_settings(model, f"data.source={tiny_files}")
+    Pipeline(tmp_path / "run", settings).train()
     shutil.rmtree(model)
     save_tiny_model(model, chat=True, seed=5)
     with pytest.raises(ModelError, match="was trained on base model"):
-        _ = open_run(tmp_path / "run", tiny_files, model).language_model
+        _ = Pipeline(tmp_path / "run", settings).fitting.language_model
 
 
-def test_a_missing_model_is_told_before_anything_is_written(
-    tiny_files: Path, tmp_path: Path
-) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_a_missing_model_is_reported_before_anything_is_written(tmp_path: Path, mode: Mode) -> None:
     with pytest.raises(ModelError, match="no such folder"):
-        open_run(tmp_path / "run", tiny_files, Path("/no/such/model"))
+        Pipeline(tmp_path / "run", tiny_settings(Path("/no/such/model"), mode=mode))
     assert not (tmp_path / "run").exists()
 
 
-def test_a_base_model_without_chat_template_goes_all_the_way(
-    tiny_files: Path, tmp_path: Path
+@pytest.mark.parametrize("mode", MODES)
+def test_a_base_model_without_chat_template_can_be_used(
+    tiny_files: Path, tmp_path: Path, mode: Mode
 ) -> None:
     model = save_tiny_model(tmp_path / "model", chat=False)
-    report = open_run(tmp_path / "run", tiny_files, model).evaluate()
-    assert {row.metric for row in report.rows} >= {"hr@1", "ndcg@50"}
+    settings = tiny_settings(model, f"data.source={tiny_files}", mode=mode)
+    assert Pipeline(tmp_path / "run", settings).evaluate().rows
 
 
-def test_published_examples_can_be_tested_on(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
+@pytest.mark.parametrize("mode", MODES)
+def test_examples_in_the_format_of_the_papers_authors_can_be_tested_on(
+    open_pipeline: OpenPipeline, tmp_path: Path, mode: Mode
 ) -> None:
     def example(history: list[str], target: str) -> dict[str, str]:
         watched = ", ".join(f'"{title}"' for title in history)
         return {"instruction": "…", "input": f"watched: {watched}", "output": f'"{target}"'}
 
     file = tmp_path / "test.json"
-    rows = [example(TITLES[:3], TITLES[5]), example([TITLES[6]], TITLES[0])]
-    file.write_text(json.dumps(rows))
-    run = open_run(tmp_path / "run", tiny_files, tiny_model, f"data.test_file={file}")
-    run.evaluate()
-    test: Any = run.drawn.test
-    assert [history.tolist() for history in test.histories] == [[0, 1, 2], [6]]
-    assert test.targets.tolist() == [5, 0]
+    file.write_text(json.dumps([example(TITLES[:3], TITLES[5]), example([TITLES[6]], TITLES[0])]))
+    pipeline = open_pipeline(f"data.test_file={file}", mode=mode)
+    pipeline.evaluate()
+    queries = pipeline.prepared.test_queries
+    assert [history.tolist() for history in queries.histories] == [[0, 1, 2], [6]]
+    assert queries.targets.tolist() == [5, 0]
     file.write_text(json.dumps([example(["No Such Title (1900)"], TITLES[0])]))
     with pytest.raises(DataError, match="No Such Title"):
-        _ = open_run(tmp_path / "run", tiny_files, tiny_model, f"data.test_file={file}").drawn
+        _ = open_pipeline(f"data.test_file={file}", mode=mode).prepared
 
 
-def test_two_datasets_are_mixed_and_one_is_recommended_from(
-    tiny_files: Path, tiny_model: Path, tmp_path: Path
-) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(tiny_files, other)
-    titles = (other / "items.csv").read_text().replace("(199", "[199")
-    (other / "items.csv").write_text(titles)
-    values = Settings.read(
-        overrides=[*tiny_overrides(tiny_model), f"data.source={tiny_files}"]
-    ).model_dump(mode="json")
-    values["data"]["also_train_on"] = [{"source": str(other), "noun": "game"}]
-    drawn = Run(tmp_path / "run", Settings.checked(values)).drawn
-    assert sorted(one.noun for one in drawn.train) == ["game"] * 8 + ["movie"] * 8
-    assert sorted(one.noun for one in drawn.valid) == ["game"] * 4 + ["movie"] * 4
-    assert len(drawn.test) == 6
-
-
-def test_new_items_and_a_new_space_embed_only_what_is_new(
+def test_new_items_and_a_new_normalization_embed_only_what_is_new(
     tiny_files: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     files = tmp_path / "files"
     shutil.copytree(tiny_files, files)
-    open_run(tmp_path / "run", files, tiny_model).recommender.catalog.titles[0]
-    with (files / "items.csv").open("a") as stream:
-        stream.write("new,A New Title (1998)\n")
     embedded: list[int] = []
 
-    def track(name: str) -> Progress:
+    def progress_factory(name: str) -> ProgressCallback:
         def report(_: int, total: int) -> None:
             if name == "Embedding the catalog":
                 embedded.append(total)
 
         return report
 
-    settings = open_run(tmp_path / "other", files, tiny_model).settings
-    model = Run(tmp_path / "run", settings, track=track).recommender
-    assert "A New Title (1998)" in model.parts.ranker.index.titles
+    def index(*changes: str) -> tuple[list[str], str]:
+        settings = tiny_settings(tiny_model, f"data.source={files}", *changes)
+        pipeline = Pipeline(tmp_path / "run", settings, progress_factory=progress_factory)
+        made = pipeline.fitting.encoder.ranker.index
+        return list(made.titles), made.normalization
+
+    index()
+    embedded.clear()
+    with (files / "items.csv").open("a") as stream:
+        stream.write("new,A New Title (1998)\n")
+    titles, _ = index()
+    assert "A New Title (1998)" in titles
     assert embedded == [1]
-    whitened = settings.model_copy(
-        update={"embed": settings.embed.model_copy(update={"space": "whitened"})}
-    )
-    model = Run(tmp_path / "run", whitened, track=track).recommender
-    assert model.parts.ranker.index.space_kind == "whitened"
+    assert index("generative.embedding.normalization=whiten")[1] == "whiten"
     assert embedded == [1]

@@ -1,29 +1,83 @@
-"""What a stage's folder depends on."""
+"""What the folder of a stage depends on."""
 
 import shutil
 from pathlib import Path
 
-from bigrec.experiments.workspace import RunFolder
+import pytest
+
+from bigrec.experiments.workspace import Workspace
+from bigrec.recommender.fitting import StageName
 from bigrec.settings import Settings
+from tests.conftest import MODES, Mode
+
+_STAGES: dict[Mode, tuple[StageName, ...]] = {
+    "retrieval": ("retrieval", "models"),
+    "generative": ("finetune", "index", "texts-valid", "texts-test", "models"),
+}
 
 
-def _stages(source: Path) -> list[str]:
-    settings = Settings.read(overrides=[f"data.source={source}"])
-    run = RunFolder(Path("runs/any"), settings)
-    return [run.data_stage.folder.name, run.signals_stage.folder.name, run.direct_stage.folder.name]
+def stage_names(mode: Mode, source: Path, *changes: str) -> dict[str, str]:
+    settings = Settings.read(overrides=[f"mode={mode}", f"data.source={source}", *changes])
+    workspace = Workspace(Path("runs/any"), settings)
+    names: dict[str, str] = {
+        "data": workspace.data_stage.folder.name,
+        "evaluation": workspace.evaluation_stage.folder.name,
+    }
+    for name in _STAGES[mode]:
+        names[name] = workspace.stage(name).folder.name
+    return names
 
 
-def test_a_copy_of_the_data_is_the_same_data(tmp_path: Path) -> None:
+def changed(mode: Mode, source: Path, *changes: str) -> set[str]:
+    before, after = stage_names(mode, source), stage_names(mode, source, *changes)
+    return {name for name in before if before[name] != after[name]}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_a_copy_of_the_data_is_the_same_data(tmp_path: Path, mode: Mode) -> None:
     first, copied = tmp_path / "here" / "games", tmp_path / "there" / "games"
     first.mkdir(parents=True)
     (first / "interactions.csv").write_text("user_id,item_id\n1,2\n")
     shutil.copytree(first, copied, copy_function=shutil.copyfile)
-    assert _stages(copied) == _stages(first)
+    assert stage_names(mode, copied) == stage_names(mode, first)
 
 
-def test_data_that_changed_is_other_data(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mode", MODES)
+def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
     file = tmp_path / "interactions.csv"
     file.write_text("user_id,item_id\n1,2\n")
-    before = _stages(tmp_path)
+    before = stage_names(mode, tmp_path)
     file.write_text("user_id,item_id\n1,3\n")
-    assert not set(_stages(tmp_path)) & set(before)
+    after = stage_names(mode, tmp_path)
+    assert not set(after.values()) & set(before.values())
+
+
+@pytest.mark.parametrize(
+    ("mode", "change", "expected"),
+    [
+        ("retrieval", "retrieval.epochs=3", {"retrieval", "evaluation"}),
+        ("retrieval", "fusion.history=full", {"evaluation"}),
+        ("retrieval", "recommend.exclude_seen=false", {"evaluation"}),
+        ("retrieval", "data.max_test_examples=9", {"evaluation"}),
+        ("retrieval", "model.device=cpu", set()),
+        ("retrieval", "compare.seeds=[1]", set()),
+        ("generative", "grounding.beams=top1", {"evaluation"}),
+        ("generative", "generative.decoding.batch_size=2", set()),
+        ("generative", "generative.finetune.per_device_batch_size=2", set()),
+        ("generative", "generative.embedding.pooling=mean", {"index", "evaluation"}),
+        (
+            "generative",
+            "generative.decoding.num_beams=2",
+            {"texts-valid", "texts-test", "evaluation"},
+        ),
+        (
+            "generative",
+            "generative.prompt.style=plain",
+            {"finetune", "texts-valid", "texts-test", "evaluation"},
+        ),
+    ],
+)
+def test_a_setting_moves_the_stages_that_depend_on_it_and_no_other(
+    tmp_path: Path, mode: Mode, change: str, expected: set[str]
+) -> None:
+    assert changed(mode, tmp_path, change) == expected

@@ -1,15 +1,15 @@
-"""Embedders that need no model."""
+"""Embedders without a model."""
 
 from collections.abc import Mapping, Sequence
 from zlib import crc32
 
 import numpy as np
 
-from bigrec.types import FloatArray, Progress
+from bigrec.types import FloatArray, ProgressCallback
 
 
 class FakeEmbedder:
-    """Draws each text's vector from a generator seeded by the text, and keeps what it was asked."""
+    """Draws each text's vector from a generator seeded by the text, and records its calls."""
 
     def __init__(self, *, fingerprint: str = "fake", size: int = 4) -> None:
         self._fingerprint = fingerprint
@@ -24,7 +24,9 @@ class FakeEmbedder:
     def embedded(self) -> list[str]:
         return [text for call in self.calls for text in call]
 
-    def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> FloatArray:
+    def embed(
+        self, texts: Sequence[str], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
         self.calls.append(list(texts))
         if progress:
             progress(len(texts), len(texts))

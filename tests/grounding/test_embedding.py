@@ -48,18 +48,18 @@ def test_parts_give_what_one_call_gives(tmp_path: Path) -> None:
 
 
 def test_progress_counts_titles() -> None:
-    seen: list[tuple[int, int]] = []
-    embed_in_parts(TITLES, FakeEmbedder(), progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(512, 1100), (1024, 1100), (1100, 1100)]
+    calls: list[tuple[int, int]] = []
+    embed_in_parts(TITLES, FakeEmbedder(), progress=lambda done, total: calls.append((done, total)))
+    assert calls == [(512, 1100), (1024, 1100), (1100, 1100)]
 
 
-def test_an_interrupted_run_goes_on_after_its_finished_parts(tmp_path: Path) -> None:
+def test_an_interrupted_run_is_resumed_after_its_finished_parts(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         embed_in_parts(TITLES, _Interrupted(), folder=tmp_path)
     embedder = FakeEmbedder()
-    found = embed_in_parts(TITLES, embedder, folder=tmp_path)
+    embeddings = embed_in_parts(TITLES, embedder, folder=tmp_path)
     assert embedder.embedded == TITLES[1024:]
-    np.testing.assert_array_equal(found, FakeEmbedder().embed(TITLES))
+    np.testing.assert_array_equal(embeddings, FakeEmbedder().embed(TITLES))
 
 
 def test_parts_of_another_embedder_are_not_read(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_removing_parts_keeps_other_files(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [other]
 
 
-def test_removing_parts_removes_a_folder_of_nothing_else(tmp_path: Path) -> None:
+def test_removing_parts_removes_an_empty_folder(tmp_path: Path) -> None:
     folder = tmp_path / "parts"
     embed_in_parts(TITLES[:3], FakeEmbedder(), folder=folder)
     remove_parts(folder)

@@ -8,7 +8,7 @@ from scipy.spatial.distance import cdist
 
 from bigrec.errors import BundleError, ModelError, StaleIndexError
 from bigrec.grounding.index import ItemIndex
-from bigrec.grounding.space import Space, SpaceKind
+from bigrec.grounding.space import Normalization, Space
 from tests.grounding.fakes import FakeEmbedder, TableEmbedder
 
 TITLES = ("Alien", "Brazil", "Casablanca")
@@ -22,7 +22,9 @@ def index() -> ItemIndex:
 def _edit(path: Path, **changes: Any) -> None:
     content = json.loads(path.read_text())
     content.update(changes)
-    path.write_text(json.dumps({key: value for key, value in content.items() if value != "gone"}))
+    path.write_text(
+        json.dumps({key: value for key, value in content.items() if value != "missing"})
+    )
 
 
 def test_building_embeds_every_title_once() -> None:
@@ -53,11 +55,11 @@ def test_removing_and_reordering_items_embeds_nothing(index: ItemIndex) -> None:
 
 
 def test_updating_keeps_the_space() -> None:
-    index = ItemIndex.build(TITLES, FakeEmbedder(), space="whitened")
-    assert index.updated(TITLES[:2], FakeEmbedder()).space_kind == "whitened"
+    index = ItemIndex.build(TITLES, FakeEmbedder(), normalization="whiten")
+    assert index.updated(TITLES[:2], FakeEmbedder()).normalization == "whiten"
 
 
-def test_an_index_of_another_embedder_is_not_taken_over(index: ItemIndex) -> None:
+def test_an_index_of_another_embedder_is_not_reused(index: ItemIndex) -> None:
     embedder = FakeEmbedder(fingerprint="other")
     ItemIndex.build(TITLES, embedder, previous=index)
     assert embedder.embedded == list(TITLES)
@@ -69,7 +71,7 @@ def test_building_removes_its_parts(tmp_path: Path) -> None:
 
 
 def test_duplicate_titles_are_refused() -> None:
-    with pytest.raises(ValueError, match="'Alien' comes more than once"):
+    with pytest.raises(ValueError, match="'Alien' occurs more than once"):
         ItemIndex.build(("Alien", "Brazil", "Alien"), FakeEmbedder())
 
 
@@ -78,10 +80,10 @@ def test_an_empty_catalog_is_refused() -> None:
         ItemIndex.build((), FakeEmbedder())
 
 
-def test_an_unknown_space_is_refused_before_anything_is_embedded() -> None:
+def test_an_unknown_normalization_is_refused_before_embedding() -> None:
     embedder = FakeEmbedder()
-    with pytest.raises(ValueError, match="Unknown space 'cosine'"):
-        ItemIndex.build(TITLES, embedder, space="cosine")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="Unknown normalization 'cosine'"):
+        ItemIndex.build(TITLES, embedder, normalization="cosine")  # type: ignore[arg-type]
     assert embedder.calls == []
 
 
@@ -107,11 +109,11 @@ def test_embeddings_with_nan_are_refused() -> None:
         ItemIndex(("Alien",), np.array([[np.nan]]), "fake")
 
 
-def test_the_key_changes_with_model_space_and_titles(index: ItemIndex) -> None:
+def test_the_key_changes_with_model_normalization_and_titles(index: ItemIndex) -> None:
     keys = {
         index.key,
         ItemIndex.build(TITLES, FakeEmbedder(fingerprint="other")).key,
-        ItemIndex.build(TITLES, FakeEmbedder(), space="centred").key,
+        ItemIndex.build(TITLES, FakeEmbedder(), normalization="center").key,
         ItemIndex.build(TITLES[::-1], FakeEmbedder()).key,
     }
     assert len(keys) == 4
@@ -119,39 +121,41 @@ def test_the_key_changes_with_model_space_and_titles(index: ItemIndex) -> None:
 
 
 def test_checking_accepts_what_the_index_was_built_with(index: ItemIndex) -> None:
-    index.check(FakeEmbedder(), list(TITLES), space="raw")
+    index.check(FakeEmbedder(), list(TITLES), normalization="none")
 
 
 def test_checking_names_another_model(index: ItemIndex) -> None:
     with pytest.raises(StaleIndexError, match=r"with another model \(fake, now other\)\. Update"):
-        index.check(FakeEmbedder(fingerprint="other"), TITLES, space="raw")
+        index.check(FakeEmbedder(fingerprint="other"), TITLES, normalization="none")
 
 
-def test_checking_names_another_space(index: ItemIndex) -> None:
-    with pytest.raises(StaleIndexError, match=r"with another space \(raw, now centred\)\. Update"):
-        index.check(FakeEmbedder(), TITLES, space="centred")
+def test_checking_names_another_normalization(index: ItemIndex) -> None:
+    with pytest.raises(
+        StaleIndexError, match=r"another normalization \(none, now center\)\. Update"
+    ):
+        index.check(FakeEmbedder(), TITLES, normalization="center")
 
 
 def test_checking_names_other_titles(index: ItemIndex) -> None:
     with pytest.raises(StaleIndexError, match=r"another titles \(1 added, 2 removed\)\. Update"):
-        index.check(FakeEmbedder(), ("Alien", "Dune"), space="raw")
+        index.check(FakeEmbedder(), ("Alien", "Dune"), normalization="none")
 
 
 def test_checking_names_reordered_titles(index: ItemIndex) -> None:
     with pytest.raises(StaleIndexError, match=r"another titles \(reordered\)\. Update"):
-        index.check(FakeEmbedder(), TITLES[::-1], space="raw")
+        index.check(FakeEmbedder(), TITLES[::-1], normalization="none")
 
 
 def test_checking_names_everything_that_changed(index: ItemIndex) -> None:
-    with pytest.raises(StaleIndexError, match=r"another model .* and another space .* and anoth"):
-        index.check(FakeEmbedder(fingerprint="other"), TITLES[:1], space="centred")
+    with pytest.raises(StaleIndexError, match=r"another model .* another normalization .* anoth"):
+        index.check(FakeEmbedder(fingerprint="other"), TITLES[:1], normalization="center")
 
 
 def test_equal_queries_are_embedded_once_and_titles_never(index: ItemIndex) -> None:
     embedder = FakeEmbedder()
-    found = index.embed_queries(["Dune", "Brazil", "Dune", ""], embedder)
+    embeddings = index.embed_queries(["Dune", "Brazil", "Dune", ""], embedder)
     assert embedder.embedded == ["Dune", ""]
-    np.testing.assert_array_equal(found, FakeEmbedder().embed(["Dune", "Brazil", "Dune", ""]))
+    np.testing.assert_array_equal(embeddings, FakeEmbedder().embed(["Dune", "Brazil", "Dune", ""]))
 
 
 def test_queries_that_are_all_titles_need_no_embedder_call(index: ItemIndex) -> None:
@@ -174,12 +178,12 @@ def test_queries_of_another_size_are_refused(index: ItemIndex) -> None:
         index.embed_queries(["Dune"], FakeEmbedder(size=5))
 
 
-@pytest.mark.parametrize("kind", get_args(SpaceKind))
-def test_distances_are_those_of_the_space(kind: SpaceKind) -> None:
+@pytest.mark.parametrize("normalization", get_args(Normalization))
+def test_distances_are_those_of_the_space(normalization: Normalization) -> None:
     titles = [f"title {number}" for number in range(50)]
-    index = ItemIndex.build(titles, FakeEmbedder(size=6), space=kind)
+    index = ItemIndex.build(titles, FakeEmbedder(size=6), normalization=normalization)
     queries = FakeEmbedder(size=6).embed(["x", "y"])
-    space = Space.fit(kind, index.embeddings)
+    space = Space.fit(normalization, index.embeddings)
     expected = cdist(
         space.transform(queries).astype(np.float64),
         space.transform(index.embeddings).astype(np.float64),
@@ -187,22 +191,24 @@ def test_distances_are_those_of_the_space(kind: SpaceKind) -> None:
     np.testing.assert_allclose(index.distances(queries), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("kind", get_args(SpaceKind))
-def test_a_stored_vector_is_at_distance_exactly_0_in_any_batch(kind: SpaceKind) -> None:
+@pytest.mark.parametrize("normalization", get_args(Normalization))
+def test_a_stored_vector_is_at_distance_exactly_0_in_any_batch(
+    normalization: Normalization,
+) -> None:
     titles = [f"title {number}" for number in range(200)]
-    index = ItemIndex.build(titles, FakeEmbedder(size=48), space=kind)
+    index = ItemIndex.build(titles, FakeEmbedder(size=48), normalization=normalization)
     for rows in (slice(0, 200), slice(7, 8), slice(3, 20)):
-        found = index.distances(index.embeddings[rows])
-        own = found[np.arange(len(found)), np.arange(200)[rows]]
-        np.testing.assert_array_equal(own, np.zeros(len(found)))
-        assert np.count_nonzero(found == 0) == len(found)
+        distances = index.distances(index.embeddings[rows])
+        to_itself = distances[np.arange(len(distances)), np.arange(200)[rows]]
+        np.testing.assert_array_equal(to_itself, np.zeros(len(distances)))
+        assert np.count_nonzero(distances == 0) == len(distances)
 
 
-@pytest.mark.parametrize("kind", get_args(SpaceKind))
-def test_titles_of_equal_vectors_are_as_far_from_any_query(kind: SpaceKind) -> None:
+@pytest.mark.parametrize("normalization", get_args(Normalization))
+def test_titles_of_equal_vectors_have_equal_distances(normalization: Normalization) -> None:
     embeddings = FakeEmbedder(size=48).embed([f"title {number}" for number in range(1200)])
     embeddings[1100:] = embeddings[:100]
-    index = ItemIndex(tuple(map(str, range(1200))), embeddings, "fake", kind)
+    index = ItemIndex(tuple(map(str, range(1200))), embeddings, "fake", normalization)
     l2, points = index.scannable(FakeEmbedder(size=48).embed(["x"]))
     squares = l2.squared(points, np.zeros(1200, dtype=int), np.arange(1200))
     np.testing.assert_array_equal(squares[:100], squares[1100:])
@@ -213,20 +219,20 @@ def test_queries_with_nan_are_refused(index: ItemIndex) -> None:
         index.distances(np.full((1, 4), np.nan, dtype=np.float32))
 
 
-def test_chunks_within_little_memory_give_what_one_chunk_gives() -> None:
+def test_batches_within_little_memory_give_the_same_as_one_batch() -> None:
     titles = [f"title {number}" for number in range(30)]
     index = ItemIndex.build(titles, FakeEmbedder())
     queries = FakeEmbedder().embed([f"query {number}" for number in range(10)])
-    pieces = list(index.iter_distances(queries, max_bytes=1))
-    assert [rows for rows, _ in pieces] == [slice(i, i + 1) for i in range(10)]
+    batches = list(index.iter_distances(queries, max_bytes=1))
+    assert [rows for rows, _ in batches] == [slice(i, i + 1) for i in range(10)]
     np.testing.assert_allclose(
-        np.concatenate([found for _, found in pieces]), index.distances(queries), rtol=1e-6
+        np.concatenate([distances for _, distances in batches]), index.distances(queries), rtol=1e-6
     )
     assert len(list(index.iter_distances(queries))) == 1
 
 
 def test_saving_then_loading_gives_the_same_index(tmp_path: Path) -> None:
-    index = ItemIndex.build(TITLES, FakeEmbedder(), space="centred")
+    index = ItemIndex.build(TITLES, FakeEmbedder(), normalization="center")
     index.save(tmp_path / "index")
     loaded = ItemIndex.load(tmp_path / "index")
     assert loaded.key == index.key
@@ -270,12 +276,12 @@ def test_damaged_embeddings_are_named(index: ItemIndex, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"format": 2}, "has format 2; this version of bigrec reads format 1"),
-        ({"format": "gone"}, "it does not describe an item index"),
-        ({"titles": "gone", "key": "gone"}, "it lacks key, titles"),
+        ({"format": 3}, "has format 3; this bigrec reads format 2"),
+        ({"format": "missing"}, "has format None; this bigrec reads format 2"),
+        ({"titles": "missing", "key": "missing"}, "it lacks key, titles"),
         ({"titles": ["Alien", "Brazil", "Dune"]}, "do not match its key"),
         ({"titles": ["Alien"]}, "its fields do not fit together: embeddings has shape"),
-        ({"space": "cosine"}, "its fields do not fit together: Unknown space"),
+        ({"normalization": "cosine"}, "its fields do not fit together: Unknown norm"),
     ],
 )
 def test_a_damaged_description_is_named(

@@ -4,53 +4,55 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bigrec.grounding.ranks import best_groups, ranks_along, target_ranks
+from bigrec.grounding.ranked_lists import best_titles
+from bigrec.grounding.ranks import ranks_along, target_ranks
 from bigrec.types import FloatArray, IntArray
 
 NONE = np.zeros(0, dtype=np.int64)
 # few different values, so that ties are common
 DISTANCES = arrays(np.float64, (3, 6), elements=st.integers(0, 4).map(float))
 EXCLUDED = st.lists(
-    st.sets(st.integers(0, 5), max_size=5).map(lambda groups: np.array(sorted(groups), dtype=int)),
+    st.sets(st.integers(0, 5), max_size=5).map(lambda ids: np.array(sorted(ids), dtype=int)),
     min_size=3,
     max_size=3,
 )
 
 
-def test_the_nearest_groups_come_first() -> None:
-    found = best_groups(np.array([[3.0, 1.0, 2.0, 0.5]]), k=3, exclude=[NONE])
-    np.testing.assert_array_equal(found, [[3, 1, 2]])
+def test_the_nearest_titles_come_first() -> None:
+    lists = best_titles(np.array([[3.0, 1.0, 2.0, 0.5]]), k=3, exclude=[NONE])
+    np.testing.assert_array_equal(lists, [[3, 1, 2]])
 
 
-def test_ties_go_to_the_smaller_group_also_at_the_end_of_the_list() -> None:
-    found = best_groups(np.array([[2.0, 1.0, 2.0, 1.0, 2.0]]), k=3, exclude=[NONE])
-    np.testing.assert_array_equal(found, [[1, 3, 0]])
+def test_ties_go_to_the_smaller_title_id_also_at_the_end_of_the_list() -> None:
+    lists = best_titles(np.array([[2.0, 1.0, 2.0, 1.0, 2.0]]), k=3, exclude=[NONE])
+    np.testing.assert_array_equal(lists, [[1, 3, 0]])
 
 
-def test_excluded_groups_are_not_listed() -> None:
-    found = best_groups(np.array([[3.0, 1.0, 2.0]]), k=2, exclude=[np.array([1])])
-    np.testing.assert_array_equal(found, [[2, 0]])
+def test_excluded_titles_are_not_listed() -> None:
+    lists = best_titles(np.array([[3.0, 1.0, 2.0]]), k=2, exclude=[np.array([1])])
+    np.testing.assert_array_equal(lists, [[2, 0]])
 
 
-def test_a_list_is_padded_where_too_few_groups_remain() -> None:
-    found = best_groups(np.array([[3.0, 1.0, 2.0]]), k=3, exclude=[np.array([0, 1])])
-    np.testing.assert_array_equal(found, [[2, -1, -1]])
+def test_a_list_is_padded_where_too_few_titles_remain() -> None:
+    lists = best_titles(np.array([[3.0, 1.0, 2.0]]), k=3, exclude=[np.array([0, 1])])
+    np.testing.assert_array_equal(lists, [[2, -1, -1]])
 
 
 @pytest.mark.parametrize("k", [0, 4])
 def test_a_length_out_of_range_is_refused(k: int) -> None:
     with pytest.raises(ValueError, match=f"k is {k}; expected 1 to 3, the number of different"):
-        best_groups(np.zeros((1, 3)), k=k, exclude=[NONE])
+        best_titles(np.zeros((1, 3)), k=k, exclude=[NONE])
 
 
 @given(distances=DISTANCES, k=st.integers(1, 6), exclude=EXCLUDED)
 def test_lists_are_those_of_a_full_stable_sort(
     distances: FloatArray, k: int, exclude: list[IntArray]
 ) -> None:
-    found = best_groups(distances, k=k, exclude=exclude)
-    for row, gone, groups in zip(distances, exclude, found, strict=True):
-        whole = [group for group in np.argsort(row, kind="stable") if group not in gone][:k]
-        np.testing.assert_array_equal(groups, whole + [-1] * (k - len(whole)))
+    lists = best_titles(distances, k=k, exclude=exclude)
+    for row, excluded, title_ids in zip(distances, exclude, lists, strict=True):
+        order = np.argsort(row, kind="stable")
+        expected = [title_id for title_id in order if title_id not in excluded][:k]
+        np.testing.assert_array_equal(title_ids, expected + [-1] * (k - len(expected)))
 
 
 def test_ties_count_against_the_target() -> None:
@@ -62,7 +64,7 @@ def test_a_constant_scorer_gets_the_worst_ranks() -> None:
     np.testing.assert_array_equal(target_ranks(np.zeros((2, 5)), np.array([0, 4])), [4, 4])
 
 
-def test_excluded_groups_are_not_ahead() -> None:
+def test_excluded_titles_are_not_ahead() -> None:
     distances = np.array([[3.0, 1.0, 2.0, 4.0]])
     ranks = target_ranks(distances, np.array([0]), exclude=[np.array([1, 1, 3])])
     np.testing.assert_array_equal(ranks, [1])
@@ -84,33 +86,31 @@ def test_ranks_do_not_change_under_a_strictly_monotone_change_of_distances(
 
 
 @given(distances=DISTANCES, exclude=EXCLUDED)
-def test_excluding_equals_removing_the_groups(
+def test_excluding_equals_removing_the_titles(
     distances: FloatArray, exclude: list[IntArray]
 ) -> None:
     targets = np.array([0, 3, 5])
-    found = target_ranks(distances, targets, exclude=exclude)
-    for row, target, gone, rank in zip(distances, targets, exclude, found, strict=True):
-        others = [d for group, d in enumerate(row) if group not in gone and group != target]
-        expected = 6 if target in gone else sum(d <= row[target] for d in others)
+    ranks = target_ranks(distances, targets, exclude=exclude)
+    for row, target, excluded, rank in zip(distances, targets, exclude, ranks, strict=True):
+        others = [d for title, d in enumerate(row) if title not in excluded and title != target]
+        expected = 6 if target in excluded else sum(d <= row[target] for d in others)
         assert rank == expected
 
 
 @given(distances=DISTANCES, target=st.integers(0, 5))
-def test_a_target_with_a_distance_of_its_own_is_listed_at_its_rank(
-    distances: FloatArray, target: int
-) -> None:
+def test_a_target_without_ties_is_listed_at_its_rank(distances: FloatArray, target: int) -> None:
     distances[:, target] += 0.5
     ranks = target_ranks(distances, np.full(3, target))
-    lists = best_groups(distances, k=6, exclude=[NONE] * 3)
+    lists = best_titles(distances, k=6, exclude=[NONE] * 3)
     np.testing.assert_array_equal(lists[np.arange(3), ranks], np.full(3, target))
 
 
-@given(base=DISTANCES, slope=DISTANCES, exclude=EXCLUDED, first=st.sets(st.integers(0, 5)))
+@given(base=DISTANCES, slope=DISTANCES, exclude=EXCLUDED, exact=st.sets(st.integers(0, 5)))
 def test_ranks_along_a_line_are_those_of_every_point_of_it(
-    base: FloatArray, slope: FloatArray, exclude: list[IntArray], first: set[int]
+    base: FloatArray, slope: FloatArray, exclude: list[IntArray], exact: set[int]
 ) -> None:
     # Whole numbers and halves, so that nothing is rounded; ties and -inf as logarithms give them.
-    base[:, list(first)] = -np.inf
+    base[:, list(exact)] = -np.inf
     targets, gammas = np.array([0, 2, 5]), [0.0, 0.5, 1.0, 4.0]
     np.testing.assert_array_equal(
         ranks_along(base, slope, targets, gammas=gammas, exclude=exclude).T,

@@ -1,4 +1,4 @@
-"""Texts as points: the published embedding, and what must not change it."""
+"""Embedding of texts: the paper's pooling, batches, and sentence encoders."""
 
 import sys
 import types
@@ -21,7 +21,7 @@ def test_last_pooling_is_the_last_hidden_state_of_the_last_token(lm: LanguageMod
     ids = torch.tensor([lm.tokenizer("Fargo (1996)", add_special_tokens=False)["input_ids"]])
     with torch.inference_mode():
         states = lm.model(input_ids=ids, output_hidden_states=True).hidden_states[-1][0]
-    last = LanguageModelEmbedder(lm).embed(["Fargo (1996)"])[0]
+    last = LanguageModelEmbedder(lm, pooling="last").embed(["Fargo (1996)"])[0]
     np.testing.assert_allclose(last, states[-1].numpy(), atol=1e-5)
     mean = LanguageModelEmbedder(lm, pooling="mean").embed(["Fargo (1996)"])[0]
     np.testing.assert_allclose(mean, states.mean(dim=0).numpy(), atol=1e-5)
@@ -36,20 +36,22 @@ def test_a_batch_gives_what_each_text_gives_alone(lm: LanguageModel, pooling: st
 
 
 def test_repeated_texts_are_computed_once(lm: LanguageModel) -> None:
-    seen: list[tuple[int, int]] = []
-    found = LanguageModelEmbedder(lm).embed(
-        ["Babe (1995)", "Fargo (1996)", "Babe (1995)"], progress=lambda *a: seen.append(a)
+    calls: list[tuple[int, int]] = []
+    vectors = LanguageModelEmbedder(lm, pooling="last").embed(
+        ["Babe (1995)", "Fargo (1996)", "Babe (1995)"], progress=lambda *a: calls.append(a)
     )
-    assert seen[-1] == (2, 2)
-    np.testing.assert_array_equal(found[0], found[2])
+    assert calls[-1] == (2, 2)
+    np.testing.assert_array_equal(vectors[0], vectors[2])
 
 
-def test_an_empty_text_has_a_place_too(lm: LanguageModel) -> None:
-    assert np.isfinite(LanguageModelEmbedder(lm).embed([""])).all()
+def test_an_empty_text_has_an_embedding_too(lm: LanguageModel) -> None:
+    assert np.isfinite(LanguageModelEmbedder(lm, pooling="last").embed([""])).all()
 
 
 def test_the_fingerprint_changes_with_the_pooling_only(lm: LanguageModel) -> None:
-    first, same = LanguageModelEmbedder(lm), LanguageModelEmbedder(lm, batch_tokens=99)
+    first, same = (
+        LanguageModelEmbedder(lm, pooling="last", batch_tokens=size) for size in (None, 99)
+    )
     assert first.fingerprint == same.fingerprint
     assert first.fingerprint != LanguageModelEmbedder(lm, pooling="mean").fingerprint
 
@@ -63,7 +65,7 @@ def test_a_missing_sentence_encoder_says_which_extra_to_install(
 
 
 class FakeSentenceTransformer:
-    """As much of sentence-transformers as is used."""
+    """The part of sentence-transformers that the embedder uses."""
 
     def __init__(self, name: str, device: str | None = None) -> None:
         if name == "nowhere":
@@ -86,9 +88,9 @@ def test_a_sentence_encoder_takes_the_place_of_the_base_model(
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
     monkeypatch.setattr("bigrec.lm.embed.importlib.util.find_spec", lambda _: object())
     embedder = SentenceEmbedder("mini", device="cpu")
-    found = embedder.embed(["a", "bcd"])
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found, [[1, 1], [3, 1]])
+    vectors = embedder.embed(["a", "bcd"])
+    assert vectors.dtype == np.float32
+    np.testing.assert_array_equal(vectors, [[1, 1], [3, 1]])
     assert embedder.fingerprint != SentenceEmbedder("maxi").fingerprint
     with pytest.raises(ModelError, match="'nowhere' could not be loaded"):
         SentenceEmbedder("nowhere")

@@ -1,10 +1,11 @@
-"""Fine-tuning: learns, repeats bit for bit, and survives interruption."""
+"""Fine-tuning: the loss, seeds, early stopping and resumption."""
 
 import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,12 @@ from transformers import AutoModelForCausalLM
 
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError, SettingsError
-from bigrec.lm.batches import Collator, LossOn, kept_positions_loss, render
+from bigrec.lm.batches import Collator, LossTarget, kept_positions_loss, tokenize_examples
 from bigrec.lm.finetune import FinetuneResult, finetune
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
-from bigrec.lm.prompts import PromptRenderer, PromptTemplate, Style
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.settings.sections import FinetuneSettings, PromptSettings
+from bigrec.types import ProgressCallback
 from tests.conftest import TITLES
 
 pytestmark = pytest.mark.model
@@ -28,18 +31,40 @@ EXAMPLES = [
     TitleExample(tuple(TITLES[i : i + 3]), TITLES[(i + 3) % len(TITLES)], "movie")
     for i in range(len(TITLES))
 ]
-OPTIONS: dict[str, Any] = {
-    "batch_size": 4, "micro_batch_size": 2, "learning_rate": 1e-2, "warmup_steps": 1, "epochs": 4,
-}  # fmt: skip
+SETTINGS: dict[str, Any] = {
+    "batch_size": 4,
+    "per_device_batch_size": 2,
+    "learning_rate": 1e-2,
+    "warmup_steps": 1,
+    "epochs": 4,
+    "early_stopping_patience": 5,
+}
 
 
 def run(
-    model: Path, folder: Path, *, style: Style = "auto", **options: Any
+    model: Path,
+    folder: Path,
+    *,
+    train: Sequence[TitleExample] = EXAMPLES[:8],
+    valid: Sequence[TitleExample] = EXAMPLES[8:],
+    prompt: PromptSettings | None = None,
+    seed: int = 0,
+    progress: ProgressCallback | None = None,
+    **changes: Any,
 ) -> tuple[LanguageModel, FinetuneResult]:
+    """Fine-tune a fresh model; ``changes`` are settings of fine-tuning."""
     lm = load_language_model(str(model), device="cpu")
-    chosen = {"train": EXAMPLES[:8], "valid": EXAMPLES[8:], **OPTIONS, **options}
-    renderer = PromptRenderer(lm.tokenizer, PromptTemplate(style=style))
-    return lm, finetune(lm, renderer, folder=folder, **chosen)
+    result = finetune(
+        lm,
+        PromptRenderer(lm.tokenizer, prompt),
+        settings=FinetuneSettings(**{**SETTINGS, **changes}),
+        train=train,
+        valid=valid,
+        folder=folder,
+        seed=seed,
+        progress=progress,
+    )
+    return lm, result
 
 
 def weights(result: FinetuneResult) -> dict[str, torch.Tensor]:
@@ -47,9 +72,9 @@ def weights(result: FinetuneResult) -> dict[str, torch.Tensor]:
 
 
 def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
-    one, other = weights(first), weights(second)
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
+    weights_a, weights_b = weights(first), weights(second)
+    assert weights_a.keys() == weights_b.keys()
+    assert all(torch.equal(weights_a[name], weights_b[name]) for name in weights_a)
 
 
 def losses(result: FinetuneResult, name: str) -> list[float]:
@@ -76,7 +101,7 @@ def test_a_seed_repeats_a_run_bit_for_bit_and_another_differs(
     assert any(changed)
 
 
-def test_a_run_stopped_by_ctrl_c_goes_on_and_ends_with_the_same_adapter(
+def test_a_run_stopped_by_ctrl_c_is_resumed_and_ends_with_the_same_adapter(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     def interrupt(done: int, _: int) -> None:
@@ -95,7 +120,7 @@ def test_a_run_stopped_by_ctrl_c_goes_on_and_ends_with_the_same_adapter(
     assert losses(resumed, "eval_loss") == losses(whole, "eval_loss")
 
 
-def test_a_checkpoint_that_was_not_written_to_its_end_is_not_trusted(
+def test_a_checkpoint_that_was_not_completely_written_is_ignored(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "a" / "checkpoints" / "checkpoint-3"
@@ -106,7 +131,7 @@ def test_a_checkpoint_that_was_not_written_to_its_end_is_not_trusted(
     assert_same(result, whole)
 
 
-def test_a_finished_run_is_read_back(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_complete_run_is_loaded(tiny_model: Path, tmp_path: Path) -> None:
     _, first = run(tiny_model, tmp_path)
     lm, second = run(tiny_model, tmp_path, epochs=100)
     assert second.log == first.log
@@ -117,15 +142,17 @@ def test_training_stops_early_and_keeps_the_epoch_of_the_best_validation_loss(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     # The validation targets contradict the training targets, so more learning makes them worse.
-    valid = [TitleExample(one.history, "Zzz", "movie") for one in EXAMPLES[:4]]
-    lm, result = run(tiny_model, tmp_path, valid=valid, epochs=30, patience=2, learning_rate=0.05)
+    valid = [TitleExample(example.history, "Zzz", "movie") for example in EXAMPLES[:4]]
+    lm, result = run(
+        tiny_model, tmp_path, valid=valid, epochs=30, early_stopping_patience=2, learning_rate=0.05
+    )
     values = losses(result, "eval_loss")
     assert len(values) < 30
     assert values.index(min(values)) == len(values) - 3
-    assert loss_of(lm, valid, loss_on="response") == pytest.approx(min(values), rel=1e-3)
+    assert loss_of(lm, valid, loss="completion") == pytest.approx(min(values), rel=1e-3)
 
 
-def test_training_on_every_title_learns_and_goes_on_where_it_stopped(
+def test_training_with_all_position_targets_learns_and_is_resumed(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     def interrupt(done: int, _: int) -> None:
@@ -135,7 +162,11 @@ def test_training_on_every_title_learns_and_goes_on_where_it_stopped(
 
     # Windows of several lengths, so that batches are sorted.
     windows = [TitleExample(tuple(TITLES[: 1 + i]), TITLES[i + 1], "movie") for i in range(8)]
-    options: dict[str, Any] = {"train": windows, "loss_on": "titles", "style": "list"}
+    options: dict[str, Any] = {
+        "train": windows,
+        "loss": "titles",
+        "prompt": PromptSettings(style="list"),
+    }
     with pytest.raises(KeyboardInterrupt):
         run(tiny_model, tmp_path / "a", progress=interrupt, **options)
     _, resumed = run(tiny_model, tmp_path / "a", **options)
@@ -145,47 +176,54 @@ def test_training_on_every_title_learns_and_goes_on_where_it_stopped(
 
 
 @pytest.mark.parametrize(
-    ("loss_on", "validated_on"), [("response", "response"), ("titles", "response"), ("all", "all")]
+    ("loss", "valid_loss"),
+    [("completion", "completion"), ("titles", "completion"), ("full", "full")],
 )
-def test_validation_is_on_the_response_unless_everything_is_learned(
-    tiny_model: Path, tmp_path: Path, loss_on: Any, validated_on: Any
+def test_the_validation_loss_covers_the_target_unless_the_loss_is_full(
+    tiny_model: Path, tmp_path: Path, loss: Any, valid_loss: Any
 ) -> None:
     # One batch, one epoch: the loss of the adapter that is kept.
     valid = EXAMPLES[8:10]
-    lm, result = run(tiny_model, tmp_path, valid=valid, epochs=1, loss_on=loss_on)
-    found = losses(result, "eval_loss")
-    assert found == [pytest.approx(loss_of(lm, valid, loss_on=validated_on), rel=1e-3)]
+    lm, result = run(tiny_model, tmp_path, valid=valid, epochs=1, loss=loss)
+    expected = loss_of(lm, valid, loss=valid_loss)
+    assert losses(result, "eval_loss") == [pytest.approx(expected, rel=1e-3)]
 
 
-def test_every_epoch_reads_all_examples_in_an_order_of_its_own(
-    tiny_model: Path, tmp_path: Path
-) -> None:
+def test_every_epoch_reads_all_examples_in_another_order(tiny_model: Path, tmp_path: Path) -> None:
     lm = load_language_model(str(tiny_model), device="cpu")
     read: list[list[int]] = []
     lm.model.register_forward_pre_hook(
         lambda _, __, inputs: read.extend(inputs["input_ids"].tolist()), with_kwargs=True
     )
-    # One history, so that only the targets tell rows apart and all are of one length.
+    # One history and targets of equal length, so that only the targets differ.
     train = [TitleExample(("Babe (1995)",), f"{letter} (1995)", "movie") for letter in "ABCDEFGH"]
-    options = {**OPTIONS, "epochs": 2}
-    renderer = PromptRenderer(lm.tokenizer)
-    finetune(lm, renderer, train=train, valid=[], folder=tmp_path, **options)
+    finetune(
+        lm,
+        PromptRenderer(lm.tokenizer),
+        settings=FinetuneSettings(**{**SETTINGS, "epochs": 2}),
+        train=train,
+        valid=[],
+        folder=tmp_path,
+        seed=0,
+    )
     first, second = read[:8], read[8:]
     assert sorted(first) == sorted(second)
     assert first != second
 
 
-def test_a_step_is_the_same_whatever_the_micro_batches(tiny_model: Path, tmp_path: Path) -> None:
-    options: dict[str, Any] = {"loss_on": "titles", "dropout": 0.0, "epochs": 1, "valid": []}
-    _, whole = run(tiny_model, tmp_path / "a", micro_batch_size=4, **options)
-    _, parts = run(tiny_model, tmp_path / "b", micro_batch_size=1, **options)
-    one, other = weights(whole), weights(parts)
-    for name in one:
-        torch.testing.assert_close(one[name], other[name], rtol=1e-3, atol=1e-5)
+def test_a_step_does_not_depend_on_the_per_device_batch_size(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    options: dict[str, Any] = {"loss": "titles", "lora_dropout": 0.0, "epochs": 1, "valid": []}
+    _, whole = run(tiny_model, tmp_path / "a", per_device_batch_size=4, **options)
+    _, parts = run(tiny_model, tmp_path / "b", per_device_batch_size=1, **options)
+    expected, accumulated = weights(whole), weights(parts)
+    for name in expected:
+        torch.testing.assert_close(expected[name], accumulated[name], rtol=1e-3, atol=1e-5)
 
 
-def loss_of(lm: LanguageModel, examples: list[TitleExample], *, loss_on: LossOn) -> float:
-    batch = Collator(lm)(render(PromptRenderer(lm.tokenizer), examples, loss_on=loss_on))
+def loss_of(lm: LanguageModel, examples: list[TitleExample], *, loss: LossTarget) -> float:
+    batch = Collator(lm)(tokenize_examples(PromptRenderer(lm.tokenizer), examples, loss=loss))
     labels = batch.pop("labels")
     with torch.inference_mode():
         return float(kept_positions_loss(lm.model(**batch), labels))
@@ -203,7 +241,7 @@ def test_anything_that_reads_peft_can_load_the_adapter(tiny_model: Path, tmp_pat
         torch.testing.assert_close(loaded(ids).logits, lm.model(ids).logits)
 
 
-def test_the_base_model_is_untouched_when_the_adapter_is_off(
+def test_the_base_model_is_unchanged_when_the_adapter_is_off(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     ids = torch.tensor([[5, 6, 7]])
@@ -246,21 +284,19 @@ def test_no_examples_are_refused(tiny_model: Path, tmp_path: Path) -> None:
         run(tiny_model, tmp_path, train=[])
 
 
-def test_a_batch_that_micro_batches_do_not_fill_is_refused(
-    tiny_model: Path, tmp_path: Path
-) -> None:
-    with pytest.raises(ValueError, match="batch_size is 5: expected a multiple"):
+def test_a_batch_size_that_is_no_multiple_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size is 5: expected a multiple of per_dev"):
         run(tiny_model, tmp_path, batch_size=5)
 
 
-def test_target_modules_that_do_not_exist_name_those_that_do(
+def test_an_error_for_target_modules_that_do_not_exist_names_those_that_do(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(ModelError, match=r"linear layers are: .*q_proj"):
         run(tiny_model, tmp_path, target_modules=["query_key_value"])
 
 
-def test_a_tracker_that_is_not_installed_is_told_before_training(
+def test_a_tracker_that_is_not_installed_is_refused_before_training(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(SettingsError, match="pip install no_such_tracker"):

@@ -1,4 +1,4 @@
-"""Quick products and attention: other ways to the same figures."""
+"""Faster products and attention: the same numbers up to rounding."""
 
 from pathlib import Path
 
@@ -32,7 +32,7 @@ def test_quick_products_leave_gradients_to_torch() -> None:
 
 
 @pytest.mark.parametrize(("dtype", "inside"), [("bfloat16", "eager"), ("float32", "sdpa")])
-def test_attention_goes_by_products_in_bfloat16_on_a_cpu_and_back(
+def test_attention_uses_products_in_bfloat16_on_a_cpu_within_the_block(
     dtype: str, inside: str, tiny_model: Path
 ) -> None:
     lm = load_language_model(str(tiny_model), device="cpu", dtype=dtype)  # type: ignore[arg-type]
@@ -44,7 +44,7 @@ def test_attention_goes_by_products_in_bfloat16_on_a_cpu_and_back(
         assert config._attn_implementation == "sdpa"
 
 
-def test_states_are_the_same_either_way(tiny_model: Path) -> None:
+def test_states_are_the_same_with_either_attention(tiny_model: Path) -> None:
     lm = load_language_model(str(tiny_model), device="cpu", dtype="bfloat16")
     ids = torch.tensor([[5, 6, 7, 8], [0, 0, 9, 10]])
     mask = torch.tensor([[1, 1, 1, 1], [0, 0, 1, 1]])

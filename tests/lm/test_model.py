@@ -1,4 +1,4 @@
-"""Finding, loading and telling apart base models."""
+"""Finding and loading base models, and their fingerprints."""
 
 import json
 import shutil
@@ -93,9 +93,13 @@ def test_auto_precision_on_a_cpu_without_native_bfloat16_is_float32(
     assert pick_dtype("auto", torch.device("cpu")) == torch.bfloat16
 
 
-def test_a_device_that_is_not_there_is_refused() -> None:
-    with pytest.raises(ModelError, match="Use 'auto' or 'cpu'"):
-        pick_device("nonsense")
+@pytest.mark.parametrize("device", ["nonsense", "cuda:99"])
+def test_a_device_that_does_not_exist_is_refused_with_those_that_do(device: str) -> None:
+    with pytest.raises(
+        ModelError,
+        match=f"device is '{device}', which torch cannot use here: expected one of 'auto', 'cpu'",
+    ):
+        pick_device(device)
 
 
 def test_quantization_needs_cuda(tiny_model: Path) -> None:

@@ -7,6 +7,9 @@ import numpy as np
 from bigrec.data.interactions import Interactions
 from bigrec.types import BoolArray
 
+N = 8
+"""Items of `ring`."""
+
 
 def interactions(*histories: Sequence[int], times: Sequence[int] | None = None) -> Interactions:
     """One user for each history of item numbers, oldest first."""
@@ -21,6 +24,12 @@ def interactions(*histories: Sequence[int], times: Sequence[int] | None = None) 
     )
 
 
-def every_row(of: Interactions) -> BoolArray:
-    """A mask that learns from everything."""
+def ring() -> Interactions:
+    """Users who walk a ring of items, daily: item i is always followed by i + 1, the last by 0."""
+    histories = [[(start + step) % N for step in range(9)] for start in range(N)]
+    return interactions(*histories, times=[86_400 * step for step in range(9)] * N)
+
+
+def all_rows(of: Interactions) -> BoolArray:
+    """A mask that makes all interactions training interactions."""
     return np.ones(len(of), dtype=bool)

@@ -4,7 +4,7 @@ import pytest
 from bigrec.data.interactions import Interactions
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.types import FloatArray
-from tests.models.fakes import every_row, interactions
+from tests.models.fakes import all_rows, interactions
 
 CHAIN = interactions([0, 1, 2])
 
@@ -17,10 +17,10 @@ def scores(
     decay: float = 1.0,
     alpha: float = 0.0,
 ) -> FloatArray:
-    signal = Cooccurrence.fit(
-        of, train=every_row(of), n_items=n_items, window=window, decay=decay, alpha=alpha
+    model = Cooccurrence.fit(
+        of, train=all_rows(of), n_items=n_items, window=window, decay=decay, alpha=alpha
     )
-    return np.asarray(signal.scores([np.array(history)])[0])
+    return np.asarray(model.scores([np.array(history)])[0])
 
 
 def test_items_next_to_the_item_score_their_number_of_pairs() -> None:
@@ -58,7 +58,7 @@ def test_an_item_that_comes_twice_in_the_history_counts_twice() -> None:
     ("alpha", "expected"),
     [(0.0, [0, 2, 1]), (0.5, [0, 2 / np.sqrt(6), 1 / np.sqrt(3)]), (1.0, [0, 2 / 6, 1 / 3])],
 )
-def test_alpha_holds_frequent_items_back(alpha: float, expected: list[float]) -> None:
+def test_alpha_damps_frequent_items(alpha: float, expected: list[float]) -> None:
     # item 0 comes 3 times, 1 twice, 2 once
     of = interactions([0, 1], [1, 0], [2, 0])
     np.testing.assert_allclose(scores(of, 0, alpha=alpha), expected, rtol=1e-6)
@@ -69,11 +69,11 @@ def test_an_item_without_interactions_scores_0() -> None:
     np.testing.assert_array_equal(scores(CHAIN, 3, n_items=4, alpha=0.5), [0, 0, 0, 0])
 
 
-def test_rows_that_are_not_trained_on_are_skipped() -> None:
-    signal = Cooccurrence.fit(
+def test_rows_outside_of_training_are_skipped() -> None:
+    model = Cooccurrence.fit(
         CHAIN, train=np.array([True, False, True]), n_items=3, window=1, alpha=0
     )
-    np.testing.assert_array_equal(signal.scores([np.array([0])]), [[0, 0, 1]])
+    np.testing.assert_array_equal(model.scores([np.array([0])]), [[0, 0, 1]])
 
 
 @pytest.mark.parametrize("window", [0, -1])

@@ -1,20 +1,11 @@
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from bigrec.errors import DataError
 from bigrec.models.popularity import Popularity
-from tests.models.fakes import every_row, interactions
+from tests.models.fakes import all_rows, interactions
 
 HISTORIES = [np.array([0, 1]), np.array([2])]
-COUNTS = st.lists(st.integers(0, 10**6), min_size=1, max_size=20).map(np.array)
-
-
-def test_weights_are_counts_between_the_least_and_the_most_popular() -> None:
-    # 2 of 12, 4 of 12 and 6 of 12: the middle one lies half-way
-    weights = Popularity.fit(np.array([2, 6, 4])).weights(HISTORIES)
-    np.testing.assert_array_equal(weights, [[0.0, 1.0, 0.5], [0.0, 1.0, 0.5]])
 
 
 def test_scores_are_the_counts() -> None:
@@ -22,35 +13,11 @@ def test_scores_are_the_counts() -> None:
     np.testing.assert_array_equal(scores, [[2.0, 6.0, 4.0], [2.0, 6.0, 4.0]])
 
 
-def test_equal_counts_weigh_nothing() -> None:
-    np.testing.assert_array_equal(
-        Popularity.fit(np.full(3, 7)).weights(HISTORIES), np.zeros((2, 3))
-    )
-
-
-@given(counts=COUNTS)
-def test_weights_lie_between_0_and_1_in_the_order_of_the_counts(counts: np.ndarray) -> None:
-    weights = Popularity.fit(counts).weights(HISTORIES[:1])[0]
-    assert weights.min() >= 0
-    assert weights.max() <= 1
-    np.testing.assert_array_equal(
-        np.argsort(weights, kind="stable"), np.argsort(counts, kind="stable")
-    )
-
-
-@given(counts=COUNTS, factor=st.integers(1, 50))
-def test_weights_depend_on_shares_only(counts: np.ndarray, factor: int) -> None:
-    np.testing.assert_allclose(
-        Popularity.fit(counts * factor).weights(HISTORIES),
-        Popularity.fit(counts).weights(HISTORIES),
-    )
-
-
 def test_every_history_gets_the_same_row_without_copying_it() -> None:
-    assert Popularity.fit(np.array([2, 6, 4])).weights(HISTORIES).strides[0] == 0
+    assert Popularity.fit(np.array([2, 6, 4])).scores(HISTORIES).strides[0] == 0
 
 
-def test_later_changes_of_the_counts_do_not_matter() -> None:
+def test_later_changes_of_the_counts_have_no_effect() -> None:
     counts = np.array([2, 6, 4])
     popularity = Popularity.fit(counts)
     counts[:] = 0
@@ -58,7 +25,7 @@ def test_later_changes_of_the_counts_do_not_matter() -> None:
 
 
 @pytest.mark.parametrize("shape", [(0,), (2, 2)])
-def test_counts_that_are_no_list_are_refused(shape: tuple[int, ...]) -> None:
+def test_counts_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
     with pytest.raises(ValueError, match=r"expected \[n\], one count for each item"):
         Popularity.fit(np.zeros(shape, dtype=int))
 
@@ -73,7 +40,7 @@ def recent(
 ) -> Popularity:
     """Popularity of items 0, 1, 2, ..., each interacted with once, at these times."""
     of = interactions(range(len(times)), times=times)
-    mask = every_row(of) if train is None else np.array(train)
+    mask = all_rows(of) if train is None else np.array(train)
     return Popularity.fit_recent(of, train=mask, n_items=len(times), half_life_days=half_life_days)
 
 
@@ -81,19 +48,19 @@ def recent(
 def test_an_interaction_counts_half_after_each_half_life(ticks_a_second: int) -> None:
     # 4, 2 and 0 days before the last one, with a half-life of 2 days
     days = [19_000 + day for day in (0, 2, 4)]
-    signal = recent([day * 86_400 * ticks_a_second for day in days], half_life_days=2)
-    np.testing.assert_allclose(signal.counts, [0.25, 0.5, 1.0])
+    model = recent([day * 86_400 * ticks_a_second for day in days], half_life_days=2)
+    np.testing.assert_allclose(model.counts, [0.25, 0.5, 1.0])
 
 
 def test_recent_interactions_of_one_item_add_up() -> None:
     of = interactions([0, 1], [0], times=[0, 86_400, 86_400])
-    signal = Popularity.fit_recent(of, train=every_row(of), n_items=3, half_life_days=1)
-    np.testing.assert_allclose(signal.counts, [1.5, 1.0, 0.0])
+    model = Popularity.fit_recent(of, train=all_rows(of), n_items=3, half_life_days=1)
+    np.testing.assert_allclose(model.counts, [1.5, 1.0, 0.0])
 
 
 def test_ages_are_measured_from_the_last_training_interaction() -> None:
-    signal = recent([0, 86_400, 10 * 86_400], train=[True, True, False])
-    np.testing.assert_allclose(signal.counts, [0.5, 1.0, 0.0])
+    model = recent([0, 86_400, 10 * 86_400], train=[True, True, False])
+    np.testing.assert_allclose(model.counts, [0.5, 1.0, 0.0])
 
 
 def test_the_name_tells_the_half_life() -> None:
@@ -102,7 +69,7 @@ def test_the_name_tells_the_half_life() -> None:
 
 
 @pytest.mark.parametrize("half_life_days", [0.0, -1.0, float("nan"), float("inf")])
-def test_a_half_life_that_is_no_time_is_refused(half_life_days: float) -> None:
+def test_a_half_life_that_is_not_positive_is_refused(half_life_days: float) -> None:
     with pytest.raises(ValueError, match=f"half_life_days is {half_life_days}; expected a number"):
         recent([0], half_life_days=half_life_days)
 
@@ -110,4 +77,4 @@ def test_a_half_life_that_is_no_time_is_refused(half_life_days: float) -> None:
 def test_a_half_life_without_timestamps_is_refused() -> None:
     of = interactions([0])
     with pytest.raises(DataError, match="needs timestamps, and these interactions have only an or"):
-        Popularity.fit_recent(of, train=every_row(of), n_items=1, half_life_days=1)
+        Popularity.fit_recent(of, train=all_rows(of), n_items=1, half_life_days=1)

@@ -1,4 +1,4 @@
-"""Signals on MovieLens-100K, as methods of their own."""
+"""Models on MovieLens-100K, ranked by themselves."""
 
 import numpy as np
 import pytest
@@ -6,12 +6,12 @@ import pytest
 from bigrec.data.sources import load_dataset
 from bigrec.data.splits import split_dataset
 from bigrec.evaluation.metrics import hr_at
-from bigrec.evaluation.protocol import score_ranks
-from bigrec.models.base import Signal
+from bigrec.grounding.ranks import target_ranks
+from bigrec.models.base import Scorer
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
-from bigrec.models.title_groups import group_scores
+from bigrec.recommender.scoring import title_scores
 from tests.conftest import needs
 
 pytestmark = [pytest.mark.real, needs("recbole")]
@@ -19,31 +19,33 @@ pytestmark = [pytest.mark.real, needs("recbole")]
 
 @pytest.fixture(scope="module")
 def hit_rates() -> dict[str, tuple[float, float]]:
-    """HR@10 of every signal on 1,000 test queries, what was seen kept and excluded."""
+    """HR@10 of every model on 1,000 test queries, with seen items included and excluded."""
     dataset = load_dataset("ml-100k")
     catalog, interactions = dataset.catalog, dataset.interactions
-    split = split_dataset(interactions, method="global_time", min_history=10)
+    split = split_dataset(interactions, method="global_time", min_history=10, max_history_length=10)
     train, n_items = split.row_splits == 0, catalog.n_items
     test = split.test.sample(1000, seed=0)
     histories = list(test.histories())
-    targets = catalog.group[test.targets]
-    gone = [np.unique(catalog.group[history]) for history in histories]
-    signals: list[Signal] = [
+    targets = catalog.title_ids[test.targets]
+    seen_titles = [np.unique(catalog.title_ids[history]) for history in histories]
+    models: list[Scorer] = [
         Popularity.fit(split.train_counts(n_items)),
         Cooccurrence.fit(interactions, train=train, n_items=n_items),
         Ease.fit(interactions, train=train, n_items=n_items),
     ]
     rates = {}
-    for signal in signals:
-        scores = group_scores(signal.scores(histories), catalog.group, n_groups=catalog.n_groups)
-        kept, excluded = (score_ranks(scores, targets, exclude=seen) for seen in (None, gone))
-        rates[signal.name] = (hr_at(kept, k=10), hr_at(excluded, k=10))
+    for model in models:
+        scores = title_scores(model.scores(histories), catalog.title_ids, n_titles=catalog.n_titles)
+        included, excluded = (
+            target_ranks(-scores, targets, exclude=exclude) for exclude in (None, seen_titles)
+        )
+        rates[model.name] = (hr_at(included, k=10), hr_at(excluded, k=10))
     return rates
 
 
 @pytest.mark.parametrize("method", ["co-occurrence", "EASE"])
-@pytest.mark.parametrize("protocol", [0, 1], ids=["seen kept", "seen excluded"])
-def test_signals_that_look_at_the_history_beat_popularity(
+@pytest.mark.parametrize("protocol", [0, 1], ids=["seen included", "seen excluded"])
+def test_models_that_read_the_history_beat_popularity(
     hit_rates: dict[str, tuple[float, float]], method: str, protocol: int
 ) -> None:
     assert hit_rates[method][protocol] > hit_rates["popularity"][protocol]

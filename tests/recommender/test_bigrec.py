@@ -7,22 +7,38 @@ import polars as pl
 import pytest
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.dataset import Dataset
-from bigrec.errors import BundleError, DataError
-from bigrec.grounding.beams import BeamMode
+from bigrec.errors import BundleError, DataError, NotFittedError
 from bigrec.recommender.bigrec import BIGRec
-from bigrec.settings import Settings
-from tests.conftest import TITLES, save_tiny_model, tiny_frames, tiny_overrides
+from tests.conftest import (
+    MODES,
+    TITLES,
+    Mode,
+    save_tiny_model,
+    tiny_dataset,
+    tiny_settings,
+)
 
 pytestmark = pytest.mark.model
 
 HISTORY = ["i0", "i3", "i5"]
 
 
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    found: Mode = request.param
+    return found
+
+
 @pytest.fixture(scope="module")
-def fitted(tiny_model: Path) -> BIGRec:
-    dataset = Dataset.from_frames(*tiny_frames(), noun="movie")
-    return BIGRec(Settings.read(overrides=tiny_overrides(tiny_model))).fit(dataset)
+def fitted(tiny_model: Path, mode: Mode) -> BIGRec:
+    return BIGRec(tiny_settings(tiny_model, mode=mode)).fit(tiny_dataset())
+
+
+@pytest.fixture(scope="module")
+def fused(tiny_model: Path, mode: Mode) -> BIGRec:
+    return BIGRec(tiny_settings(tiny_model, mode=mode, signals="[popularity, EASE]")).fit(
+        tiny_dataset()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +60,7 @@ def test_every_recommendation_is_an_item_of_the_catalog_in_order(fitted: BIGRec)
 
 
 def test_what_was_seen_is_left_out_unless_asked_for(fitted: BIGRec) -> None:
-    every = fitted.catalog.n_groups
+    every = fitted.catalog.n_titles
     unseen = fitted.recommend(HISTORY, k=every)
     assert {one.item_id for one in unseen} == {f"i{n}" for n in range(12)} - set(HISTORY)
     kept = fitted.recommend(HISTORY, k=every, exclude_seen=False)
@@ -58,12 +74,64 @@ def test_titles_and_ids_mean_the_same_history(fitted: BIGRec) -> None:
 
 def test_a_batch_gives_what_each_history_gives_alone(fitted: BIGRec) -> None:
     histories = [HISTORY, ["i7"], ["i1", "i2", "i9", "i11"]]
-    modes: list[BeamMode] = ["first", "all"]
-    for beams in modes:
+    for beams in fitted.fitted.encoder.methods:
         together = fitted.recommend_batch(histories, k=4, beams=beams)
-        for history, found in zip(histories, together, strict=True):
+        for history, of_batch in zip(histories, together, strict=True):
             alone = fitted.recommend(history, k=4, beams=beams)
-            assert [one.item_id for one in alone] == [one.item_id for one in found]
+            assert [item.item_id for item in alone] == [item.item_id for item in of_batch]
+
+
+def test_beams_without_an_effect_are_refused(fused: BIGRec) -> None:
+    with pytest.raises(ValueError, match="beams is 'all', which has no effect here"):
+        fused.recommend(HISTORY, beams="all")
+
+
+def test_generated_texts_are_told_in_generative_mode_alone(fitted: BIGRec, mode: Mode) -> None:
+    texts = [item.generated_text for item in fitted.recommend(HISTORY, k=3)]
+    assert all((text is None) == (mode == "retrieval") for text in texts)
+
+
+def test_only_candidates_are_recommended(fused: BIGRec) -> None:
+    candidates = ["i0", "i7", "i2", "i9"]
+    found = fused.recommend(HISTORY, k=12, items=candidates)
+    assert {item.item_id for item in found} == {"i7", "i2", "i9"}
+    whole = [item.item_id for item in fused.recommend(HISTORY, k=12)]
+    assert [item.item_id for item in found] == [item for item in whole if item in candidates]
+    assert [item.rank for item in found] == [1, 2, 3]
+
+
+def test_excluded_items_are_never_recommended_and_the_list_is_refilled(fused: BIGRec) -> None:
+    first = fused.recommend(HISTORY, k=3)
+    found = fused.recommend(HISTORY, k=3, exclude=[first[0].item_id, first[2].title])
+    assert found[0].item_id == first[1].item_id
+    assert len(found) == 3
+    assert not {first[0].item_id, first[2].item_id} & {item.item_id for item in found}
+    with pytest.raises(DataError, match="not in the catalog"):
+        fused.recommend(HISTORY, exclude=["no such item"])
+
+
+def test_of_items_that_share_a_title_a_candidate_stands_for_it(bundle: Path) -> None:
+    model = BIGRec.load(bundle, device="cpu")
+    items = model.catalog.to_frame()
+    twin = pl.DataFrame({"item_id": ["twin"], "title": [TITLES[7]]})
+    model.update_catalog(Catalog.from_frame(pl.concat([items, twin])))
+    assert {item.item_id for item in model.recommend(["i0"], k=12, exclude=["i7"])} == {
+        "twin",
+        *(f"i{number}" for number in range(1, 12) if number != 7),
+    }
+    assert [item.item_id for item in model.recommend(["i0"], k=3, items=["twin"])] == ["twin"]
+    assert "twin" not in {item.item_id for item in model.recommend(["i0"], k=12)}
+
+
+def test_a_list_is_a_sequence_and_a_frame(fitted: BIGRec) -> None:
+    found = fitted.recommend(HISTORY, k=4)
+    frame = found.to_frame()
+    assert frame["item_id"].to_list() == [item.item_id for item in found]
+    assert frame["rank"].to_list() == [1, 2, 3, 4]
+    assert found.to_frame("pandas")["title"].tolist() == frame["title"].to_list()
+    assert list(found[1:]) == list(found)[1:]
+    with pytest.raises(ValueError, match="kind is 'arrow': expected 'polars' or 'pandas'"):
+        found.to_frame("arrow")  # type: ignore[call-overload]
 
 
 def test_a_history_longer_than_the_window_is_read_from_its_end(fitted: BIGRec) -> None:
@@ -94,7 +162,7 @@ def test_a_list_length_out_of_range_is_refused(fitted: BIGRec, k: int) -> None:
 
 
 def test_an_unfitted_recommender_says_what_to_do() -> None:
-    with pytest.raises(BundleError, match=r"call fit\(\) or BIGRec.load\(\) first"):
+    with pytest.raises(NotFittedError, match=r"call fit\(\) or BIGRec.load\(\) first"):
         BIGRec().recommend(HISTORY)
 
 
@@ -105,16 +173,17 @@ def test_a_loaded_bundle_gives_the_same_lists(fitted: BIGRec, bundle: Path, tmp_
     assert loaded.recommend(HISTORY, k=8) == fitted.recommend(HISTORY, k=8)
 
 
-def test_a_bundle_holds_no_pickle_and_no_path_of_the_machine(bundle: Path) -> None:
+def test_a_bundle_holds_no_pickle_and_no_path_of_the_machine(bundle: Path, mode: Mode) -> None:
     names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert {"manifest.json", "settings.yaml", "catalog.parquet", "metrics.json"} <= names
-    assert {"adapter/adapter_model.safetensors", "index/index.json"} <= names
+    trained = {"retrieval": "retriever/model.json", "generative": "adapter/adapter_config.json"}
+    assert {trained[mode], "index/index.json"} <= names
     suffixes = {Path(name).suffix for name in names}
     assert suffixes <= {".json", ".yaml", ".parquet", ".safetensors", ".md"}
 
 
 @pytest.mark.parametrize(
-    "file", ["catalog.parquet", "adapter/adapter_model.safetensors", "settings.yaml"]
+    "file", ["catalog.parquet", "index/embeddings.safetensors", "settings.yaml"]
 )
 def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
     bundle: Path, tmp_path: Path, file: str

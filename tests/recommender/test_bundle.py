@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from bigrec.errors import BundleError
-from bigrec.recommender.bundle import FORMAT_VERSION, MANIFEST, read_manifest, write_manifest
+from bigrec.recommender.bundle import FORMAT, MANIFEST, read_manifest, write_manifest
 from bigrec.storage import read_json, write_json
 
 
@@ -14,14 +14,14 @@ def bundle(tmp_path: Path) -> Path:
     (tmp_path / "adapter").mkdir()
     (tmp_path / "adapter" / "weights").write_bytes(b"abc")
     (tmp_path / "settings.yaml").write_text("seed: 0\n")
-    write_manifest(tmp_path, {"noun": "movie"})
+    write_manifest(tmp_path, {"item_type": "movie"})
     return tmp_path
 
 
 def test_the_manifest_lists_every_file_and_what_wrote_it(bundle: Path) -> None:
     manifest = read_manifest(bundle)
     assert set(manifest["files"]) == {"adapter/weights", "settings.yaml"}
-    assert manifest["noun"] == "movie"
+    assert manifest["item_type"] == "movie"
     assert set(manifest["versions"]) >= {"bigrec", "torch", "transformers", "peft"}
 
 
@@ -37,10 +37,10 @@ def test_a_missing_file_is_named(bundle: Path) -> None:
         read_manifest(bundle)
 
 
-def test_another_format_version_is_refused(bundle: Path) -> None:
+def test_another_format_is_refused(bundle: Path) -> None:
     manifest = read_json(bundle / MANIFEST)
-    write_json(bundle / MANIFEST, {**manifest, "format_version": FORMAT_VERSION + 1})
-    with pytest.raises(BundleError, match=f"this bigrec reads version {FORMAT_VERSION}"):
+    write_json(bundle / MANIFEST, {**manifest, "format": FORMAT + 1})
+    with pytest.raises(BundleError, match=f"this bigrec reads format {FORMAT}"):
         read_manifest(bundle)
 
 
@@ -50,6 +50,6 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
 
 
 def test_a_damaged_manifest_is_refused(bundle: Path) -> None:
-    write_json(bundle / MANIFEST, {"format_version": FORMAT_VERSION})
+    write_json(bundle / MANIFEST, {"format": FORMAT})
     with pytest.raises(BundleError, match="it lists no files"):
         read_manifest(bundle)

@@ -1,160 +1,183 @@
-"""Signals beside the language model: what they learn from, and how they move the list."""
+"""Signals beside the language model: which they are, and how they change the distances."""
 
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.dataset import Dataset
-from bigrec.errors import BundleError
-from bigrec.grounding.cold_items import Likes
-from bigrec.grounding.fusion.rule import Rule
+from bigrec.errors import BundleError, SettingsError
+from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.models.popularity import Popularity
-from bigrec.models.precomputed import External
 from bigrec.recommender.bigrec import BIGRec
-from bigrec.recommender.factory import draw
-from bigrec.recommender.fusion import BoundSignals, Injected
-from bigrec.recommender.query_encoders import writer_of
-from bigrec.recommender.scoring import filled
-from bigrec.recommender.training_data import few_shot_lessons, lessons_of
-from bigrec.settings import Settings
+from bigrec.recommender.fusion import SignalFusion, signal_names
+from bigrec.settings.sections import FusionSettings
 from bigrec.storage import read_json, write_json
-from tests.conftest import TITLES, tiny_frames, tiny_overrides
+from tests.conftest import MODES, Mode, tiny_dataset, tiny_frames, tiny_settings
 
 DISTANCES = np.array([[0.0, 1.0, 2.0, 4.0]])
 HISTORY = [np.array([0])]
 
 
 def catalog(*ids: str) -> Catalog:
-    import polars as pl
-
     return Catalog.from_frame(pl.DataFrame({"item_id": ids, "title": [f"T {i}" for i in ids]}))
 
 
-def injected(counts: list[int], *ids: str) -> Injected:
-    return Injected(
+def fusion(counts: list[int], *ids: str) -> SignalFusion:
+    return SignalFusion(
         {"popularity": Popularity.fit(np.array(counts))},
-        Rule("sum", "all", (1.0,)),
-        full_history=False,
+        {
+            True: FusionRule("weighted_sum", "all", (1.0,)),
+            False: FusionRule("weighted_sum", "all", (0.5,)),
+        },
         item_ids=ids,
     )
 
 
-def test_signals_are_put_in_as_the_rule_says() -> None:
-    bound = BoundSignals(injected([0, 2, 4, 4], *"abcd"), catalog(*"abcd"))
-    # normalised 0, 1/4, 1/2, 1 less weights 0, 1/2, 1, 1
-    np.testing.assert_allclose(bound.fuse(DISTANCES, HISTORY), [[0, -0.25, -0.5, 0]])
+def test_signals_are_fused_by_the_rule_of_the_protocol() -> None:
+    fused = fusion([0, 2, 4, 4], *"abcd").for_catalog(catalog(*"abcd"))
+    # normalized 0, 1/4, 1/2, 1 less gamma times the weights 0, 1/2, 1, 1
+    np.testing.assert_allclose(
+        fused.fuse(DISTANCES, HISTORY, exclude_seen=True), [[0, -0.25, -0.5, 0]]
+    )
+    np.testing.assert_allclose(fused.fuse(DISTANCES, HISTORY, exclude_seen=False), [[0, 0, 0, 0.5]])
 
 
-def test_an_item_that_a_signal_never_met_weighs_nothing() -> None:
+def test_an_item_that_a_signal_does_not_know_weighs_nothing() -> None:
     # Of the catalog's b, x, d and a, the signal knows all but x; counts 2, none, 4 and 0.
-    bound = BoundSignals(injected([0, 2, 4, 4], *"abcd"), catalog(*"bxda"))
-    np.testing.assert_allclose(bound.fuse(DISTANCES, HISTORY), [[-0.5, 0.25, -0.5, 1]])
+    fused = fusion([0, 2, 4, 4], *"abcd").for_catalog(catalog(*"bxda"))
+    np.testing.assert_allclose(
+        fused.fuse(DISTANCES, HISTORY, exclude_seen=True), [[-0.5, 0.25, -0.5, 1]]
+    )
+
+
+def test_a_cold_title_weighs_as_much_as_its_nearest_neighbor() -> None:
+    # The last item came later; its nearest neighbor is the third, the most popular one.
+    imputer = ColdItemImputer(np.array([4]), np.array([[2]]), np.array([[1.0]]))
+    distances = np.array([[0.0, 1.0, 1.0, 1.0, 1.0]])
+    signals = fusion([0, 2, 4, 3], *"abcd")
+    lowest = signals.for_catalog(catalog(*"abcde")).fuse(distances, HISTORY, exclude_seen=True)
+    imputed = signals.for_catalog(catalog(*"abcde"), imputer=imputer).fuse(
+        distances, HISTORY, exclude_seen=True
+    )
+    assert lowest[0, 4] == 1
+    assert imputed[0, 4] == imputed[0, 2] < 1
+    np.testing.assert_array_equal(imputed[0, :4], lowest[0, :4])
 
 
 def test_signals_are_read_back_as_they_were_saved(tmp_path: Path) -> None:
-    saved = injected([0, 2, 4, 4], *"abcd")
+    saved = fusion([0, 2, 4, 4], *"abcd")
     saved.save(tmp_path / "signals")
-    loaded = Injected.load(tmp_path / "signals")
-    assert loaded.name == "BIGRec + popularity"
-    assert loaded.rule == saved.rule
-    np.testing.assert_array_equal(
-        BoundSignals(loaded, catalog(*"abcd")).fuse(DISTANCES, HISTORY),
-        BoundSignals(saved, catalog(*"abcd")).fuse(DISTANCES, HISTORY),
-    )
+    loaded = SignalFusion.load(tmp_path / "signals")
+    assert list(loaded.signals) == ["popularity"]
+    assert loaded.rules == saved.rules
+    for exclude_seen in (False, True):
+        first, second = (
+            signals.for_catalog(catalog(*"abcd")).fuse(
+                DISTANCES, HISTORY, exclude_seen=exclude_seen
+            )
+            for signals in (loaded, saved)
+        )
+        np.testing.assert_array_equal(first, second)
 
 
-def test_a_title_that_signals_never_met_weighs_as_much_as_its_like() -> None:
-    # The last item came later; it is like the third, the most popular one.
-    likes = Likes(np.array([4]), np.array([[2]]), np.array([[1.0]]))
-    distances = np.array([[0.0, 1.0, 1.0, 1.0, 1.0]])
-    alone = BoundSignals(injected([0, 2, 4, 3], *"abcd"), catalog(*"abcde"))
-    liked = BoundSignals(injected([0, 2, 4, 3], *"abcd"), catalog(*"abcde"), likes=likes)
-    assert alone.fuse(distances, HISTORY)[0, 4] == 1
-    fused = liked.fuse(distances, HISTORY)[0]
-    assert fused[4] == fused[2] < 1
-    np.testing.assert_array_equal(fused[:4], alone.fuse(distances, HISTORY)[0, :4])
-
-
-def test_scores_from_files_know_new_titles_themselves() -> None:
-    likes = Likes(np.array([1]), np.array([[0]]), np.array([[1.0]]))
-    scores = np.array([[3.0, 7.0]])
-    assert filled(External("mine", scores), scores, likes) is scores
-    np.testing.assert_array_equal(filled(Popularity.fit(np.array([1, 0])), scores, likes), [[3, 3]])
-
-
-def test_signals_of_another_format_are_told(tmp_path: Path) -> None:
-    injected([1, 1], *"ab").save(tmp_path / "signals")
-    about = tmp_path / "signals" / "injection.json"
+def test_signals_of_another_format_are_refused(tmp_path: Path) -> None:
+    fusion([1, 1], *"ab").save(tmp_path / "signals")
+    about = tmp_path / "signals" / "fusion.json"
     write_json(about, {**read_json(about), "format": 99})
-    with pytest.raises(BundleError, match=r"injection\.json has format 99.*Make the bundle again"):
-        Injected.load(tmp_path / "signals")
+    with pytest.raises(BundleError, match=r"fusion\.json has format 99.*Make the bundle again"):
+        SignalFusion.load(tmp_path / "signals")
+
+
+@pytest.mark.parametrize(
+    ("n_items", "expected"),
+    [
+        (5_000, ("co-occurrence", "EASE", "GRU4Rec")),
+        # EASE's matrix grows with the square of the catalog.
+        (5_001, ("co-occurrence", "GRU4Rec")),
+    ],
+)
+def test_the_default_signals_follow_the_size_of_the_catalog(
+    n_items: int, expected: tuple[str, ...]
+) -> None:
+    assert signal_names(FusionSettings(), n_items=n_items) == expected
+
+
+def test_signals_that_are_named_are_used_in_any_catalog() -> None:
+    assert signal_names(FusionSettings(signals=("EASE",)), n_items=1_000_000) == ("EASE",)
+
+
+@pytest.fixture(scope="module", params=MODES)
+def fused(request: pytest.FixtureRequest, tiny_model: Path) -> BIGRec:
+    mode: Mode = request.param
+    settings = tiny_settings(tiny_model, mode=mode, signals="[popularity, EASE]")
+    return BIGRec(settings).fit(tiny_dataset())
 
 
 @pytest.mark.model
-def test_few_shot_lessons_are_the_language_models_own_examples() -> None:
-    settings = Settings.read(overrides=["data.train_examples=5", "data.history_length=3"])
-    dataset = Dataset.from_frames(*tiny_frames(), noun="movie")
-    drawn = draw(dataset, settings)
-    lessons = few_shot_lessons(dataset, drawn)
-    rows = np.split(lessons.interactions.items, lessons.interactions.user_start[1:-1])
-    titles = {(*map(TITLES.__getitem__, row),) for row in rows}
-    assert titles == {(*example.history, example.target) for example in drawn.train}
-    assert lessons.train.all()
-    everything = lessons_of(dataset, drawn)
-    assert everything.train.sum() == drawn.counts.sum() > len(lessons.interactions)
-
-
-@pytest.mark.model
-def test_networks_are_stopped_by_more_examples_than_the_model_writes_for() -> None:
-    settings = Settings.read(overrides=["data.valid_examples=1"])
-    dataset = Dataset.from_frames(*tiny_frames(), noun="movie")
-    drawn = draw(dataset, settings)
-    assert len(drawn.valid_queries) == 1 < drawn.sizes["valid"]
-    assert len(lessons_of(dataset, drawn).valid_targets) == drawn.sizes["valid"]
-
-
-@pytest.fixture(scope="module")
-def fitted(tiny_model: Path) -> BIGRec:
-    overrides = [*tiny_overrides(tiny_model), "recommend.inject=[popularity, EASE]"]
-    return BIGRec(Settings.read(overrides=overrides)).fit(
-        Dataset.from_frames(*tiny_frames(), noun="movie")
-    )
-
-
-@pytest.mark.model
-def test_a_recommender_with_signals_lists_by_the_fused_distances(fitted: BIGRec) -> None:
-    parts = fitted.parts
-    assert parts.bound is not None
-    assert list(parts.bound.injected.signals) == ["popularity", "EASE"]
+def test_a_recommender_with_signals_lists_by_the_fused_distances(fused: BIGRec) -> None:
+    fitted = fused.fitted
+    assert fitted.fusion is not None
     history = fitted.catalog.resolve(["i0", "i3"])
-    writer = writer_of(parts.answerer)
-    queries = parts.ranker.queries(writer.write([history]), writer.embedder)
-    (chunk,) = parts.ranker.iter_distances(queries, beams="all")
-    fused = parts.bound.fuse(chunk.combine(parts.beams)[0], [history])[0]
-    fused[history] = np.inf
-    expected = [fitted.catalog.item_ids[item] for item in np.argsort(fused, kind="stable")[:5]]
-    assert [one.item_id for one in fitted.recommend(["i0", "i3"], k=5)] == expected
+    (chunk,) = fitted.encoder.ranker.iter_distances(fitted.encoder.encode([history]), beams="all")
+    for exclude_seen in (False, True):
+        catalog_fusion = fitted.fusion.for_catalog(fitted.catalog)
+        distances = catalog_fusion.fuse(
+            chunk.combine(fitted.fusion.rules[exclude_seen].beams)[0],
+            [history],
+            exclude_seen=exclude_seen,
+        )[0]
+        if exclude_seen:
+            distances[history] = np.inf
+        order = np.argsort(distances, kind="stable")[:5]
+        expected = [fitted.catalog.item_ids[item] for item in order]
+        found = fused.recommend(["i0", "i3"], k=5, exclude_seen=exclude_seen)
+        assert [item.item_id for item in found] == expected
 
 
 @pytest.mark.model
 def test_the_bundle_holds_the_signals_and_gives_the_same_list(
-    fitted: BIGRec, tmp_path: Path
+    fused: BIGRec, tmp_path: Path
 ) -> None:
-    fitted.save(tmp_path / "bundle")
+    fused.save(tmp_path / "bundle")
     loaded = BIGRec.load(tmp_path / "bundle")
-    assert loaded.recommend(["i0", "i3"], k=6) == fitted.recommend(["i0", "i3"], k=6)
+    for exclude_seen in (False, True):
+        lists = [
+            model.recommend(["i0", "i3"], k=6, exclude_seen=exclude_seen)
+            for model in (loaded, fused)
+        ]
+        assert lists[0] == lists[1]
 
 
 @pytest.mark.model
-def test_a_new_catalog_keeps_the_signals_for_what_they_know(fitted: BIGRec, tmp_path: Path) -> None:
-    import polars as pl
-
-    fitted.save(tmp_path / "bundle")
+def test_a_new_catalog_keeps_the_signals_for_the_items_that_they_know(
+    fused: BIGRec, tmp_path: Path
+) -> None:
+    fused.save(tmp_path / "bundle")
     model = BIGRec.load(tmp_path / "bundle")
     _, items = tiny_frames()
     new = pl.concat([pl.DataFrame({"item_id": ["new"], "title": ["Heat (1995)"]}), items])
     model.update_catalog(Catalog.from_frame(new))
-    listed = [one.item_id for one in model.recommend(["i0", "new"], k=11)]
-    assert set(listed) == {f"i{number}" for number in range(1, 12)}
+    found = {item.item_id for item in model.recommend(["i0", "new"], k=11)}
+    assert found == {f"i{number}" for number in range(1, 12)}
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("mode", MODES)
+def test_gammas_can_be_fixed_by_hand(tiny_model: Path, mode: Mode) -> None:
+    changes = ["fusion.method=product", "fusion.gammas={EASE: 0.5, popularity: 3}"]
+    settings = tiny_settings(tiny_model, *changes, mode=mode, signals="[popularity, EASE]")
+    fitted = BIGRec(settings).fit(tiny_dataset()).fitted
+    assert fitted.fusion is not None
+    assert {rule.method for rule in fitted.fusion.rules.values()} == {"product"}
+    assert {rule.gammas for rule in fitted.fusion.rules.values()} == {(3.0, 0.5)}
+
+
+@pytest.mark.model
+def test_a_gamma_of_a_signal_that_is_not_fused_is_refused(tiny_model: Path) -> None:
+    changes = ["fusion.method=product", "fusion.gammas={SASRec: 1}"]
+    settings = tiny_settings(tiny_model, *changes, mode="retrieval", signals="auto")
+    with pytest.raises(SettingsError, match=r"fusion\.gammas names 'SASRec', which is not fused"):
+        BIGRec(settings).fit(tiny_dataset())

@@ -1,4 +1,4 @@
-"""Checks of a dataset: what was repaired in it, and what is worth knowing before training."""
+"""Audit of a dataset: its sizes, the repairs made, and possible problems in training."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -21,11 +21,11 @@ class AuditRow:
     """One check.
 
     Attributes:
-        check: What was looked at.
-        count: How many there are.
-        share: Part of all that could be, in [0, 1]; None where that says nothing.
-        examples: At most five of them.
-        note: What was done about it, or what to do.
+        check: Name of the check.
+        count: Number of cases.
+        share: Share of the rows checked, in [0, 1]; None for a size.
+        examples: At most five cases.
+        note: The action taken, or the effect on training; empty without cases.
     """
 
     check: str
@@ -37,7 +37,7 @@ class AuditRow:
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """All checks: sizes first, then what was repaired, then what was left as it is."""
+    """All checks: sizes, then repairs, then cases that were kept."""
 
     rows: list[AuditRow]
 
@@ -51,15 +51,15 @@ def audit(
     *,
     special_tokens: Sequence[str] = (),
     max_title_length: int = 150,
-    min_interactions: int = 2,
+    min_interactions: int,
 ) -> Audit:
     """Check a dataset.
 
     Args:
-        dataset: What to check.
-        special_tokens: Control tokens of the language model, which no title should hold.
-        max_title_length: Characters above which a title counts as long.
-        min_interactions: Interactions below which a user gives no example: ``min_history + 1``.
+        dataset: Dataset to check.
+        special_tokens: Control tokens of the language model, which no title should contain.
+        max_title_length: Longest title in characters that does not count as long.
+        min_interactions: Fewest interactions of a user with examples: ``min_history + 1``.
 
     Raises:
         ValueError: If a limit is below 1.
@@ -90,12 +90,14 @@ def _sizes(interactions: Interactions, catalog: Catalog) -> list[AuditRow]:
     sizes = [
         AuditRow("users", users, None, (), ""),
         AuditRow("items", items, None, (), ""),
-        AuditRow("interactions", rows, density, (), "Share: of all pairs of a user and an item."),
+        AuditRow(
+            "interactions", rows, density, (), "The share is of all pairs of a user and an item."
+        ),
     ]
     if interactions.times is not None:
         first, last = int(interactions.times.min()), int(interactions.times.max())
         start, end, days = days_between(first, last)
-        note = "From the first interaction to the last."
+        note = "Between the first interaction and the last."
         sizes.append(AuditRow("days", days, None, (f"{start} to {end}",), note))
     return sizes
 
@@ -103,7 +105,7 @@ def _sizes(interactions: Interactions, catalog: Catalog) -> list[AuditRow]:
 def _title_rows(
     catalog: Catalog, special_tokens: Sequence[str], max_title_length: int
 ) -> list[AuditRow]:
-    shared = np.flatnonzero(np.bincount(catalog.group)[catalog.group] > 1)
+    shared = np.flatnonzero(np.bincount(catalog.title_ids)[catalog.title_ids] > 1)
     shared_titles = dict.fromkeys(catalog.titles[item] for item in shared)
     long = [title for title in catalog.titles if len(title) > max_title_length]
     rows = [
@@ -112,27 +114,26 @@ def _title_rows(
             len(shared),
             of=catalog.n_items,
             examples=shared_titles,
-            note="They are ranked as one and share a place.",
+            note="Kept; they are ranked as one title.",
         ),
         _row(
             f"titles over {max_title_length} characters",
             len(long),
             of=catalog.n_items,
             examples=(f"{title[:60]}..." for title in long),
-            note="Kept; the prompt cuts a title at a quarter of its tokens.",
+            note="Kept; the prompt truncates a title to a quarter of its tokens.",
         ),
     ]
     if special_tokens:
         pattern = re.compile("|".join(map(re.escape, special_tokens)))
-        holding = [title for title in catalog.titles if pattern.search(title)]
-        note = "Kept; the prompt writes such a token as plain text."
+        matching = [title for title in catalog.titles if pattern.search(title)]
         rows.append(
             _row(
-                "titles holding a control token",
-                len(holding),
+                "titles with a control token",
+                len(matching),
                 of=catalog.n_items,
-                examples=holding,
-                note=note,
+                examples=matching,
+                note="Kept; the prompt encodes the token as plain text.",
             )
         )
     return rows
@@ -145,7 +146,7 @@ def _unused_items(interactions: Interactions, catalog: Catalog) -> AuditRow:
         len(unused),
         of=catalog.n_items,
         examples=(catalog.titles[item] for item in unused),
-        note="Kept: they can be recommended by their title.",
+        note="Kept; they can be recommended by their title.",
     )
 
 
@@ -156,7 +157,7 @@ def _short_users(interactions: Interactions, min_interactions: int) -> AuditRow:
         len(short),
         of=len(interactions.user_ids),
         examples=(interactions.user_ids[user] for user in short),
-        note="They give no example; their interactions are counted.",
+        note="Kept without examples; their interactions are counted.",
     )
 
 

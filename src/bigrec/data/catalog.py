@@ -1,7 +1,7 @@
-"""The catalog: every item that can be recommended, with its title and its same-titled items."""
+"""The catalog: every item that can be recommended, with its title."""
 
 import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -22,22 +22,22 @@ _SHOWN = 3
 
 @dataclass(frozen=True, eq=False)
 class Catalog:
-    """All items that can be recommended; an item's number is its place in the lists.
+    """All items that can be recommended. An item's number is its position in the lists.
 
     Attributes:
-        item_ids: ``[n]`` ids as the caller knows them, no two alike.
-        titles: ``[n]`` titles after repair.
-        categories: ``[n]`` categories, "" where an item has none; None where none are known.
-        group: ``[n]`` int64 group number of every item. Items of the same title share one, and
-            groups are numbered by first appearance.
-        group_titles: ``[g]`` title of every group.
+        item_ids: ``[n]`` unique ids.
+        titles: ``[n]`` repaired titles.
+        categories: ``[n]`` categories, "" for an item without one; None if the data has none.
+        title_ids: ``[n]`` int64 title id of every item, in order of first appearance. Items with
+            the same title share a title id.
+        unique_titles: ``[t]`` title of every title id.
     """
 
     item_ids: list[str] = field(repr=False)
     titles: list[str] = field(repr=False)
     categories: list[str] | None = field(repr=False)
-    group: IntArray = field(repr=False)
-    group_titles: list[str] = field(repr=False)
+    title_ids: IntArray = field(repr=False)
+    unique_titles: list[str] = field(repr=False)
 
     @classmethod
     def from_frame(
@@ -54,21 +54,21 @@ class Catalog:
     ) -> Self:
         """Read a catalog from a frame and repair it.
 
-        Whitespace around titles is stripped and inside them kept. Items without an id or a title
-        are left out; rows that repeat an id and its title are read once.
+        Whitespace around titles is stripped. Items without an id or a title are dropped, and so
+        are rows that repeat an id with the same title.
 
         Args:
             frame: A polars or pandas frame, one row for each item.
-            item_id: Column of the item's id.
+            item_id: Column of the item id.
             title: Column of the title.
             category: Column of the category, text or a list of texts.
-            year: Column of the year, appended as "Toy Story (1995)" where it is not there yet.
+            year: Column of the year, appended as in "Toy Story (1995)" unless the title ends in it.
             decode_html: Turn ``&amp;`` in titles into ``&``.
             article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
-            repairs: Where every check is recorded, if that is of interest.
+            repairs: Records every check, if given.
 
         Raises:
-            DataError: If a column is missing, no item is left, or an id has two titles.
+            DataError: If a column is missing, no item remains, or an id has two titles.
         """
         repairs = Repairs() if repairs is None else repairs
         rows = read_items(frame, item_id=item_id, title=title, category=category, year=year)
@@ -80,13 +80,15 @@ class Catalog:
     @classmethod
     def _build(cls, rows: pl.DataFrame) -> Self:
         titles = rows["title"].to_list()
-        numbers: dict[str, int] = {}
-        group = np.array([numbers.setdefault(title, len(numbers)) for title in titles], np.int64)
-        categories = rows["category"].fill_null("").to_list() if "category" in rows else None
-        return cls(rows["item_id"].to_list(), titles, categories, group, list(numbers))
-
-    def __len__(self) -> int:
-        return self.n_items
+        id_of_title: dict[str, int] = {}
+        title_ids = [id_of_title.setdefault(title, len(id_of_title)) for title in titles]
+        return cls(
+            item_ids=rows["item_id"].to_list(),
+            titles=titles,
+            categories=rows["category"].fill_null("").to_list() if "category" in rows else None,
+            title_ids=np.array(title_ids, dtype=np.int64),
+            unique_titles=list(id_of_title),
+        )
 
     @property
     def n_items(self) -> int:
@@ -94,55 +96,43 @@ class Catalog:
         return len(self.item_ids)
 
     @property
-    def n_groups(self) -> int:
-        """Number of different titles, ``g``."""
-        return len(self.group_titles)
+    def n_titles(self) -> int:
+        """Number of distinct titles, ``t``."""
+        return len(self.unique_titles)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Changes with any id or title, and with their order."""
+        """Identifies the ids, the titles and their order."""
         return fingerprint([self.item_ids, self.titles])
-
-    def numbers(self, item_ids: Sequence[str]) -> IntArray:
-        """Item numbers of ids, ``[len(item_ids)]`` int64.
-
-        Raises:
-            DataError: Naming ids that are not in the catalog, with similar ones that are.
-            TypeError: If an id is not text.
-        """
-        return self._looked_up(item_ids, self._number_of.get, known=self.item_ids, what="item ids")
 
     def resolve(self, items: Sequence[str]) -> IntArray:
         """Item numbers of ids or titles, ``[len(items)]`` int64.
 
-        An id is looked for first, then the exact title, then the title without regard to case and
-        spaces. A title that several items share gives the first of them.
+        An id takes precedence over an exact title, and an exact title over one that differs in
+        case or whitespace only. Of several items with the title, the first is taken.
 
         Raises:
-            DataError: Naming what is not in the catalog, with similar titles that are.
-            TypeError: If one of them is not text.
+            DataError: Naming the items that are not in the catalog, with similar titles.
+            TypeError: If an item is not text.
         """
-        return self._looked_up(items, self._find, known=self.group_titles, what="items")
-
-    def members(self, group: int) -> IntArray:
-        """Numbers of the items in a group, ascending.
-
-        Raises:
-            ValueError: If there is no such group.
-        """
-        if not 0 <= group < self.n_groups:
-            raise ValueError(f"group is {group}: expected 0 to {self.n_groups - 1}.")
-        return self._by_group[self._group_start[group] : self._group_start[group + 1]]
+        for item in items:
+            if not isinstance(item, str):
+                raise TypeError(f"items hold {item!r}: expected text, an id or a title.")
+        numbers = [self._number_of(item) for item in items]
+        unknown = [item for item, number in zip(items, numbers, strict=True) if number is None]
+        if unknown:
+            raise DataError(self._unknown_items_message(list(dict.fromkeys(unknown))))
+        return np.array(numbers, dtype=np.int64)
 
     def to_frame(self) -> pl.DataFrame:
-        """The items as columns ``item_id``, ``title`` and, where known, ``category``."""
+        """The items as columns ``item_id``, ``title`` and, if known, ``category``."""
         columns = {"item_id": self.item_ids, "title": self.titles}
         if self.categories is not None:
             columns["category"] = self.categories
         return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
 
     def save(self, path: Path) -> None:
-        """Write a Parquet file, whole or not at all."""
+        """Write a Parquet file, atomically."""
         with atomic_file(path) as temporary:
             self.to_frame().write_parquet(temporary)
 
@@ -162,64 +152,37 @@ class Catalog:
                 "that made it."
             ) from error
 
-    def _looked_up(
-        self,
-        items: Sequence[str],
-        find: Callable[[str], int | None],
-        *,
-        known: Sequence[str],
-        what: str,
-    ) -> IntArray:
-        for item in items:
-            if not isinstance(item, str):
-                raise TypeError(f"{what} hold {item!r}: expected text, as in the catalog.")
-        found = [find(item) for item in items]
-        unknown = [item for item, number in zip(items, found, strict=True) if number is None]
-        if unknown:
-            raise DataError(_unknown_message(dict.fromkeys(unknown), known=known, what=what))
-        return np.array(found, dtype=np.int64)
-
-    def _find(self, item: str) -> int | None:
-        number = self._number_of.get(item)
+    def _number_of(self, item: str) -> int | None:
+        number = self._number_of_id.get(item)
         if number is None:
             number = self._number_of_title.get(item)
-        return self._number_of_loose.get(_loose(item)) if number is None else number
+        return self._number_of_folded_title.get(_folded(item)) if number is None else number
 
     @cached_property
-    def _number_of(self) -> dict[str, int]:
+    def _number_of_id(self) -> dict[str, int]:
         return {item: number for number, item in enumerate(self.item_ids)}
 
     @cached_property
     def _number_of_title(self) -> dict[str, int]:
-        # Backwards, so that the first item of a title is the one that stays.
+        # Backwards, so that the first item with a title overwrites the others.
         return {title: number for number, title in reversed(list(enumerate(self.titles)))}
 
     @cached_property
-    def _number_of_loose(self) -> dict[str, int]:
-        return {_loose(title): number for number, title in reversed(list(enumerate(self.titles)))}
+    def _number_of_folded_title(self) -> dict[str, int]:
+        return {_folded(title): number for number, title in reversed(list(enumerate(self.titles)))}
 
-    @cached_property
-    def _by_group(self) -> IntArray:
-        return np.argsort(self.group, kind="stable")
+    def _unknown_items_message(self, unknown: Sequence[str]) -> str:
+        lines = []
+        for item in unknown[:_SHOWN]:
+            close = difflib.get_close_matches(item, self.unique_titles, n=_SHOWN)
+            hint = f" (did you mean {', '.join(map(repr, close))}?)" if close else ""
+            lines.append(f"{item!r}{hint}")
+        more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
+        return (
+            f"{len(unknown)} items are not in the catalog of {self.n_titles} titles: "
+            f"{', '.join(lines)}{more}. Give ids exactly as in the catalog, or titles."
+        )
 
-    @cached_property
-    def _group_start(self) -> IntArray:
-        return np.searchsorted(self.group[self._by_group], np.arange(self.n_groups + 1))
 
-
-def _loose(title: str) -> str:
+def _folded(title: str) -> str:
     return " ".join(title.casefold().split())
-
-
-def _unknown_message(unknown: Iterable[str], *, known: Sequence[str], what: str) -> str:
-    unknown = list(unknown)
-    lines = []
-    for item in unknown[:_SHOWN]:
-        close = difflib.get_close_matches(item, known, n=_SHOWN)
-        hint = f" (did you mean {', '.join(map(repr, close))}?)" if close else ""
-        lines.append(f"{item!r}{hint}")
-    more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
-    return (
-        f"{len(unknown)} {what} are not in the catalog of {len(known)}: {', '.join(lines)}{more}. "
-        f"Give ids exactly as in the catalog{', or titles.' if what == 'items' else '.'}"
-    )

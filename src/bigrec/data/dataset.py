@@ -1,4 +1,4 @@
-"""A dataset: interactions, the catalog they are with, and what was repaired in both."""
+"""A dataset: interactions, their catalog, and the repairs made in both."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +9,9 @@ from bigrec.data.columns import Frame
 from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
-from bigrec.storage import atomic_folder, read_json, write_json
+from bigrec.storage import atomic_folder, check_format, read_json, write_json
 
-_FORMAT_VERSION = 1
+_FORMAT = 2
 _INTERACTIONS = "interactions.parquet"
 _CATALOG = "catalog.parquet"
 _ABOUT = "dataset.json"
@@ -22,15 +22,15 @@ class Dataset:
     """Interactions and their catalog.
 
     Attributes:
-        name: What the dataset is called in tables.
-        noun: What one title is called in the prompt, such as "movie".
-        interactions: Who interacted with what.
+        name: Name of the dataset in tables.
+        item_type: Name of one item in the prompt, such as "movie".
+        interactions: Interactions of users with items.
         catalog: Every item that can be recommended.
-        repairs: The checks made while both were read.
+        repairs: The checks of both when they were read.
     """
 
     name: str
-    noun: str
+    item_type: str
     interactions: Interactions
     catalog: Catalog
     repairs: Repairs
@@ -42,7 +42,7 @@ class Dataset:
         items: Frame,
         *,
         name: str = "dataset",
-        noun: str = "item",
+        item_type: str = "item",
         user_id: str = "user_id",
         item_id: str = "item_id",
         time: str | None = "timestamp",
@@ -56,28 +56,30 @@ class Dataset:
         decode_html: bool = True,
         article_first: bool = False,
     ) -> Self:
-        """Read both parts from polars or pandas frames.
+        """Read interactions and catalog from polars or pandas frames.
 
         Args:
             interactions: One row for each interaction.
             items: One row for each item.
-            name: What the dataset is called in tables.
-            noun: What one title is called in the prompt.
-            user_id: See `Interactions.from_frame`, as for the five that follow.
-            item_id: Column of the item, in both frames.
+            name: Name of the dataset in tables.
+            item_type: Name of one item in the prompt, such as "movie".
+            user_id: Column of the user. For this and the next six options see
+                `Interactions.from_frame`.
+            item_id: Column of the item id, in both frames.
             time: Column of the timestamp.
             order: Column of the position in the user's history.
             rating: Column of the rating.
             split: Column of the split.
-            min_rating: Leave out interactions rated lower.
-            title: See `Catalog.from_frame`, as for the four that follow.
+            min_rating: Drop interactions with a lower rating or none.
+            title: Column of the title. For this and the next four options see
+                `Catalog.from_frame`.
             category: Column of the category.
             year: Column of the year.
             decode_html: Turn ``&amp;`` in titles into ``&``.
             article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
 
         Raises:
-            DataError: If one of the frames cannot be used.
+            DataError: If a frame is unusable.
         """
         repairs = Repairs()
         catalog = Catalog.from_frame(
@@ -102,14 +104,14 @@ class Dataset:
             min_rating=min_rating,
             repairs=repairs,
         )
-        return cls(name, noun, table, catalog, repairs)
+        return cls(name, item_type, table, catalog, repairs)
 
     def save(self, folder: Path) -> None:
-        """Write a folder, whole or not at all."""
+        """Write a folder, atomically."""
         about = {
-            "format_version": _FORMAT_VERSION,
+            "format": _FORMAT,
             "name": self.name,
-            "noun": self.noun,
+            "item_type": self.item_type,
             "repairs": self.repairs.to_json(),
         }
         with atomic_folder(folder) as temporary:
@@ -122,29 +124,24 @@ class Dataset:
         """Read what `save` wrote.
 
         Raises:
-            BundleError: If a file is missing, damaged or of another version.
+            BundleError: If a file is missing, damaged or of another format version.
         """
         about = read_json(folder / _ABOUT)
-        version = about.get("format_version") if isinstance(about, dict) else None
-        if version != _FORMAT_VERSION:
-            raise BundleError(
-                f"{folder / _ABOUT} has format version {version!r}; this bigrec reads version "
-                f"{_FORMAT_VERSION}. Write the dataset again with this version of bigrec."
-            )
+        cure = "Write the dataset again with the command that made it."
+        check_format(about, _FORMAT, what=str(folder / _ABOUT), cure=cure)
         try:
-            name, noun = str(about["name"]), str(about["noun"])
+            name, item_type = str(about["name"]), str(about["item_type"])
             repairs = Repairs.from_json(about["repairs"])
         except (KeyError, TypeError) as error:
             raise BundleError(
-                f"{folder / _ABOUT} is damaged: {error!r} while reading it. Write the dataset "
-                "again with the command that made it."
+                f"{folder / _ABOUT} is damaged: {error!r} while reading it. {cure}"
             ) from None
         interactions = Interactions.load(folder / _INTERACTIONS)
         catalog = Catalog.load(folder / _CATALOG)
-        if len(interactions) and int(interactions.items.max()) >= len(catalog):
+        if len(interactions) and int(interactions.items.max()) >= catalog.n_items:
             raise BundleError(
                 f"{folder / _INTERACTIONS} names item {interactions.items.max()}, but "
-                f"{folder / _CATALOG} holds {len(catalog)} items: the two do not belong together. "
-                "Write the dataset again with the command that made it."
+                f"{folder / _CATALOG} holds {catalog.n_items} items: the two do not belong "
+                f"together. {cure}"
             )
-        return cls(name, noun, interactions, catalog, repairs)
+        return cls(name, item_type, interactions, catalog, repairs)

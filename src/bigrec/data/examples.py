@@ -1,4 +1,4 @@
-"""Examples: a history and the item that came next; windows, few-shot samples, mixed datasets."""
+"""Examples of a history and the next item: few-shot samples, windows and mixed datasets."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -13,32 +13,32 @@ from bigrec.types import BoolArray, IntArray
 
 @dataclass(frozen=True, slots=True)
 class TitleExample:
-    """An example in words, as the language model sees it.
+    """An example in titles, as the language model reads it.
 
     Attributes:
         history: Titles, oldest first.
-        target: Title of the item that came next.
-        noun: What the dataset calls a title.
+        target: Title of the next item.
+        item_type: Name of one item in the prompt.
     """
 
     history: tuple[str, ...]
     target: str
-    noun: str
+    item_type: str
 
 
 @dataclass(frozen=True, eq=False)
 class Examples:
-    """Targets by their place in the interactions; histories are looked up when asked for.
+    """``m`` examples, stored as the rows of their targets in the interactions.
 
     Attributes:
-        interactions: What the examples are cut from.
+        interactions: Interactions of the histories and targets.
         rows: ``[m]`` row number of every target, in time order.
-        history_length: Most items of a history.
+        max_history_length: Longest history in items.
     """
 
     interactions: Interactions
     rows: IntArray = field(repr=False)
-    history_length: int
+    max_history_length: int
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -54,53 +54,43 @@ class Examples:
         return np.searchsorted(self.interactions.user_start, self.rows, side="right") - 1
 
     def histories(self) -> IntArray:
-        """Item numbers before every target, ``[m, history_length]``.
+        """Item numbers before every target, ``[m, max_history_length]``.
 
         Returns:
-            Oldest first and next to the target last; -1 on the left where a history is shorter.
+            Oldest first, padded with -1 on the left.
         """
-        places = self.rows[:, None] + np.arange(-self.history_length, 0)
+        history_rows = self.rows[:, None] + np.arange(-self.max_history_length, 0)
         starts = self.interactions.user_start[self.users]
-        # Clipped only to stay inside the array: what is clipped is masked.
-        items = self.interactions.items[np.maximum(places, 0)]
-        return np.where(places >= starts[:, None], items, np.int32(-1))
-
-    def history(self, i: int) -> IntArray:
-        """Item numbers before one target, oldest first, without padding."""
-        row = int(self.rows[i])
-        start = int(self.interactions.user_start[self.users[i]])
-        return self.interactions.items[max(start, row - self.history_length) : row].copy()
-
-    def take(self, positions: IntArray) -> Self:
-        """Some of the examples, in the order of ``positions``."""
-        return replace(self, rows=self.rows[positions])
+        # Negative rows are clipped to be valid indices, and masked below.
+        items = self.interactions.items[np.maximum(history_rows, 0)]
+        return np.where(history_rows >= starts[:, None], items, np.int32(-1))
 
     def sample(self, size: int | None, *, seed: int) -> Self:
-        """Draw examples without replacement; their time order stays.
+        """Draw examples without replacement, in their time order.
 
         Args:
-            size: How many; None, or as many as there are or more, takes all.
-            seed: The same seed draws the same examples.
+            size: Number of examples; None, or more than there are, takes all.
+            seed: Seed of the sample.
 
         Raises:
             ValueError: If ``size`` is below 1.
         """
-        return self.take(_drawn(len(self), size, seed=seed))
+        return replace(self, rows=self.rows[_sample_positions(len(self), size, seed=seed)])
 
 
 def title_examples(examples: Examples, dataset: Dataset) -> list[TitleExample]:
-    """Examples in words.
+    """Examples in titles.
 
     Args:
-        examples: Cut from the dataset's interactions.
-        dataset: Gives titles and noun.
+        examples: Examples of the dataset's interactions.
+        dataset: Source of titles and item type.
     """
     titles = dataset.catalog.titles
     return [
         TitleExample(
             history=tuple(titles[item] for item in history if item >= 0),
             target=titles[target],
-            noun=dataset.noun,
+            item_type=dataset.item_type,
         )
         for history, target in zip(
             examples.histories().tolist(), examples.targets.tolist(), strict=True
@@ -108,22 +98,22 @@ def title_examples(examples: Examples, dataset: Dataset) -> list[TitleExample]:
     ]
 
 
-def dense_windows(
-    interactions: Interactions, train: BoolArray, *, window: int = 20
+def all_position_windows(
+    interactions: Interactions, train: BoolArray, *, window: int
 ) -> list[IntArray]:
-    """Each user's training interactions in order, cut into windows that do not overlap.
+    """Cut each user's training interactions into non-overlapping windows for all-position targets.
 
-    With the loss on every title, each of them is a target exactly once and is read exactly once;
-    examples with a history each read it again for every target. A user's last window may be
-    shorter; where a single interaction would be left for it, that one is left out.
+    With the loss on every title, a window reads each title once and trains on it once. Examples
+    with a history each would read it again for every target. A user's last window may be shorter;
+    a single remaining interaction is dropped.
 
     Args:
-        interactions: What to cut.
-        train: Which interactions are in the training split, ``[m]``.
+        interactions: Interactions to cut.
+        train: Whether an interaction is in the training split, ``[m]``.
         window: Titles in a window, at least 2.
 
     Returns:
-        Row numbers of the interactions of each window, oldest first; users in their order.
+        Row numbers of each window, oldest first, in the order of users.
 
     Raises:
         ValueError: If ``window`` is below 2 or ``train`` has another length.
@@ -136,51 +126,55 @@ def dense_windows(
             f"{len(interactions)} interactions."
         )
     rows = np.flatnonzero(train)
-    users = np.split(rows, np.searchsorted(rows, interactions.user_start[1:-1]))
-    windows = (own[i : i + window] for own in users for i in range(0, len(own), window))
-    return [one for one in windows if len(one) >= 2]
+    windows = (
+        user_rows[start : start + window]
+        for user_rows in np.split(rows, np.searchsorted(rows, interactions.user_start[1:-1]))
+        for start in range(0, len(user_rows), window)
+    )
+    return [window_rows for window_rows in windows if len(window_rows) >= 2]
 
 
 def sample_windows(windows: Sequence[IntArray], size: int | None, *, seed: int) -> list[IntArray]:
-    """Draw windows without replacement; their order stays.
+    """Draw windows without replacement, in their order.
 
-    The few-shot budget is comparable title by title: an example with a history of 10 holds 11
-    titles, so a budget of ``N`` examples reads as much as ``N`` windows of 11.
+    Few-shot budgets compare by titles: an example with a history of 10 has 11 titles, so ``N``
+    examples are as large a budget as ``N`` windows of 11.
 
     Args:
-        windows: What to draw from.
-        size: How many; None, or as many as there are or more, takes all.
-        seed: The same seed draws the same windows.
+        windows: Windows to draw from.
+        size: Number of windows; None, or more than there are, takes all.
+        seed: Seed of the sample.
 
     Raises:
         ValueError: If ``size`` is below 1.
     """
-    return [windows[place] for place in _drawn(len(windows), size, seed=seed)]
+    return [windows[position] for position in _sample_positions(len(windows), size, seed=seed)]
 
 
 def window_examples(windows: Sequence[IntArray], dataset: Dataset) -> list[TitleExample]:
-    """Windows in words: the last title of each is the target, those before are the history.
+    """Windows in titles: the last title is the target, the others are the history.
 
     Args:
-        windows: Row numbers of the dataset's interactions, at least two in each.
-        dataset: Gives items, titles and noun.
+        windows: Row numbers of the dataset's interactions, at least two in each window.
+        dataset: Source of titles and item type.
     """
     titles, items = dataset.catalog.titles, dataset.interactions.items
-    written = ([titles[item] for item in items[rows].tolist()] for rows in windows)
+    window_titles = ([titles[item] for item in items[rows].tolist()] for rows in windows)
     return [
-        TitleExample(history=tuple(history), target=target, noun=dataset.noun)
-        for *history, target in written
+        TitleExample(history=tuple(history), target=target, item_type=dataset.item_type)
+        for *history, target in window_titles
     ]
 
 
 def mix(parts: Sequence[Sequence[TitleExample]], *, seed: int) -> list[TitleExample]:
-    """All examples of several datasets in a random order, the same for the same seed."""
-    together = [example for part in parts for example in part]
-    return [together[place] for place in np.random.default_rng(seed).permutation(len(together))]
+    """Concatenate and shuffle the examples of several datasets."""
+    examples = [example for part in parts for example in part]
+    order = np.random.default_rng(seed).permutation(len(examples))
+    return [examples[position] for position in order]
 
 
-def _drawn(count: int, size: int | None, *, seed: int) -> IntArray:
-    """Ascending places of what is drawn without replacement."""
+def _sample_positions(count: int, size: int | None, *, seed: int) -> IntArray:
+    """Ascending positions of a sample without replacement, ``[min(size, count)]``."""
     if size is None or size >= count:
         return np.arange(count)
     if size < 1:

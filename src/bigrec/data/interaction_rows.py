@@ -1,4 +1,4 @@
-"""From a frame of interactions to clean rows, sorted by user and time."""
+"""Cleaning of interaction rows, sorted by user and time."""
 
 import numpy as np
 import polars as pl
@@ -10,7 +10,7 @@ from bigrec.data.times import whole_times
 from bigrec.errors import DataError
 from bigrec.types import BoolArray, IntArray
 
-# Columns that may be absent as long as the caller does not name another one.
+# Default columns that may be absent.
 _OPTIONAL = {"time": "timestamp", "rating": "rating", "split": "split"}
 _SPLITS = {"train": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "test": 2}
 _FILE_ORDER = "row"
@@ -26,14 +26,14 @@ def read_interactions(
     rating: str | None,
     split: str | None,
 ) -> pl.DataFrame:
-    """The columns that are needed, under our names, in the order they came.
+    """Select the named columns, in the order of the rows.
 
     Returns:
-        Columns ``user_id`` and ``item_id`` (text) and, where there are any, ``time`` and ``order``
+        Columns ``user_id`` and ``item_id`` (text) and, if there are any, ``time`` and ``order``
         (int64), ``rating`` (float32) and ``split`` (int8). Missing values are null.
 
     Raises:
-        DataError: If a column is missing or holds what it should not, or there is no row.
+        DataError: If a column is missing or holds invalid values, or there are no rows.
     """
     lazy = lazy_frame(frame, what="interactions")
     schema = lazy.collect_schema()
@@ -46,26 +46,26 @@ def read_interactions(
         "rating": rating,
         "split": split,
     }
-    wanted = {
+    selected = {
         option: name
         for option, name in named.items()
         if name is not None and (name in schema or _OPTIONAL.get(option) != name)
     }
-    require_columns(schema, wanted, what="interactions")
-    if not by_row and "time" not in wanted and "order" not in wanted:
+    require_columns(schema, selected, what="interactions")
+    if not by_row and "time" not in selected and "order" not in selected:
         raise DataError(
             "the interactions have no column that orders them; their columns are: "
             f"{', '.join(schema)}. Name a timestamp with time=... or a position in the user's "
             f"history with order=..., or take the order of the rows with order={_FILE_ORDER!r}."
         )
-    columns = {option: pl.col(name) for option, name in wanted.items()}
+    columns = {option: pl.col(name) for option, name in selected.items()}
     for option in ("user_id", "item_id"):
-        columns[option] = id_text(wanted[option], schema[wanted[option]], what="interactions")
+        columns[option] = id_text(selected[option], schema[selected[option]], what="interactions")
     rows = lazy.select(**columns).collect()
     if rows.is_empty():
         raise DataError("the interactions have no rows: expected one row for each interaction.")
-    for option in {"time", "order"} & wanted.keys():
-        rows = rows.with_columns(whole_times(rows[option].alias(wanted[option])).alias(option))
+    for option in {"time", "order"} & selected.keys():
+        rows = rows.with_columns(whole_times(rows[option].alias(selected[option])).alias(option))
     if by_row:
         rows = rows.with_columns(order=pl.int_range(pl.len(), dtype=pl.Int64))
     return _with_splits(_with_ratings(rows, rating), split)
@@ -74,20 +74,20 @@ def read_interactions(
 def clean_interactions(
     rows: pl.DataFrame, catalog: Catalog, *, min_rating: float | None, repairs: Repairs
 ) -> pl.DataFrame:
-    """Leave out what cannot be used, and sort by user, time and the order rows came in.
+    """Drop unusable rows, and sort by user, time and input order.
 
     Args:
-        rows: As `read_interactions` gives them.
+        rows: As `read_interactions` returns them.
         catalog: The items.
-        min_rating: Leave out interactions rated lower or not at all.
-        repairs: Where every check is recorded.
+        min_rating: Drop interactions with a lower rating or none.
+        repairs: Records every check.
 
     Returns:
-        The rows with the column ``item``, a number in the catalog, in place of ``item_id`` and
-        without ``order``. Users stand in the order of their first row.
+        The rows with the item number ``item`` instead of ``item_id``, and without ``order``. Users
+        are in the order of their first row.
 
     Raises:
-        DataError: If no row is left.
+        DataError: If no row remains.
     """
     rows = _without_gaps(rows, repairs)
     rows = _with_item_numbers(rows, catalog, repairs)
@@ -123,16 +123,15 @@ def _with_splits(rows: pl.DataFrame, name: str | None) -> pl.DataFrame:
 
 
 def _without_gaps(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
-    checked = {"user_id": "a user", "item_id": "an item", "time": "a time", "order": "a position"}
+    required = {"user_id": "a user", "item_id": "an item", "time": "a time", "order": "a position"}
     total = rows.height
-    for column, what in checked.items():
+    for column, what in required.items():
         if column not in rows:
             continue
         if rows[column].null_count() == rows.height:
-            option = f"{column}=..."
             raise DataError(
                 f"no interaction has {what}: all {rows.height} values are missing. Name another "
-                f"column with {option}"
+                f"column with {column}=..."
             )
         kept = rows.filter(pl.col(column).is_not_null())
         if column != "order" or kept.height < rows.height:
@@ -140,7 +139,7 @@ def _without_gaps(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
                 f"interactions without {what}",
                 rows.height - kept.height,
                 total=total,
-                done="Left out.",
+                done="Dropped.",
             )
         rows = kept
     return rows
@@ -148,7 +147,7 @@ def _without_gaps(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
 
 def _with_item_numbers(rows: pl.DataFrame, catalog: Catalog, repairs: Repairs) -> pl.DataFrame:
     numbers = pl.DataFrame(
-        {"item_id": catalog.item_ids, "item": np.arange(len(catalog), dtype=np.int32)},
+        {"item_id": catalog.item_ids, "item": np.arange(catalog.n_items, dtype=np.int32)},
         schema_overrides={"item_id": pl.String},
     )
     joined = rows.join(numbers, on="item_id", how="left", maintain_order="left")
@@ -165,7 +164,7 @@ def _with_item_numbers(rows: pl.DataFrame, catalog: Catalog, repairs: Repairs) -
         rows.height - kept.height,
         total=rows.height,
         examples=unknown.head(5),
-        done="Left out: the catalog has no item of this id.",
+        done="Dropped: the catalog has no item with the id.",
     )
     return kept
 
@@ -174,7 +173,7 @@ def _with_rating_from(rows: pl.DataFrame, min_rating: float, repairs: Repairs) -
     if "rating" not in rows:
         raise DataError(
             f"min_rating is {min_rating}, but the interactions have no ratings. Name their column "
-            "with rating=..., or leave min_rating out."
+            "with rating=..., or omit min_rating."
         )
     kept = rows.filter(pl.col("rating") >= min_rating, pl.col("rating").is_not_nan())
     if kept.is_empty():
@@ -186,7 +185,7 @@ def _with_rating_from(rows: pl.DataFrame, min_rating: float, repairs: Repairs) -
         f"interactions rated below {min_rating}",
         rows.height - kept.height,
         total=rows.height,
-        done="Left out, as min_rating asks.",
+        done="Dropped because of min_rating.",
     )
     return kept
 
@@ -201,18 +200,18 @@ def _sorted(rows: pl.DataFrame, catalog: Catalog, repairs: Repairs) -> pl.DataFr
     order = np.lexsort((*keys, users))
     rows = rows[order]
     items, moments, users = rows["item"].to_numpy(), keys[-1][order], users[order]
-    again = _repeats(users, moments, items)
+    is_repeat = _repeats(users, moments, items)
     repairs.add(
         "duplicate interactions",
-        int(again.sum()),
+        int(is_repeat.sum()),
         total=rows.height,
         examples=(
             f"user {ids[int(users[row])]}, item {catalog.item_ids[items[row]]}, {moments[row]}"
-            for row in np.flatnonzero(again)
+            for row in np.flatnonzero(is_repeat)
         ),
-        done="The same user, item and time: the first is kept.",
+        done="Dropped, except the first of the same user, item and time.",
     )
-    kept = rows.filter(~again) if again.any() else rows
+    kept = rows.filter(~is_repeat) if is_repeat.any() else rows
     return kept.select(pl.exclude("order"))
 
 
@@ -224,20 +223,23 @@ def _record_disorder(users: IntArray, moments: IntArray, repairs: Repairs) -> No
         "interactions out of order",
         int((same_user & earlier).sum()),
         total=len(users),
-        done="A row came before the user's preceding row in time: sorted.",
+        done="Sorted: the row is earlier in time than the user's preceding row.",
     )
 
 
 def _repeats(users: IntArray, moments: IntArray, items: IntArray) -> BoolArray:
-    """Which of the rows, sorted by user and moment, repeat the item of an earlier one there."""
+    """Whether a row repeats the user, moment and item of an earlier one, ``[m]``.
+
+    Rows are sorted by user and moment.
+    """
     new_moment = np.ones(len(users), dtype=bool)
     new_moment[1:] = (users[1:] != users[:-1]) | (moments[1:] != moments[:-1])
-    alone = new_moment & np.append(new_moment[1:], True)
-    tied = np.flatnonzero(~alone)
+    is_untied = new_moment & np.append(new_moment[1:], True)
+    tied = np.flatnonzero(~is_untied)
     moment = np.cumsum(new_moment)[tied]
     order = np.lexsort((items[tied], moment))
     first, second = tied[order][:-1], tied[order][1:]
     repeated = (items[first] == items[second]) & (np.diff(moment[order]) == 0)
-    again = np.zeros(len(users), dtype=bool)
-    again[second[repeated]] = True
-    return again
+    is_repeat = np.zeros(len(users), dtype=bool)
+    is_repeat[second[repeated]] = True
+    return is_repeat

@@ -1,7 +1,6 @@
-"""The validated interaction table: who interacted with what, in order."""
+"""Interactions of users with items, sorted by user and time."""
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Self
 
@@ -12,25 +11,23 @@ from bigrec.data.catalog import Catalog
 from bigrec.data.columns import Frame
 from bigrec.data.interaction_rows import clean_interactions, read_interactions
 from bigrec.data.repairs import Repairs
-from bigrec.errors import BundleError, DataError
+from bigrec.errors import BundleError
 from bigrec.storage import atomic_file
 from bigrec.types import FloatArray, IntArray
 
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """Interactions sorted by user, then by time; the order they came in breaks ties.
-
-    ``u`` users and ``m`` interactions.
+    """``m`` interactions of ``u`` users, sorted by user, then by time, then by input order.
 
     Attributes:
-        user_ids: ``[u]`` users as the caller knows them, by first appearance.
-        user_start: ``[u + 1]`` int64; the rows of user ``j`` are
+        user_ids: ``[u]`` user ids in order of first appearance.
+        user_start: ``[u + 1]`` int64. The rows of user ``j`` are
             ``user_start[j]:user_start[j + 1]``, at least one.
         items: ``[m]`` int32 item numbers.
-        times: ``[m]`` int64 timestamps, None where only an order is known.
-        ratings: ``[m]`` float32, NaN where one is missing; None where none are known.
-        splits: ``[m]`` int8 labels the caller gave: 0 train, 1 valid, 2 test; None without.
+        times: ``[m]`` int64 timestamps; None if only the order is known.
+        ratings: ``[m]`` float32, NaN for a missing one; None if the data has none.
+        splits: ``[m]`` int8 predefined split: 0 train, 1 valid, 2 test; None if the data has none.
     """
 
     user_ids: list[str] = field(repr=False)
@@ -57,26 +54,26 @@ class Interactions:
     ) -> Self:
         """Read interactions from a frame and repair them.
 
-        Rows without user, item or time, and rows of items that the catalog does not hold, are left
-        out; the same user, item and time is read once.
+        Rows without user, item or time, rows with items that are not in the catalog, and repeats
+        of a user, item and time are dropped.
 
         Args:
             frame: A polars or pandas frame, one row for each interaction.
             catalog: The items.
             user_id: Column of the user.
-            item_id: Column of the item, as the catalog knows it.
-            time: Column of the timestamp: numbers, dates, or text of either. Optional under its
-                default name where ``order`` is given.
-            order: Column of the position in the user's history, for data without timestamps;
-                beside them it breaks ties. ``"row"`` takes the order of the rows.
-            rating: Column of the rating. Optional under its default name.
-            split: Column that says train, valid (validation, val, dev) or test. Optional under its
-                default name.
-            min_rating: Leave out interactions rated lower or not at all.
-            repairs: Where every check is recorded, if that is of interest.
+            item_id: Column of the item id.
+            time: Column of the timestamp: numbers, dates, or text of either. The default column
+                may be absent if ``order`` is given.
+            order: Column of the position in the user's history. It orders data without timestamps
+                and breaks ties between equal ones. ``"row"`` is the order of the rows.
+            rating: Column of the rating. The default column may be absent.
+            split: Column of the split: train, valid (validation, val, dev) or test. The default
+                column may be absent.
+            min_rating: Drop interactions with a lower rating or none.
+            repairs: Records every check, if given.
 
         Raises:
-            DataError: If a column is missing or holds what it should not, or no row is left.
+            DataError: If a column is missing or holds invalid values, or no row remains.
         """
         repairs = Repairs() if repairs is None else repairs
         rows = read_interactions(
@@ -93,7 +90,7 @@ class Interactions:
 
     @classmethod
     def _build(cls, rows: pl.DataFrame) -> Self:
-        """From sorted rows, every user's in one run."""
+        """Build from rows as `clean_interactions` returns them."""
         runs = rows["user_id"].rle().struct.unnest()
         start = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
 
@@ -112,31 +109,12 @@ class Interactions:
     def __len__(self) -> int:
         return len(self.items)
 
-    @property
-    def has_global_time(self) -> bool:
-        """Whether interactions of different users can be told apart in time."""
-        return self.times is not None
-
     def users(self) -> IntArray:
         """User number of every interaction, ``[m]`` int64, ascending."""
         return np.repeat(np.arange(len(self.user_ids)), np.diff(self.user_start))
 
-    def history_of(self, user_id: str) -> IntArray:
-        """All item numbers of a user, oldest first.
-
-        Raises:
-            DataError: If the user has no interaction.
-        """
-        user = self._number_of.get(user_id)
-        if user is None:
-            raise DataError(
-                f"user {user_id!r} is not among the {len(self.user_ids)} users of the data, such "
-                f"as {self.user_ids[0]!r}. Give the id as text, or a history instead of a user."
-            )
-        return self.items[self.user_start[user] : self.user_start[user + 1]].copy()
-
     def save(self, path: Path) -> None:
-        """Write a Parquet file, whole or not at all."""
+        """Write a Parquet file, atomically."""
         users = pl.Series(self.user_ids, dtype=pl.String)
         columns = {
             "user_id": users.gather(self.users()),
@@ -163,7 +141,3 @@ class Interactions:
                 f"{path} could not be read as interactions: {error}. Write it again with the "
                 "command that made it."
             ) from error
-
-    @cached_property
-    def _number_of(self) -> dict[str, int]:
-        return {user: number for number, user in enumerate(self.user_ids)}

@@ -1,4 +1,4 @@
-"""From a frame of items to clean rows: one title for each id."""
+"""Cleaning of item rows: one title for each id."""
 
 from collections.abc import Callable
 
@@ -9,31 +9,33 @@ from bigrec.data.repairs import Repairs
 from bigrec.data.titles import append_year, decode_html, put_article_first
 from bigrec.errors import DataError
 
-# How other programs write a title that is missing.
+# Spellings of a missing title by other programs.
 _BLANK = ("", "None", "nan", "NaN", "null", "NULL", "<NA>")
 
 
 def read_items(
     frame: Frame, *, item_id: str, title: str, category: str | None, year: str | None
 ) -> pl.DataFrame:
-    """The columns that are needed, as text, under our names.
+    """Select the named columns as text.
 
     Returns:
-        Columns ``item_id``, ``title`` and, where asked for, ``category`` and ``year``.
+        Columns ``item_id``, ``title`` and, if named, ``category`` and ``year``.
 
     Raises:
-        DataError: If a column is missing or there is no row.
+        DataError: If a column is missing or there are no rows.
     """
     lazy = lazy_frame(frame, what="items")
     schema = lazy.collect_schema()
     named = {"item_id": item_id, "title": title, "category": category, "year": year}
-    wanted = {option: name for option, name in named.items() if name is not None}
-    require_columns(schema, wanted, what="items")
+    selected = {option: name for option, name in named.items() if name is not None}
+    require_columns(schema, selected, what="items")
     ids = id_text(item_id, schema[item_id], what="items")
-    others = {
-        option: _text(name, schema[name]) for option, name in wanted.items() if option != "item_id"
+    texts = {
+        option: _text(name, schema[name])
+        for option, name in selected.items()
+        if option != "item_id"
     }
-    rows = lazy.select(item_id=ids, **others).collect()
+    rows = lazy.select(item_id=ids, **texts).collect()
     if rows.is_empty():
         raise DataError("the items have no rows: expected one row for each item.")
     return rows
@@ -42,19 +44,19 @@ def read_items(
 def clean_items(
     rows: pl.DataFrame, *, decode_entities: bool, article_first: bool, repairs: Repairs
 ) -> pl.DataFrame:
-    """Repair titles, and leave out items without id or title and rows that repeat an id.
+    """Repair titles, and drop items without id or title and rows that repeat an id.
 
     Args:
-        rows: As `read_items` gives them.
-        decode_entities: Turn HTML entities in titles into what they stand for.
-        article_first: Put the article of "Matrix, The" first.
-        repairs: Where every check is recorded.
+        rows: As `read_items` returns them.
+        decode_entities: Decode HTML entities in titles.
+        article_first: Move the article of "Matrix, The" to the front.
+        repairs: Records every check.
 
     Raises:
-        DataError: If no item is left, or an id has two titles.
+        DataError: If no item remains, or an id has two titles.
     """
     rows = _without_missing_ids(rows, repairs)
-    decoded = _decoded(rows, repairs, done="Decoded." if decode_entities else "Kept, as asked.")
+    decoded = _decoded(rows, repairs, done="Decoded." if decode_entities else "Kept.")
     rows = decoded if decode_entities else rows
     rows = rows.with_columns(pl.col("title").str.strip_chars())
     rows = _without_blank_titles(rows, repairs)
@@ -62,8 +64,8 @@ def clean_items(
         rows = _mapped(rows, put_article_first)
     if "year" in rows:
         titles = zip(rows["title"], rows["year"], strict=True)
-        named = [append_year(title, year) for title, year in titles]
-        rows = rows.with_columns(title=pl.Series(named, dtype=pl.String))
+        dated = [append_year(title, year) for title, year in titles]
+        rows = rows.with_columns(title=pl.Series(dated, dtype=pl.String))
     return _without_repeated_ids(rows, repairs)
 
 
@@ -85,7 +87,7 @@ def _without_missing_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
         rows.height - kept.height,
         total=rows.height,
         examples=rows.filter(pl.col("item_id").is_null())["title"].drop_nulls().head(5),
-        done="Left out of the catalog.",
+        done="Dropped from the catalog.",
     )
     if kept.is_empty():
         raise DataError(
@@ -111,13 +113,13 @@ def _decoded(rows: pl.DataFrame, repairs: Repairs, *, done: str) -> pl.DataFrame
 
 def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     blank = pl.col("title").is_null() | pl.col("title").is_in(_BLANK)
-    kept, left_out = rows.filter(~blank), rows.filter(blank)
+    kept, dropped = rows.filter(~blank), rows.filter(blank)
     repairs.add(
         "empty titles",
-        left_out.height,
+        dropped.height,
         total=rows.height,
-        examples=_shown(left_out),
-        done="The items are left out of the catalog.",
+        examples=_examples(dropped),
+        done="The items are dropped from the catalog.",
     )
     if kept.is_empty():
         raise DataError(
@@ -127,7 +129,7 @@ def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     return kept
 
 
-def _shown(rows: pl.DataFrame) -> list[str]:
+def _examples(rows: pl.DataFrame) -> list[str]:
     pairs = rows.select("item_id", "title").head(5).iter_rows()
     return [f"item {item}: {title!r}" for item, title in pairs]
 
@@ -139,7 +141,7 @@ def _without_repeated_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     if not differing.is_empty():
         item, first, second = differing.select("item_id", "first", "title").row(0)
         raise DataError(
-            f"{differing['item_id'].n_unique()} item ids stand with two different titles, such as "
+            f"{differing['item_id'].n_unique()} item ids have two different titles, such as "
             f"{item!r} with {first!r} and {second!r}: expected one title for each id. Correct the "
             "titles, or name another id column with item_id=..."
         )
@@ -148,7 +150,7 @@ def _without_repeated_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
         "repeated item ids",
         repeated.height,
         total=rows.height,
-        examples=_shown(repeated),
-        done="The title is the same each time; the first row is kept.",
+        examples=_examples(repeated),
+        done="Dropped, except the first row of the id: the title is the same.",
     )
     return kept

@@ -1,4 +1,4 @@
-"""What was wrong with the data, how often, and what was done about it."""
+"""Record of the checks and repairs made while data is read."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -10,14 +10,14 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class Repair:
-    """One check that was made while data was read.
+    """One check.
 
     Attributes:
-        name: What was looked for.
-        count: How many rows had it; 0 means the check found nothing.
-        total: Rows looked at.
-        examples: At most five of them.
-        done: One sentence: what happened to them.
+        name: Name of the check.
+        count: Number of rows affected; 0 if there are none.
+        total: Number of rows checked.
+        examples: At most five affected rows.
+        done: The action taken, in one sentence.
     """
 
     name: str
@@ -28,42 +28,42 @@ class Repair:
 
     @property
     def share(self) -> float:
-        """``count / total`` in [0, 1]; 0 where nothing was looked at."""
+        """``count / total`` in [0, 1]; 0 if no rows were checked."""
         return self.count / self.total if self.total else 0.0
 
 
 @dataclass(slots=True)
 class Repairs:
-    """Collects the checks of one dataset in the order they are made."""
+    """The checks of one dataset in their order."""
 
     _rows: dict[str, Repair] = field(default_factory=dict)
 
     def add(
         self, name: str, count: int, *, total: int, done: str, examples: Iterable[str] = ()
     ) -> None:
-        """Record a check. A later one of the same name replaces the earlier.
+        """Record a check. It replaces an earlier one of the same name.
 
         Args:
-            name: What was looked for.
-            count: How many rows had it.
-            total: Rows looked at.
-            done: One sentence: what happened to them.
-            examples: Some of them; the first five are kept.
+            name: Name of the check.
+            count: Number of rows affected.
+            total: Number of rows checked.
+            done: The action taken, in one sentence.
+            examples: Affected rows, of which the first five are kept.
         """
         shown = tuple(islice(examples, _SHOWN))
         self._rows[name] = Repair(name, int(count), int(total), shown, done)
 
     def as_rows(self) -> list[Repair]:
-        """Every check made, those that found nothing included."""
+        """All checks, those without affected rows included."""
         return list(self._rows.values())
 
     def to_json(self) -> list[dict[str, Any]]:
-        """The rows as JSON-like values."""
+        """The checks as JSON-like values."""
         return [{**asdict(row), "examples": list(row.examples)} for row in self.as_rows()]
 
     @classmethod
     def from_json(cls, values: Iterable[Mapping[str, Any]]) -> Self:
-        """The inverse of `to_json`."""
+        """Inverse of `to_json`."""
         repairs = cls()
         for value in values:
             row = Repair(**{**value, "examples": tuple(value["examples"])})

@@ -1,4 +1,4 @@
-"""Datasets from files, whatever they were published as."""
+"""Datasets from files of any known format."""
 
 import json
 import re
@@ -23,7 +23,7 @@ class _Reader(NamedTuple):
 
 
 _AUTO = "auto"
-# In the order they are tried: plain tables last, because a reader before may know the file.
+# In the order of detection: plain tables are last, because their reader accepts any table.
 _READERS = {
     "movielens": _Reader(movielens.read, movielens.LOOKS_FOR),
     "recbole": _Reader(recbole.read, recbole.LOOKS_FOR),
@@ -37,9 +37,9 @@ def load_dataset(
     source: str | Path,
     *,
     items: str | Path | None = None,
-    kind: str = _AUTO,
+    format: str = _AUTO,  # noqa: A002 - the word of the setting and the command line
     name: str | None = None,
-    noun: str | None = None,
+    item_type: str | None = None,
     min_rating: float | None = None,
     decode_html: bool = True,
     article_first: bool = False,
@@ -57,67 +57,75 @@ def load_dataset(
     Args:
         source: A folder, a file of interactions, or ``ml-100k``: MovieLens-100K from the installed
             wheel ``recbole``, unless there is a folder of that name.
-        items: The file of titles, where it is not beside the interactions.
-        kind: ``tables``, ``movielens``, ``recbole``, ``amazon-2018`` or ``amazon-2023``; ``auto``
-            tells it from the files.
-        name: What the dataset is called in tables; by default from the source.
-        noun: What one title is called in the prompt; by default from the kind.
-        min_rating: Leave out interactions rated lower.
+        items: The file of titles, if it is not beside the interactions.
+        format: ``tables``, ``movielens``, ``recbole``, ``amazon-2018`` or ``amazon-2023``; ``auto``
+            detects it from the files.
+        name: Name of the dataset in tables; by default from the source.
+        item_type: Name of one item in the prompt; by default from the format.
+        min_rating: Drop interactions with a lower rating or none.
         decode_html: Turn ``&amp;`` in titles into ``&``.
         article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
-        user_id: Column of the user. This and the columns below are known for every kind but
-            ``tables``, where they default to the names of the options.
-        item_id: Column of the item, in both files.
+        user_id: Column of the user. The defaults of this and the columns below come from the
+            format; those of ``tables`` are the names of the options.
+        item_id: Column of the item id, in both files.
         title: Column of the title.
-        time: Column of the timestamp, ``timestamp`` by default.
-        order: Column of the position in the user's history; by default ``position`` where there
-            is no timestamp. ``"row"`` takes the order of the rows.
+        time: Column of the timestamp; ``timestamp`` in ``tables``.
+        order: Column of the position in the user's history; ``position`` in ``tables`` without a
+            timestamp. ``"row"`` is the order of the rows.
         rating: Column of the rating.
-        split: Column that says train, valid or test.
+        split: Column of the split: train, valid or test.
         category: Column of the category.
 
     Raises:
-        DataError: If the files are missing, damaged, or hold what cannot be used.
-        ValueError: If there is no such kind.
+        DataError: If a file is missing, damaged or holds invalid values.
+        ValueError: If the format is unknown.
     """
-    found = _find(source, None if items is None else Path(items), kind)
-    columns = dict(found.columns)
+    tables = _find_tables(source, None if items is None else Path(items), format)
+    columns = dict(tables.columns)
     if time is not None:
-        # A timestamp that the caller names needs no position found by the reader.
+        # The caller's timestamp replaces the reader's position.
         columns.pop("order", None)
-    of_interactions = {"user_id": user_id, "time": time, "order": order}
-    of_interactions |= {"rating": rating, "split": split}
-    of_items = {"title": title, "category": category, "year": None}
+    item_columns = {"item_id": item_id, "title": title, "category": category, "year": None}
+    interaction_columns = {
+        "user_id": user_id,
+        "item_id": item_id,
+        "time": time,
+        "order": order,
+        "rating": rating,
+        "split": split,
+    }
     repairs = Repairs()
-    with reading(found.items_path):
+    with reading(tables.items_path):
         catalog = Catalog.from_frame(
-            found.items,
+            tables.items,
             decode_html=decode_html,
             article_first=article_first,
             repairs=repairs,
-            **_chosen({**of_items, "item_id": item_id}, columns),
+            **_named_columns(item_columns, defaults=columns),
         )
-    with reading(found.interactions_path):
+    with reading(tables.interactions_path):
         interactions = Interactions.from_frame(
-            found.interactions,
+            tables.interactions,
             catalog,
             min_rating=min_rating,
             repairs=repairs,
-            **_chosen({**of_interactions, "item_id": item_id}, columns),
+            **_named_columns(interaction_columns, defaults=columns),
         )
-    return Dataset(name or found.name, noun or found.noun, interactions, catalog, repairs)
+    return Dataset(
+        name or tables.name, item_type or tables.item_type, interactions, catalog, repairs
+    )
 
 
-def load_bigrec_json(path: str | Path, *, noun: str = "item") -> list[TitleExample]:
-    """Read examples as the authors of BIGRec published theirs, to evaluate on.
+def load_bigrec_json(path: str | Path, *, item_type: str = "item") -> list[TitleExample]:
+    """Read examples in the format of the paper's authors.
 
     Args:
         path: A JSON list of ``instruction``, ``input`` (titles in double quotes, separated by
             commas) and ``output`` (one title in double quotes).
-        noun: What one title is called in the prompt.
+        item_type: Name of one item in the prompt.
 
     Raises:
-        DataError: If the file is missing or is written differently.
+        DataError: If the file is missing or of another format.
     """
     path = Path(path)
     with reading(path):
@@ -126,20 +134,20 @@ def load_bigrec_json(path: str | Path, *, noun: str = "item") -> list[TitleExamp
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise DataError(f"expected JSON, got an error at {error}. Download it again.") from None
         if not isinstance(rows, list) or not rows:
-            raise DataError("expected a JSON list of examples. Give a file of the published data.")
+            raise DataError("expected a JSON list of examples. Give a file of the paper's data.")
         return [
             TitleExample(
                 history=tuple(_quoted(row, "input", number)),
                 target=_quoted(row, "output", number)[0],
-                noun=noun,
+                item_type=item_type,
             )
             for number, row in enumerate(rows, start=1)
         ]
 
 
-def _find(source: str | Path, items: Path | None, kind: str) -> SourceTables:
-    if kind != _AUTO and kind not in _READERS:
-        raise ValueError(f"kind is {kind!r}: expected {_AUTO}, {', '.join(_READERS)}.")
+def _find_tables(source: str | Path, items: Path | None, format_name: str) -> SourceTables:
+    if format_name != _AUTO and format_name not in _READERS:
+        raise ValueError(f"format is {format_name!r}: expected {_AUTO}, {', '.join(_READERS)}.")
     path = Path(source)
     if str(source) == recbole.SHORT_NAME and not path.exists():
         path = recbole.installed_ml_100k()
@@ -149,23 +157,23 @@ def _find(source: str | Path, items: Path | None, kind: str) -> SourceTables:
                 f"{file} does not exist: expected a folder or a file, or the short name "
                 f"{recbole.SHORT_NAME!r}."
             )
-    kinds = list(_READERS) if kind == _AUTO else [kind]
-    for one in kinds:
-        found = _READERS[one].read(path, items)
-        if found is not None:
-            return found
-    looked_for = "".join(f"\n  {one}: {_READERS[one].looks_for}" for one in kinds)
-    there = sorted(file.name for file in path.iterdir())[:10] if path.is_dir() else [path.name]
+    candidates = list(_READERS) if format_name == _AUTO else [format_name]
+    for candidate in candidates:
+        tables = _READERS[candidate].read(path, items)
+        if tables is not None:
+            return tables
+    looked_for = "".join(f"\n  {name}: {_READERS[name].looks_for}" for name in candidates)
+    files = sorted(file.name for file in path.iterdir())[:10] if path.is_dir() else [path.name]
     raise DataError(
-        f"no dataset was found in {path}, which holds {', '.join(there) or 'nothing'}. Looked for:"
+        f"no dataset was found in {path}, which holds {', '.join(files) or 'nothing'}. Looked for:"
         f"{looked_for}"
     )
 
 
-def _chosen(given: dict[str, str | None], found: dict[str, str]) -> dict[str, str]:
-    """What the caller names, else what the reader found; the rest keeps its default."""
-    chosen = {option: name or found.get(option) for option, name in given.items()}
-    return {option: name for option, name in chosen.items() if name is not None}
+def _named_columns(columns: dict[str, str | None], *, defaults: dict[str, str]) -> dict[str, str]:
+    """The caller's column of each option, else the reader's; options with neither are omitted."""
+    named = {option: column or defaults.get(option) for option, column in columns.items()}
+    return {option: column for option, column in named.items() if column is not None}
 
 
 def _quoted(row: object, field: str, number: int) -> list[str]:
@@ -174,7 +182,7 @@ def _quoted(row: object, field: str, number: int) -> list[str]:
     if match is None:
         raise DataError(
             f"example {number} has no title in double quotes in {field!r}: got {text!r:.100}. Give "
-            "a file of the published data."
+            "a file of the paper's data."
         )
-    # Between two titles stands quote, comma, quote; a title may itself hold a quote or a comma.
+    # Titles are separated by quote, comma, quote; a title may contain a quote or a comma.
     return re.split(r'",\s*"', match[1])

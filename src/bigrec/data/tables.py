@@ -1,4 +1,4 @@
-"""Files of tables: opened lazily, told apart by their names and first lines."""
+"""Files of tables: opened lazily, their formats detected by name and first line."""
 
 import gzip
 import json
@@ -13,7 +13,7 @@ from bigrec.errors import DataError
 
 _SEPARATORS = {".csv": ",", ".tsv": "\t"}
 _JSON_LINES = (".jsonl", ".ndjson", ".json")
-# Rows looked at to tell the types of JSON lines.
+# Rows from which the types of JSON lines are inferred.
 _INFERRED = 10_000
 
 _TEXT = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -22,17 +22,17 @@ TABLE_SUFFIXES = (*_TEXT, *(suffix + ".gz" for suffix in _TEXT), ".parquet")
 
 @dataclass(frozen=True)
 class SourceTables:
-    """What a reader found: two tables that are not read yet, and what is in them.
+    """The tables of a dataset, not yet read.
 
     Attributes:
         interactions: One row for each interaction.
-        interactions_path: The file it is read from.
+        interactions_path: File of the interactions.
         items: One row for each item.
-        items_path: The file it is read from.
-        name: What the dataset is called unless the caller says otherwise.
-        noun: What one title is called unless the caller says otherwise.
-        columns: Options of `Interactions.from_frame` and `Catalog.from_frame` where the format
-            differs from their defaults.
+        items_path: File of the items.
+        name: Default name of the dataset.
+        item_type: Default name of one item in the prompt.
+        columns: Options of `Interactions.from_frame` and `Catalog.from_frame` that differ from
+            their defaults in this format.
     """
 
     interactions: pl.LazyFrame
@@ -40,7 +40,7 @@ class SourceTables:
     items: pl.LazyFrame
     items_path: Path
     name: str
-    noun: str
+    item_type: str
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -57,15 +57,15 @@ def stem_of(path: Path) -> str:
 def scan_table(path: Path, *, schema: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
     """Open a table without reading it.
 
-    CSV and TSV columns are text, so that ids such as 007 stay as they are.
+    CSV and TSV columns are read as text, which keeps ids such as 007.
 
     Args:
         path: CSV, TSV, JSON lines (each also ``.gz``) or Parquet.
-        schema: Columns of JSON lines and their types; others are left out. By default told from
-            the first rows.
+        schema: Columns of JSON lines to read, with their types; None infers all from the first
+            rows.
 
     Raises:
-        DataError: If the suffix is of none of them.
+        DataError: If the suffix is another one.
     """
     suffix = suffix_of(path)
     if suffix in _SEPARATORS:
@@ -76,13 +76,13 @@ def scan_table(path: Path, *, schema: Mapping[str, pl.DataType] | None = None) -
     if suffix == ".parquet":
         return pl.scan_parquet(path)
     raise DataError(
-        f"{path} is of no known kind of table: expected a name that ends in "
+        f"{path} is not a table of a known format: expected a name that ends in "
         f"{', '.join(TABLE_SUFFIXES)}."
     )
 
 
 def first_fields(path: Path) -> set[str]:
-    """Names in the first line of a CSV, TSV or JSON lines file; empty where it is none of them."""
+    """Field names in the first line of a CSV, TSV or JSON lines file; empty for other files."""
     suffix = suffix_of(path)
     line = first_line(path) if suffix in (*_SEPARATORS, *_JSON_LINES) else ""
     if suffix in _SEPARATORS:
@@ -95,20 +95,20 @@ def first_fields(path: Path) -> set[str]:
 
 
 def first_line(path: Path) -> str:
-    """The first line of a text file, packed with gzip or not, without its end.
+    """The first line of a text file, gzipped or not, without its line end.
 
     Raises:
         DataError: If the file cannot be read.
     """
     with reading(path):
-        is_packed = path.name.endswith(".gz")
-        with gzip.open(path) if is_packed else path.open("rb") as stream:
+        is_gzipped = path.name.endswith(".gz")
+        with gzip.open(path) if is_gzipped else path.open("rb") as stream:
             line: bytes = stream.readline()
         return line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
 
 
 def read_lines(path: Path) -> list[str]:
-    """All lines of a text file, in UTF-8 or else Latin-1, the encodings MovieLens comes in.
+    """Non-empty lines of a text file in UTF-8, else in Latin-1, as MovieLens is distributed.
 
     Raises:
         DataError: If the file cannot be read.
@@ -119,16 +119,16 @@ def read_lines(path: Path) -> list[str]:
         text = raw.decode("utf-8")
     except UnicodeDecodeError:
         text = raw.decode("latin-1")
-    # Not splitlines(): it also splits at characters that Latin-1 text may hold inside a line.
+    # splitlines() would also split at characters that occur within lines of Latin-1 text.
     return [line for line in text.replace("\r\n", "\n").split("\n") if line]
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Tell every error of the block as an error of this file.
+    """Name the file in every error of the block.
 
     Raises:
-        DataError: Naming the file.
+        DataError: With the path and the reason.
     """
     try:
         yield
@@ -144,10 +144,14 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def only_one(files: list[Path], *, what: str) -> Path | None:
-    """The file, None where there is none.
+    """The only file of a list; None if it is empty.
+
+    Args:
+        files: Candidates from one folder.
+        what: Content of the file, for the message.
 
     Raises:
-        DataError: If there are several.
+        DataError: If there are several files.
     """
     if len(files) > 1:
         names = ", ".join(file.name for file in files)

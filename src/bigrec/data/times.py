@@ -1,4 +1,4 @@
-"""Timestamps of any kind as whole numbers."""
+"""Timestamps as whole numbers."""
 
 import numpy as np
 import polars as pl
@@ -14,16 +14,17 @@ _ISO = (
 
 
 def whole_times(times: pl.Series) -> pl.Series:
-    """Timestamps as int64 whose order is the order in time; missing ones stay null.
+    """Timestamps as int64 in the order of time; missing ones stay null.
 
-    Numbers stay as they are, in seconds or milliseconds; fractions of seconds become milliseconds.
-    Dates and ISO 8601 text become microseconds since 1970, text without an offset read as UTC.
+    Whole numbers stay unchanged; numbers with fractions, read as seconds, become milliseconds.
+    Dates and ISO 8601 text become microseconds since 1970, in UTC unless the text has an offset.
 
     Args:
-        times: Numbers, dates, or text of either; its name is the column's.
+        times: Numbers, dates, or text of either, with the name of the column.
 
     Raises:
-        DataError: If text is neither a number nor ISO 8601, or the type is no time.
+        DataError: If text is neither a number nor ISO 8601, or the type is neither number, date
+            nor text.
     """
     dtype = times.dtype
     if dtype == pl.String:
@@ -43,10 +44,10 @@ def whole_times(times: pl.Series) -> pl.Series:
 
 
 def time_unit(latest: int) -> str:
-    """Unit of timestamps, told by their size as NumPy names it: s, ms, us or ns.
+    """Unit of timestamps by their magnitude, in NumPy's names: s, ms, us or ns.
 
     Args:
-        latest: The largest of them. Seconds stay below 1e11 until the year 5138.
+        latest: The largest timestamp. Seconds stay below 1e11 until the year 5138.
     """
     limits = {"s": 10**11, "ms": 10**14, "us": 10**17}
     return next((unit for unit, limit in limits.items() if abs(latest) < limit), "ns")
@@ -94,7 +95,7 @@ def _from_iso(text: pl.Series) -> pl.Series:
 
 
 def days_between(first: int, last: int) -> tuple[str, str, int]:
-    """The dates of two timestamps, and the whole days between them."""
+    """The dates of two timestamps and the number of days between them."""
     moments = np.array([first, last]).astype(f"datetime64[{time_unit(last)}]")
     start, end = moments.astype("datetime64[D]")
     return str(start), str(end), int((end - start).astype(int))

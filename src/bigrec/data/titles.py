@@ -3,18 +3,18 @@
 import html
 import re
 
-# Only entities that are closed: html.unescape alone would make a sign of "Rock&notes".
+# Only closed entities: html.unescape alone would decode "&not" in "Rock&notes".
 _ENTITY = re.compile(r"&(?:#\d+|#[xX][0-9a-fA-F]+|[A-Za-z][A-Za-z0-9]*);")
-# Entities that were encoded again ("&amp;amp;") take one more turn; nobody needs more.
-_TURNS = 3
+# "&amp;amp;" was encoded twice and needs two passes.
+_PASSES = 3
 
 _ARTICLES = "The|A|An|Le|La|Les|L'|Il|El|Los|Las|Das|Der|Die|Un|Une"
 _ARTICLE_LAST = re.compile(rf"^(?P<rest>.+?), (?P<article>{_ARTICLES})(?P<tail> \(.*)?$", re.DOTALL)
 
 
 def decode_html(title: str) -> str:
-    """Turn ``&amp;`` into ``&``, twice-encoded entities included; other text is kept."""
-    for _ in range(_TURNS):
+    """Decode closed HTML entities, also those encoded twice; other text is unchanged."""
+    for _ in range(_PASSES):
         decoded = _ENTITY.sub(lambda match: html.unescape(match.group()), title)
         if decoded == title:
             break
@@ -32,7 +32,7 @@ def put_article_first(title: str) -> str:
 
 
 def append_year(title: str, year: str | None) -> str:
-    """Turn "Toy Story" and "1995" into "Toy Story (1995)"; anything but a year is left out."""
+    """Turn "Toy Story" and "1995" into "Toy Story (1995)"; text that is no year is ignored."""
     match = re.fullmatch(r"\s*(\d{4})(?:\.0)?\s*", year or "")
     if match is None or title.endswith(f"({match[1]})"):
         return title

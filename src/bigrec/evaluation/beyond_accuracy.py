@@ -1,8 +1,8 @@
 """Recommended lists beyond accuracy: coverage, novelty, concentration, agreement of two methods.
 
 Lists are ``[q, k]``, best first, each item at most once a list, -1 in the unused places at the end.
-Groups of same-titled items do as well as items, if everything else is in groups, too. That is the
-way to have what full ranking counts as a hit: any item with the target's title.
+Title ids may take the place of item numbers in all arguments. Full ranking needs that: it counts
+any item with the target's title as a hit.
 """
 
 from dataclasses import dataclass
@@ -17,9 +17,9 @@ _PADDING = -1
 
 @dataclass(frozen=True, slots=True)
 class AgreementHits:
-    """How often listed items are hits, by whether both methods or only one list them.
+    """Hits among the items that both methods list, and among those that only one lists.
 
-    The counts of several datasets or parts may be added up.
+    The counts of several datasets may be added.
 
     Attributes:
         items_both: Items of a query that both methods list, summed over the queries.
@@ -45,7 +45,7 @@ class AgreementHits:
 
     @property
     def ratio(self) -> float | None:
-        """``rate_both / rate_one``, above 1 where agreement is worth something.
+        """``rate_both / rate_one``, above 1 where agreement predicts hits.
 
         None where a rate is missing or the divisor is 0.
         """
@@ -55,7 +55,7 @@ class AgreementHits:
 
 
 def catalog_coverage(lists: IntArray, *, n_items: int, k: int) -> float:
-    """Share of the catalog that at least one query gets among its first ``k``.
+    """Share of the catalog that is among the first ``k`` of at least one query.
 
     Args:
         lists: Item numbers, ``[q, k]`` or longer.
@@ -63,7 +63,7 @@ def catalog_coverage(lists: IntArray, *, n_items: int, k: int) -> float:
         k: At least 1.
 
     Returns:
-        In [0, 1], higher is more varied over all queries; at most ``q k / n_items``.
+        In [0, 1], higher is more varied over the queries; at most ``q k / n_items``.
 
     Raises:
         ValueError: If ``k`` or an item is out of range, or a list holds an item twice.
@@ -72,7 +72,7 @@ def catalog_coverage(lists: IntArray, *, n_items: int, k: int) -> float:
 
 
 def gini(lists: IntArray, *, n_items: int, k: int) -> float:
-    """Gini coefficient of how often each item of the catalog is among the first ``k``.
+    """Gini coefficient of the items' frequencies among the first ``k``.
 
     With the frequencies ``x_1 <= ... <= x_n``: ``sum_i (2 i - n - 1) x_i / (n sum x)``.
 
@@ -83,7 +83,7 @@ def gini(lists: IntArray, *, n_items: int, k: int) -> float:
 
     Returns:
         In [0, 1], lower is fairer: 0 where all items of the catalog are recommended equally often,
-        ``1 - 1 / n`` where only one ever is.
+        ``1 - 1 / n`` where only one item is.
 
     Raises:
         ValueError: If ``k`` or an item is out of range, a list holds an item twice, or all lists
@@ -100,8 +100,8 @@ def gini(lists: IntArray, *, n_items: int, k: int) -> float:
 def novelty(lists: IntArray, counts: IntArray, *, k: int) -> float:
     """Mean self-information of the recommended items, ``-log2 p(item)``, in bits.
 
-    ``p = (count + 1) / (sum of counts + n)``: one is added to every count, so that an item that
-    never occurs in training is as surprising as can be but not infinitely so.
+    ``p = (count + 1) / (sum of counts + n)``. One is added to every count, so that an item without
+    training interactions has a finite value.
 
     Args:
         lists: Item numbers, ``[q, k]`` or longer.
@@ -109,8 +109,8 @@ def novelty(lists: IntArray, counts: IntArray, *, k: int) -> float:
         k: At least 1.
 
     Returns:
-        Above 0, higher is less popular; ``log2 n`` where all items are equally popular. The mean is
-        over all places that hold an item.
+        Above 0, higher is less popular; ``log2 n`` where all items are equally popular. The mean
+        is over all places that hold an item.
 
     Raises:
         ValueError: If ``k``, an item or a count is out of range, a list holds an item twice, or
@@ -130,12 +130,12 @@ def overlap(lists_a: IntArray, lists_b: IntArray, *, k: int) -> float:
 
     Args:
         lists_a: Item numbers of one method, ``[q, k]`` or longer.
-        lists_b: Of the other for the same queries, ``[q, k]`` or longer.
+        lists_b: Item numbers of the other for the same queries, ``[q, k]`` or longer.
         k: At least 1.
 
     Returns:
-        Common items divided by ``k``, mean over the queries, in [0, 1]; higher is more alike. An
-        unused place is not common, so short lists lower it.
+        Common items divided by ``k``, mean over the queries, in [0, 1]; higher is more alike.
+        Unused places are not common, so short lists lower the value.
 
     Raises:
         ValueError: If ``k`` or an item is out of range, a list holds an item twice, or the numbers
@@ -147,14 +147,14 @@ def overlap(lists_a: IntArray, lists_b: IntArray, *, k: int) -> float:
 def agreement_hits(
     lists_a: IntArray, lists_b: IntArray, targets: IntArray, *, k: int
 ) -> AgreementHits:
-    """Hits per recommended item that both methods list against items that only one lists.
+    """Hits per item that both methods list, and per item that only one lists.
 
-    DLLM2Rec (RecSys 2024) reports the ratio for BIGRec beside a conventional model at ``k = 20``:
+    DLLM2Rec (RecSys 2024) reports the ratio for BIGRec and a conventional model at ``k = 20``:
     items on which they agree are hits several times more often.
 
     Args:
         lists_a: Item numbers of one method, ``[q, k]`` or longer.
-        lists_b: Of the other for the same queries, ``[q, k]`` or longer.
+        lists_b: Item numbers of the other for the same queries, ``[q, k]`` or longer.
         targets: Item number of each query's target, ``[q]``.
         k: At least 1.
 
@@ -171,7 +171,7 @@ def agreement_hits(
             f"targets has shape {targets.shape}; expected [{len(common)}], one for each query."
         )
     if targets.min(initial=0) < 0:
-        # It would be found in the unused places.
+        # -1 would match the unused places.
         raise ValueError(f"targets holds {targets.min()}; expected item numbers of at least 0.")
     listed_by = _lists_target(lists_a, targets, k=k) + _lists_target(lists_b, targets, k=k)
     return AgreementHits(
@@ -208,7 +208,7 @@ def _first(lists: IntArray, *, k: int, n_items: int | None = None) -> IntArray:
 
 
 def _frequencies(lists: IntArray, *, n_items: int, k: int) -> IntArray:
-    """How many lists hold each item among their first ``k``, ``[n_items]``."""
+    """Number of lists with each item among their first ``k``, ``[n_items]``."""
     if n_items < 1:
         raise ValueError(f"n_items is {n_items}; expected at least 1.")
     first = _first(lists, k=k, n_items=n_items)
@@ -216,7 +216,7 @@ def _frequencies(lists: IntArray, *, n_items: int, k: int) -> IntArray:
 
 
 def _common(lists_a: IntArray, lists_b: IntArray, *, k: int) -> tuple[IntArray, IntArray]:
-    """Items that both lists of a query hold, and both lists' lengths added up, ``[q]`` each."""
+    """Number of common items, and the sum of both lists' lengths, ``[q]`` each."""
     if len(lists_a) != len(lists_b):
         raise ValueError(
             f"lists_a has {len(lists_a)} queries and lists_b {len(lists_b)}; expected the same "
@@ -230,8 +230,8 @@ def _common(lists_a: IntArray, lists_b: IntArray, *, k: int) -> tuple[IntArray, 
 
 def _lists_target(lists: IntArray, targets: IntArray, *, k: int) -> IntArray:
     """1 where the target is among a query's first ``k``, otherwise 0, ``[q]``."""
-    found = (lists[:, :k] == targets[:, None]).any(axis=1)
-    return np.asarray(found, dtype=np.int64)
+    listed = (lists[:, :k] == targets[:, None]).any(axis=1)
+    return np.asarray(listed, dtype=np.int64)
 
 
 def _no_item(k: int) -> ValueError:

@@ -7,24 +7,6 @@ from bigrec.types import FloatArray
 _NUMBERS_PER_BLOCK = 1 << 21
 
 
-def bootstrap_interval(
-    values: FloatArray, *, seed: int, level: float = 0.95, resamples: int = 2000
-) -> tuple[float, float]:
-    """Percentile interval of the mean of one value per query; see ``bootstrap_intervals``.
-
-    Args:
-        values: ``[q]``.
-        seed: Fixes the resamples.
-        level: Share of the resampled means that lie inside, in (0, 1).
-        resamples: At least 1.
-
-    Raises:
-        ValueError: If an argument is out of range.
-    """
-    low, high = bootstrap_intervals(values[:, None], seed=seed, level=level, resamples=resamples)
-    return float(low[0]), float(high[0])
-
-
 def bootstrap_intervals(
     values: FloatArray, *, seed: int, level: float = 0.95, resamples: int = 2000
 ) -> tuple[FloatArray, FloatArray]:
@@ -33,7 +15,7 @@ def bootstrap_intervals(
     Args:
         values: ``[q, metrics]``.
         seed: Fixes the resamples.
-        level: Share of the resampled means that lie inside, in (0, 1).
+        level: Share of the resampled means inside the interval, in (0, 1).
         resamples: At least 1.
 
     Returns:
@@ -53,14 +35,15 @@ def bootstrap_intervals(
     step = max(1, _NUMBERS_PER_BLOCK // len(values))
     for start in range(0, resamples, step):
         rows = slice(start, min(start + step, resamples))
-        means[rows] = _times_drawn(rng, rows.stop - start, len(values)) @ values / len(values)
+        means[rows] = _draw_counts(rng, rows.stop - start, len(values)) @ values / len(values)
     tail = (1 - level) / 2
     low, high = np.quantile(means, [tail, 1 - tail], axis=0)
     return low, high
 
 
-def _times_drawn(rng: np.random.Generator, resamples: int, q: int) -> FloatArray:
-    # How often each query was drawn: one matrix product then gives the means of every metric.
-    drawn = rng.integers(q, size=(resamples, q)) + q * np.arange(resamples)[:, None]
-    counts = np.bincount(drawn.ravel(), minlength=resamples * q)
+def _draw_counts(rng: np.random.Generator, resamples: int, q: int) -> FloatArray:
+    """Number of times each query is in each resample, ``[resamples, q]``."""
+    # One matrix product with the counts gives the means of every metric.
+    cells = rng.integers(q, size=(resamples, q)) + q * np.arange(resamples)[:, None]
+    counts = np.bincount(cells.ravel(), minlength=resamples * q)
     return counts.reshape(resamples, q).astype(np.float64)

@@ -2,32 +2,16 @@
 
 import numpy as np
 
-from bigrec.grounding.ranks import target_ranks
 from bigrec.types import FloatArray, IntArray
 
-__all__ = [
-    "CHOSEN_BY",
-    "KS",
-    "chosen_by",
-    "gains",
-    "hits",
-    "hr_at",
-    "metric_value",
-    "mrr",
-    "ndcg_at",
-    "query_values",
-    "reciprocal_ranks",
-    "target_ranks",
-]
-
 KS = (1, 3, 5, 10, 20, 50)
-"""The list lengths that are reported."""
+"""List lengths of the reported metrics."""
 
-CHOSEN_BY = "ndcg@10"
-"""The validation metric that choices are made by where nothing else is said."""
+SELECTION_METRIC = "ndcg@10"
+"""The validation metric by which rules, gammas and checkpoints are selected."""
 
 
-def hits(ranks: IntArray, *, k: int) -> FloatArray:
+def hit_per_query(ranks: IntArray, *, k: int) -> FloatArray:
     """Whether each target is among the first ``k``, as 0.0 or 1.0, ``[q]``.
 
     Args:
@@ -41,7 +25,7 @@ def hits(ranks: IntArray, *, k: int) -> FloatArray:
     return (ranks < k).astype(np.float64)
 
 
-def gains(ranks: IntArray, *, k: int) -> FloatArray:
+def ndcg_per_query(ranks: IntArray, *, k: int) -> FloatArray:
     """NDCG@k of each query, ``[q]`` in [0, 1]: ``1 / log2(rank + 2)`` for a hit, otherwise 0.
 
     With a single target the ideal gain is 1, so the gain needs no division.
@@ -53,7 +37,7 @@ def gains(ranks: IntArray, *, k: int) -> FloatArray:
     Raises:
         ValueError: If ``k`` or a rank is out of range or there is no rank.
     """
-    return np.asarray(hits(ranks, k=k) / np.log2(ranks + 2.0))
+    return np.asarray(hit_per_query(ranks, k=k) / np.log2(ranks + 2.0))
 
 
 def reciprocal_ranks(ranks: IntArray) -> FloatArray:
@@ -70,13 +54,13 @@ def reciprocal_ranks(ranks: IntArray) -> FloatArray:
 
 
 def hr_at(ranks: IntArray, *, k: int) -> float:
-    """Hit rate: the share of queries whose target is among the first ``k``; see ``hits``."""
-    return float(hits(ranks, k=k).mean())
+    """Hit rate, the share of targets among the first ``k``; see ``hit_per_query``."""
+    return float(hit_per_query(ranks, k=k).mean())
 
 
 def ndcg_at(ranks: IntArray, *, k: int) -> float:
-    """Mean NDCG@k; see ``gains``."""
-    return float(gains(ranks, k=k).mean())
+    """Mean NDCG@k; see ``ndcg_per_query``."""
+    return float(ndcg_per_query(ranks, k=k).mean())
 
 
 def mrr(ranks: IntArray) -> float:
@@ -84,7 +68,7 @@ def mrr(ranks: IntArray) -> float:
     return float(reciprocal_ranks(ranks).mean())
 
 
-_AT_K = {"hr": hits, "ndcg": gains}
+_AT_K = {"hr": hit_per_query, "ndcg": ndcg_per_query}
 
 
 def query_values(ranks: IntArray, metric: str) -> FloatArray:
@@ -92,7 +76,7 @@ def query_values(ranks: IntArray, metric: str) -> FloatArray:
 
     Args:
         ranks: 0-based ranks, ``[q]``.
-        metric: ``hr@K``, ``ndcg@K`` or ``mrr``, as ``summarise`` calls them.
+        metric: ``hr@K``, ``ndcg@K`` or ``mrr``.
 
     Raises:
         ValueError: If the metric is unknown, or ``K`` or a rank is out of range.
@@ -121,8 +105,8 @@ def metric_value(ranks: IntArray, metric: str) -> float:
     return float(query_values(ranks, metric).mean())
 
 
-def chosen_by(ranks: IntArray) -> float:
-    """`CHOSEN_BY` over all queries.
+def selection_metric(ranks: IntArray) -> float:
+    """`SELECTION_METRIC` over all queries.
 
     Args:
         ranks: 0-based ranks, ``[q]``.
@@ -130,4 +114,4 @@ def chosen_by(ranks: IntArray) -> float:
     Raises:
         ValueError: If a rank is negative or there is no rank.
     """
-    return metric_value(ranks, CHOSEN_BY)
+    return metric_value(ranks, SELECTION_METRIC)

@@ -1,7 +1,8 @@
-"""One row per query with everything a metric needs, kept so that any can be computed again."""
+"""One row per query with the target ranks of every method, from which any metric follows."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -9,13 +10,14 @@ import numpy as np
 import polars as pl
 
 from bigrec.errors import BundleError
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult
+from bigrec.evaluation.stored import from_json, to_json
 from bigrec.storage import atomic_file
 from bigrec.types import GeneratedText, IntArray
 
-_FORMAT = "1"
-_FORMAT_KEY = "bigrec.query_table"
-_RANK = "rank:"
+_FORMAT = 2
+_METADATA_KEY = "bigrec.query_table"
 _PROTOCOLS = {False: "seen", True: "excluded"}
 _SCHEMA = pl.Schema(
     {
@@ -29,17 +31,27 @@ _SCHEMA = pl.Schema(
 )
 
 
+@dataclass(frozen=True, slots=True)
+class _Metadata:
+    """Metadata of the Parquet file; see ``QueryTable.methods``."""
+
+    methods: Mapping[str, tuple[MethodId, bool]]
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class QueryTable:
-    """The queries of an evaluation and every method's target ranks.
+    """The queries of an evaluation and the target ranks of every method.
 
     Attributes:
         frame: Columns ``user_id``, ``history`` and ``target`` (item ids), ``target_title``,
             ``texts`` and ``log_probs`` (generated texts, most probable first), and for each method
-            ``rank:<method>:seen`` (seen items kept, as published) or ``rank:<method>:excluded``.
+            ``rank:<label>:seen`` (seen items included, as in the paper) or
+            ``rank:<label>:excluded``.
+        methods: Method of each rank column with its ``exclude_seen``, by the name of the column.
     """
 
     frame: pl.DataFrame = field(repr=False)
+    methods: Mapping[str, tuple[MethodId, bool]] = field(default_factory=dict)
 
     @classmethod
     def build(
@@ -54,11 +66,11 @@ class QueryTable:
         """Start a table without ranks.
 
         Args:
-            user_ids: Each query's user.
+            user_ids: User of each query.
             histories: Item ids of each history, oldest first.
             targets: Item id of each target.
-            target_titles: Its title.
-            texts: Each query's generated texts, most probable first.
+            target_titles: Title of each target.
+            texts: Generated texts of each query, most probable first.
 
         Raises:
             ValueError: If the lengths differ.
@@ -80,41 +92,39 @@ class QueryTable:
         return cls(pl.DataFrame(data, schema=_SCHEMA))
 
     def with_ranks(self, result: MethodResult) -> Self:
-        """The table with one more method's ranks, or with that method's ranks replaced.
+        """The table with the ranks of one more method, or with the ranks of that method replaced.
 
         Raises:
             ValueError: If the result is over another number of queries.
         """
         if len(result.ranks) != len(self.frame):
             raise ValueError(
-                f"{result.name} has {len(result.ranks)} ranks for {len(self.frame)} queries; "
-                "expected one for each query."
+                f"{result.method.label} has {len(result.ranks)} ranks for {len(self.frame)} "
+                "queries; expected one for each query."
             )
-        name = _column(result.name, exclude_seen=result.exclude_seen)
-        return type(self)(self.frame.with_columns(pl.Series(name, result.ranks, dtype=pl.Int64)))
+        name = _column(result.method, exclude_seen=result.exclude_seen)
+        ranks = pl.Series(name, result.ranks, dtype=pl.Int64)
+        methods = {**self.methods, name: (result.method, result.exclude_seen)}
+        return replace(self, frame=self.frame.with_columns(ranks), methods=methods)
 
-    def ranks(self, method: str, *, exclude_seen: bool) -> IntArray:
+    def ranks(self, method: MethodId, *, exclude_seen: bool) -> IntArray:
         """0-based target ranks of one method, ``[q]``.
 
         Raises:
             ValueError: If the table does not hold them.
         """
         name = _column(method, exclude_seen=exclude_seen)
-        if name not in self.frame.columns:
-            there = [name for name in self.frame.columns if name.startswith(_RANK)]
-            raise ValueError(f"There is no column {name}; there are {', '.join(there) or 'none'}.")
+        if name not in self.methods:
+            there = ", ".join(self.methods) or "none"
+            raise ValueError(f"There is no column {name}; there are {there}.")
         return self.frame[name].to_numpy().astype(np.int64)
 
     def results(self) -> list[MethodResult]:
-        """Every method's ranks, in the order in which they were added."""
-        found = []
-        for name in self.frame.columns:
-            if name.startswith(_RANK):
-                method, protocol = name.removeprefix(_RANK).rsplit(":", 1)
-                exclude_seen = protocol == _PROTOCOLS[True]
-                ranks = self.ranks(method, exclude_seen=exclude_seen)
-                found.append(MethodResult(method, exclude_seen, ranks))
-        return found
+        """Target ranks of every method, in the order in which they were added."""
+        return [
+            MethodResult(method, exclude_seen, self.ranks(method, exclude_seen=exclude_seen))
+            for method, exclude_seen in self.methods.values()
+        ]
 
     def save(self, path: Path) -> None:
         """Write the table as a Parquet file, whole or not at all.
@@ -122,8 +132,9 @@ class QueryTable:
         Raises:
             StorageError: If the file cannot be written.
         """
+        metadata = json.dumps(to_json(_Metadata(self.methods), version=_FORMAT))
         with atomic_file(path) as temporary:
-            self.frame.write_parquet(temporary, metadata={_FORMAT_KEY: _FORMAT})
+            self.frame.write_parquet(temporary, metadata={_METADATA_KEY: metadata})
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -132,27 +143,24 @@ class QueryTable:
         Raises:
             BundleError: If the file is missing, damaged or of another version.
         """
-        advice = "Run the evaluation again."
+        cure = "Run the evaluation again."
         try:
-            version = pl.read_parquet_metadata(path).get(_FORMAT_KEY)
+            metadata = json.loads(pl.read_parquet_metadata(path).get(_METADATA_KEY, "null"))
             frame = pl.read_parquet(path)
         except FileNotFoundError:
-            raise BundleError(f"{path} is missing. {advice}") from None
-        except pl.exceptions.PolarsError as error:
-            raise BundleError(f"{path} is damaged: {error}. {advice}") from None
-        if version != _FORMAT:
-            raise BundleError(
-                f"{path} is a table of format {version}; this version of bigrec reads format "
-                f"{_FORMAT}. {advice}"
-            )
-        wrong = [name for name, kind in _SCHEMA.items() if frame.schema.get(name) != kind]
+            raise BundleError(f"{path} is missing. {cure}") from None
+        except (pl.exceptions.PolarsError, json.JSONDecodeError) as error:
+            raise BundleError(f"{path} is damaged: {error}. {cure}") from None
+        methods = from_json(_Metadata, metadata, version=_FORMAT, what=str(path), cure=cure).methods
+        expected = {**_SCHEMA, **dict.fromkeys(methods, pl.Int64())}
+        wrong = [name for name, kind in expected.items() if frame.schema.get(name) != kind]
         if wrong:
             raise BundleError(
                 f"{path} is damaged: the columns {', '.join(wrong)} are missing or of another "
-                f"type. {advice}"
+                f"type. {cure}"
             )
-        return cls(frame)
+        return cls(frame, methods)
 
 
-def _column(method: str, *, exclude_seen: bool) -> str:
-    return f"{_RANK}{method}:{_PROTOCOLS[exclude_seen]}"
+def _column(method: MethodId, *, exclude_seen: bool) -> str:
+    return f"rank:{method.label}:{_PROTOCOLS[exclude_seen]}"

@@ -1,4 +1,4 @@
-"""Queries sorted into segments, and every method's metrics on each of them."""
+"""Segments of the queries, and the metrics of every method on each of them."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from itertools import pairwise
 import numpy as np
 
 from bigrec.evaluation.metrics import KS
-from bigrec.evaluation.protocol import MethodResult, SummaryRow, summarise
+from bigrec.evaluation.protocol import MethodResult, SummaryRow, summarize
 from bigrec.grounding.ranks import check_range
 from bigrec.types import BoolArray, IntArray
 
@@ -19,7 +19,7 @@ class Segments:
 
     Attributes:
         names: The segments, in the order in which they are shown; some may have no query.
-        of_query: Place in ``names`` of each query's segment, ``[q]``.
+        of_query: Index into ``names`` of each query's segment, ``[q]``.
     """
 
     names: tuple[str, ...]
@@ -32,8 +32,8 @@ class SegmentRow:
 
     Attributes:
         segment: The segment's name.
-        queries: How many queries it has, at least 1. The interval of a handful says little, and
-            that of a single one has no width.
+        queries: Number of its queries, at least 1. The interval of a handful says little, and that
+            of a single one has no width.
         summary: The metric, its mean over these queries and its interval.
     """
 
@@ -43,7 +43,7 @@ class SegmentRow:
 
 
 def target_segments(targets: IntArray, counts: IntArray) -> Segments:
-    """``seen`` where the target occurs in training, ``cold`` where it never does.
+    """``seen`` where the target occurs in training, ``cold`` where it does not.
 
     Args:
         targets: Item number of each query's target, ``[q]``.
@@ -56,7 +56,7 @@ def target_segments(targets: IntArray, counts: IntArray) -> Segments:
 
 
 def user_segments(users: IntArray, counts: IntArray) -> Segments:
-    """``known`` where the user has training interactions, ``new`` where all came later.
+    """``known`` where the user has training interactions, ``new`` otherwise.
 
     Args:
         users: User number of each query, ``[q]``.
@@ -120,12 +120,12 @@ def history_segments(lengths: IntArray, *, starts: Sequence[int] = (0, 1, 3, 5, 
 def category_segments(
     targets: IntArray, categories: Sequence[str], *, largest: int = 6
 ) -> Segments:
-    """The target's category or domain: those with most queries, and ``other`` for the rest.
+    """Category of the target: those with most queries, and ``other`` for the rest.
 
     Args:
         targets: Item number of each query's target, ``[q]``.
-        categories: Of each item, ``n`` of them; an empty one is ``none``.
-        largest: Categories that are segments of their own; of equal ones the first by name.
+        categories: Category of each item, ``n`` of them; an empty one is ``none``.
+        largest: Number of categories that become segments; ties go to the first by name.
 
     Raises:
         ValueError: If a target is out of range.
@@ -153,7 +153,7 @@ def segment_rows(
         ks: List lengths.
 
     Returns:
-        Rows of ``summarise`` for one segment after another; segments without queries are left out.
+        Rows of ``summarize`` for one segment after another; segments without queries are omitted.
 
     Raises:
         ValueError: If a result is over another number of queries than the segments, or a segment
@@ -164,24 +164,25 @@ def segment_rows(
     for result in results:
         if len(result.ranks) != q:
             raise ValueError(
-                f"{result.name!r} has {len(result.ranks)} queries and the segments have {q}; "
-                "expected one segment for each query."
+                f"{result.method.label!r} has {len(result.ranks)} queries and the segments have "
+                f"{q}; expected one segment for each query."
             )
     rows = []
     for number, name in enumerate(segments.names):
-        chosen = segments.of_query == number
-        queries = int(np.count_nonzero(chosen))
+        in_segment = segments.of_query == number
+        queries = int(np.count_nonzero(in_segment))
         if queries:
-            parts = [
-                MethodResult(result.name, result.exclude_seen, result.ranks[chosen])
+            restricted = [
+                MethodResult(result.method, result.exclude_seen, result.ranks[in_segment])
                 for result in results
             ]
-            rows += [SegmentRow(name, queries, row) for row in summarise(parts, seed=seed, ks=ks)]
+            summaries = summarize(restricted, seed=seed, ks=ks)
+            rows += [SegmentRow(name, queries, row) for row in summaries]
     return rows
 
 
 def check_counts(counts: IntArray) -> None:
-    """Refuse what cannot be counts of the training split.
+    """Refuse an array that cannot hold counts of the training split.
 
     Raises:
         ValueError: If ``counts`` is not ``[n]`` with at least one entry, or one is negative.

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bigrec.evaluation.bootstrap import bootstrap_intervals
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.protocol import MethodResult
 from bigrec.types import FloatArray
@@ -21,8 +22,8 @@ class ComparisonRow:
     """One metric of one method against another, on the same queries.
 
     Attributes:
-        method: The method's name.
-        reference: The other's.
+        method: The method.
+        reference: The method that it is compared with.
         exclude_seen: As in ``MethodResult``, for both.
         metric: ``hr@10``, ``ndcg@10``, ... or ``mrr``.
         difference: Mean of method minus reference, in [-1, 1]; above 0 the method is better.
@@ -32,8 +33,8 @@ class ComparisonRow:
         p_corrected: Corrected for all rows of the same call, in (0, 1]; see ``holm``.
     """
 
-    method: str
-    reference: str
+    method: MethodId
+    reference: MethodId
     exclude_seen: bool
     metric: str
     difference: float
@@ -63,15 +64,15 @@ class PairedDifferences:
 def compare_to_reference(
     results: Sequence[MethodResult],
     *,
-    reference: str,
+    reference: MethodId,
     seed: int,
     metrics: Sequence[str] = ("hr@10", "ndcg@10"),
 ) -> list[ComparisonRow]:
-    """Every method's difference to one reference, under the protocol of each result.
+    """Differences of every method to one reference, under the protocol of each result.
 
     Args:
         results: One for each method and protocol, over the same queries, the reference's included.
-        reference: Name of the method to compare with, under every protocol among the results.
+        reference: The method to compare with, under every protocol among the results.
         seed: Fixes the resamples and the sign flips.
         metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
 
@@ -81,27 +82,27 @@ def compare_to_reference(
     Raises:
         ValueError: As `compare_pairs`.
     """
-    names = dict.fromkeys(result.name for result in results if result.name != reference)
+    others = dict.fromkeys(result.method for result in results if result.method != reference)
     return compare_pairs(
-        results, references=dict.fromkeys(names, reference), seed=seed, metrics=metrics
+        results, references=dict.fromkeys(others, reference), seed=seed, metrics=metrics
     )
 
 
 def compare_pairs(
     results: Sequence[MethodResult],
     *,
-    references: Mapping[str, str],
+    references: Mapping[MethodId, MethodId],
     seed: int,
     metrics: Sequence[str] = ("hr@10", "ndcg@10"),
 ) -> list[ComparisonRow]:
-    """Some methods' differences, each to a reference of its own, under the protocol of each result.
+    """Differences of some methods, each to its own reference, under the protocol of each result.
 
-    The correction is for all rows together, so ask only for the methods and metrics that are
-    reported: each one more makes every other harder to show.
+    The correction is for all rows together. Pass only the methods and metrics that are reported:
+    every further one raises the corrected p-values of the others.
 
     Args:
         results: One for each method and protocol, over the same queries, references included.
-        references: By method, the method that it is compared with.
+        references: Reference of each method.
         seed: Fixes the resamples and the sign flips.
         metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
 
@@ -114,21 +115,21 @@ def compare_pairs(
     """
     by_key = _by_key(results)
     columns = [
-        (result, _reference(by_key, result, references[result.name]), metric)
+        (result, _reference(by_key, result, references[result.method]), metric)
         for result in results
-        if result.name in references
+        if result.method in references
         for metric in metrics
     ]
     if not columns:
         return []
-    ours = [query_values(result.ranks, metric) for result, _, metric in columns]
-    theirs = [query_values(other.ranks, metric) for _, other, metric in columns]
-    found = paired_differences(np.stack(ours, axis=1), np.stack(theirs, axis=1), seed=seed)
+    values = [query_values(result.ranks, metric) for result, _, metric in columns]
+    reference = [query_values(other.ranks, metric) for _, other, metric in columns]
+    paired = paired_differences(np.stack(values, axis=1), np.stack(reference, axis=1), seed=seed)
     numbers = np.stack(
-        [found.difference, found.low, found.high, found.p_value, holm(found.p_value)], axis=1
+        [paired.difference, paired.low, paired.high, paired.p_value, holm(paired.p_value)], axis=1
     )
     return [
-        ComparisonRow(result.name, other.name, result.exclude_seen, metric, *row)
+        ComparisonRow(result.method, other.method, result.exclude_seen, metric, *row)
         for (result, other, metric), row in zip(columns, numbers.tolist(), strict=True)
     ]
 
@@ -138,8 +139,8 @@ def paired_differences(
 ) -> PairedDifferences:
     """Mean differences, intervals and p-values of several comparisons.
 
-    A resample draws queries, and with each its values of both methods: what makes a query easy for
-    both cancels out, and the interval is narrower than two separate ones suggest.
+    A resample draws queries, each with the values of both methods. The difficulty of a query
+    cancels out, so the interval is narrower than two separate intervals suggest.
 
     Args:
         values: The methods' values of each query, ``[q, c]``, higher is better.
@@ -165,10 +166,10 @@ def randomization_p_values(
 ) -> FloatArray:
     """Two-sided p-values of mean differences by paired randomization (Fisher's sign flips).
 
-    If the two methods were alike, each query's difference might as well have the other sign. With
-    ``s`` of the resamples at least as far from 0 as what was observed, ``p`` is
-    ``(s + 1) / (resamples + 1)``: what was observed is one of the equally likely outcomes, so ``p``
-    is never 0 (Phipson and Smyth, 2010).
+    Under the null hypothesis both signs of each query's difference are equally likely. With ``s``
+    resamples at least as far from 0 as the observed mean, ``p`` is ``(s + 1) / (resamples + 1)``.
+    The observed mean counts as one of the equally likely outcomes, so ``p`` is never 0 (Phipson
+    and Smyth, 2010).
 
     Args:
         differences: Method minus reference, ``[q, c]``. All columns share the sign flips.
@@ -195,18 +196,18 @@ def randomization_p_values(
     step = max(1, _NUMBERS_PER_BLOCK // q)
     for start in range(0, resamples, step):
         kept = rng.integers(2, size=(min(step, resamples - start), q), dtype=np.int8)
-        # Kept minus flipped: twice what is kept, minus everything.
+        # Kept minus flipped sum: twice the kept sum minus the total.
         flipped = 2 * (kept.astype(np.float64) @ differences) - sums
         reached += np.count_nonzero(np.abs(flipped) >= limit, axis=0)
     return (reached + 1.0) / (resamples + 1)
 
 
 def holm(p_values: FloatArray) -> FloatArray:
-    """p-values corrected for their number by Holm's step-down form of Bonferroni's method.
+    """p-values corrected for multiple comparisons by Holm's step-down Bonferroni method.
 
     The smallest of ``c`` is multiplied by ``c``, the next by ``c - 1``, and so on; none becomes
-    less than one before it. Rejecting what stays below 0.05 keeps the chance of even one false
-    rejection below 0.05, whatever the dependence between the comparisons.
+    less than the one before it. Rejections below 0.05 then have a family-wise error rate below
+    0.05 under any dependence between the comparisons.
 
     Args:
         p_values: In [0, 1], ``[c]``.
@@ -229,13 +230,13 @@ def holm(p_values: FloatArray) -> FloatArray:
 def over_seeds(values_by_seed: Mapping[int, float]) -> tuple[float, float]:
     """Mean and sample standard deviation (divisor ``seeds - 1``) over training runs.
 
-    This is how much training varies; intervals over queries do not show it.
+    The deviation shows the variation of training, which intervals over queries do not contain.
 
     Args:
         values_by_seed: A metric for each seed.
 
     Raises:
-        ValueError: If there are fewer than two seeds: one run says nothing about the variation.
+        ValueError: If there are fewer than two seeds.
     """
     if len(values_by_seed) < 2:
         raise ValueError(
@@ -246,35 +247,37 @@ def over_seeds(values_by_seed: Mapping[int, float]) -> tuple[float, float]:
     return float(values.mean()), float(values.std(ddof=1))
 
 
-_Key = tuple[str, bool]
+_Key = tuple[MethodId, bool]
 
 
 def _by_key(results: Sequence[MethodResult]) -> dict[_Key, MethodResult]:
-    """The results by method and protocol, each of which is there once."""
-    keys = [(result.name, result.exclude_seen) for result in results]
-    twice = [key for key in keys if keys.count(key) > 1]
-    if twice:
-        raise ValueError(
-            f"{twice[0][0]!r} is there twice with exclude_seen={twice[0][1]}; expected each method "
-            "once under each protocol."
-        )
-    return dict(zip(keys, results, strict=True))
+    """The results by method and protocol; each pair must be unique."""
+    by_key: dict[_Key, MethodResult] = {}
+    for result in results:
+        key = result.method, result.exclude_seen
+        if key in by_key:
+            raise ValueError(
+                f"{result.method.label!r} is there twice with exclude_seen={result.exclude_seen}; "
+                "expected each method once under each protocol."
+            )
+        by_key[key] = result
+    return by_key
 
 
 def _reference(
-    by_key: Mapping[_Key, MethodResult], result: MethodResult, name: str
+    by_key: Mapping[_Key, MethodResult], result: MethodResult, method: MethodId
 ) -> MethodResult:
-    """The reference's result under the protocol of a result, over as many queries."""
-    found = by_key.get((name, result.exclude_seen))
-    if found is None:
-        names = [one for one, exclude_seen in by_key if exclude_seen == result.exclude_seen]
+    """The reference's result under the protocol of ``result``, over as many queries."""
+    reference = by_key.get((method, result.exclude_seen))
+    if reference is None:
+        labels = [other.label for other, seen in by_key if seen == result.exclude_seen]
         raise ValueError(
-            f"The reference {name!r} has no result with exclude_seen={result.exclude_seen}; there "
-            f"are {', '.join(names)}. Add it, or name one of these."
+            f"The reference {method.label!r} has no result with exclude_seen="
+            f"{result.exclude_seen}; there are {', '.join(labels)}. Add it, or name one of these."
         )
-    if len(result.ranks) != len(found.ranks):
+    if len(result.ranks) != len(reference.ranks):
         raise ValueError(
-            f"{result.name!r} has {len(result.ranks)} queries and the reference {name!r} "
-            f"{len(found.ranks)}; expected the same queries for every method."
+            f"{result.method.label!r} has {len(result.ranks)} queries and the reference "
+            f"{method.label!r} {len(reference.ranks)}; expected the same queries for every method."
         )
-    return found
+    return reference

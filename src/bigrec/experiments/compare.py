@@ -1,182 +1,219 @@
-"""The comparison of a run: its signals learned, its texts written, the report laid down."""
+"""The comparison of an experiment: baselines fitted, fusions selected, the report written."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from pathlib import Path
 
 from bigrec.errors import SettingsError
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.reports.comparison import comparison_json, write_comparison
-from bigrec.experiments.comparison import Comparison, compare, seed_rows
-from bigrec.experiments.evaluate import shares_of
-from bigrec.experiments.pipeline import READING, Run
-from bigrec.experiments.precomputed import injected_names, parts_of
-from bigrec.experiments.workspace import Part
+from bigrec.experiments.comparison import Comparison, compare_methods, seed_rows
+from bigrec.experiments.evaluate import text_statistics
+from bigrec.experiments.fusions import fused_ids, parse_fusions
+from bigrec.experiments.pipeline import Pipeline
+from bigrec.experiments.precomputed import read_precomputed
 from bigrec.models.base import Scorer
-from bigrec.models.llm import DIRECT
+from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import check_names
-from bigrec.recommender.fusion import fit_signals
-from bigrec.recommender.query_encoders import POINTED, WRITTEN
-from bigrec.recommender.scoring import Evidence
-from bigrec.recommender.training_data import FEW_SHOT, few_shot_lessons, lessons_of, train_direct
+from bigrec.recommender.fitting import no_progress
+from bigrec.recommender.fusion import fit_models
+from bigrec.recommender.query_encoders import GenerativeQueryEncoder, RetrievalQueryEncoder
+from bigrec.recommender.training_data import all_training_data, few_shot_training_data
 from bigrec.settings import Settings
-from bigrec.settings.sections import CompareSettings
 from bigrec.storage import write_json
+from bigrec.types import ProgressFactory
 
-AUTO = "auto"
-"""The reference that is chosen on validation, and the usual injections."""
-
+_AUTO = "auto"
 _PAIR = "co-occurrence & EASE"
-_USUAL = (
+_AUTO_FUSIONS = (
     *("popularity", "co-occurrence", "EASE", "SASRec", "GRU4Rec", _PAIR),
     "co-occurrence & GRU4Rec",
     *(f"{_PAIR} & {networks}" for networks in ("SASRec", "GRU4Rec", "SASRec & GRU4Rec")),
 )
 
-_PARTS: Sequence[Part] = ("valid", "test")
 
+def compare(
+    settings: Settings, *, run_dir: str | Path, progress_factory: ProgressFactory = no_progress
+) -> Comparison:
+    """Compare the recommender of the settings with baselines and fusions.
 
-def compare_run(run: Run) -> Comparison:
-    """Compare a run's recommender with signals and injections, under every seed asked for.
-
-    Writes ``comparison.json`` and ``comparison.html`` beside the evaluation. Whatever was done
-    before, texts and networks among it, is not done again.
+    Args:
+        settings: Data, model and the comparison.
+        run_dir: Holds all stages; those that are complete are reused.
+        progress_factory: Called with the name of each long step; gives its progress callback.
 
     Raises:
         BigrecError: If the data, the settings or the model cannot be used.
     """
-    _check(run)
-    seeds = list(dict.fromkeys([run.settings.seed, *run.settings.compare.seeds]))
-    found = [_compare_once(run), *(_compare_once(run.with_seed(seed)) for seed in seeds[1:])]
-    by_seed = {seed: one.results for seed, one in zip(seeds, found, strict=True)}
+    return compare_pipeline(Pipeline(Path(run_dir), settings, progress_factory=progress_factory))
+
+
+def compare_pipeline(pipeline: Pipeline) -> Comparison:
+    """Compare a pipeline's recommender with baselines and fusions, under every seed.
+
+    Writes ``comparison.json`` and ``comparison.html`` beside the evaluation. Complete stages,
+    generated texts and networks included, are reused.
+
+    Raises:
+        BigrecError: If the data, the settings or the model cannot be used.
+    """
+    settings = pipeline.settings
+    signals = _signal_ids(settings)
+    _check(settings, signals)
+    seeds = list(dict.fromkeys([settings.seed, *settings.compare.seeds]))
+    first = _compare_once(pipeline, signals)
+    others = [_compare_once(pipeline.with_seed(seed), signals) for seed in seeds[1:]]
+    by_seed = {
+        seed: comparison.results for seed, comparison in zip(seeds, [first, *others], strict=True)
+    }
     report = replace(
-        found[0].report,
+        first.report,
         seeds=seed_rows(by_seed),
-        shares=shares_of(
-            run.answers("test").texts, run.dataset.catalog, histories=run.queries("test").histories
+        shares=text_statistics(
+            pipeline.fitting.encode("test").texts,
+            pipeline.dataset.catalog,
+            histories=pipeline.prepared.test_queries.histories,
         ),
-        settings=run.settings.model_dump(mode="json"),
-        notes=[*run.notes(), *_notes(run)],
+        settings=settings.to_dict(),
+        notes=[*pipeline.notes(), *_notes(pipeline)],
     )
-    write_json(run.comparison_file, comparison_json(report))
-    write_comparison(run.comparison_file.with_suffix(".html"), report)
-    return replace(found[0], report=report)
+    write_json(pipeline.comparison_file, comparison_json(report))
+    write_comparison(pipeline.comparison_file.with_suffix(".html"), report)
+    return replace(first, report=report)
 
 
-def _check(run: Run) -> None:
-    """Refuse names that do not exist before anything is learned."""
-    chosen = run.settings.compare
-    check_names(chosen.signals)
-    few = [name + FEW_SHOT for name in chosen.signals] if chosen.few_shot else []
-    known = [*_baselines(chosen), *few, *_direct_names(run.settings)]
-    labels = [" & ".join(names) for names in injected_names(_inject(chosen), known)]
-    own = (POINTED if run.settings.grounding == "direct" else WRITTEN).values()
-    fused = [f"BIGRec {sign} {label}" for label in labels for sign in "x+"]
-    methods = dict.fromkeys([*own, *known, *labels, *fused])
-    if chosen.reference not in {AUTO, *methods}:
+def _signal_ids(settings: Settings) -> dict[str, MethodId]:
+    """The compared signals by label, in the order of the tables."""
+    compare = settings.compare
+    ids = [MethodId(name) for name in compare.baselines]
+    precomputed = [MethodId(scores.name) for scores in compare.precomputed]
+    retrieval = [MethodId(LLM_RETRIEVAL)] if compare.retrieval else []
+    few_shot: list[MethodId] = []
+    few_shot_retrieval: list[MethodId] = []
+    if compare.few_shot:
+        few_shot = [MethodId(name, training_data="few-shot") for name in compare.baselines]
+        on_all = settings.mode == "retrieval" and settings.retrieval.train_on == "interactions"
+        if compare.retrieval or on_all:
+            few_shot_retrieval = [MethodId(LLM_RETRIEVAL, training_data="few-shot")]
+    ids += [*retrieval, *few_shot, *few_shot_retrieval, *precomputed]
+    return {method.label: method for method in ids}
+
+
+def _check(settings: Settings, signals: Mapping[str, MethodId]) -> None:
+    """Refuse unknown names before anything is fitted."""
+    check_names(settings.compare.baselines)
+    _reference_ids(settings, signals)
+
+
+def _reference_ids(settings: Settings, signals: Mapping[str, MethodId]) -> list[MethodId]:
+    """Methods of which one becomes the reference.
+
+    Raises:
+        SettingsError: If the reference or a fused signal is not compared.
+    """
+    compare, recommenders = settings.compare, _recommenders(settings)
+    fused = [
+        method
+        for entry in parse_fusions(_fusions(settings), signals)
+        for method in fused_ids(recommenders[0].model, entry)
+    ]
+    if compare.reference == _AUTO:
+        baselines = [*compare.baselines, *(scores.name for scores in compare.precomputed)]
+        # Without baselines, the recommender itself.
+        return [signals[name] for name in baselines] or recommenders
+    known = {method.label: method for method in (*recommenders, *signals.values(), *fused)}
+    if compare.reference not in known:
         raise SettingsError(
-            f"compare.reference is {chosen.reference!r}: expected {AUTO} or a method of the "
-            f"comparison, {'; '.join(methods)}."
+            f"compare.reference is {compare.reference!r}: expected {_AUTO} or a method of the "
+            f"comparison, {'; '.join(known)}."
         )
+    return [known[compare.reference]]
 
 
-def _inject(chosen: CompareSettings) -> Sequence[str]:
-    """What is put into the distances; by default what there is of the usual ones."""
-    if chosen.inject != AUTO:
-        return chosen.inject
-    return [entry for entry in _USUAL if set(entry.split(" & ")) <= set(chosen.signals)]
+def _recommenders(settings: Settings) -> list[MethodId]:
+    encoder = RetrievalQueryEncoder if settings.mode == "retrieval" else GenerativeQueryEncoder
+    return list(encoder.methods.values())
 
 
-def _baselines(chosen: CompareSettings) -> list[str]:
-    return [*chosen.signals, *(one.name for one in chosen.external)]
+def _fusions(settings: Settings) -> Sequence[str]:
+    compare = settings.compare
+    if compare.fusions != _AUTO:
+        return compare.fusions
+    return [entry for entry in _AUTO_FUSIONS if set(entry.split(" & ")) <= set(compare.baselines)]
 
 
-def _references(settings: Settings) -> list[str]:
-    """Methods of which one becomes the reference."""
-    if settings.compare.reference != AUTO:
-        return [settings.compare.reference]
-    # Where there is no baseline, the recommender itself.
-    return _baselines(settings.compare) or [POINTED["first"], WRITTEN["first"]]
-
-
-def _compare_once(run: Run) -> Comparison:
-    drawn = run.drawn
-    # First: a file that does not fit should be told before networks are trained.
-    external = parts_of(
-        run.settings.compare.external, run.dataset, valid=drawn.valid_queries, test=drawn.test
-    )
-    signals = _signals(run)
+def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Comparison:
+    settings, prepared = pipeline.settings, pipeline.prepared
+    # First: a file that does not fit should be reported before networks are trained.
+    precomputed = read_precomputed(settings.compare.precomputed, pipeline.dataset, prepared)
+    fitted_signals = _fit_signals(pipeline, signals)
+    fitting = pipeline.fitting
     valid, test = (
-        _evidence(run, part, signals={**signals, **own})
-        for part, own in zip(_PARTS, external, strict=True)
+        fitting.unfused.score(
+            fitting.encode(split),
+            prepared.queries(split),
+            signals={**fitted_signals, **precomputed[split]},
+        )
+        for split in ("valid", "test")
     )
-    return compare(
-        run.dataset,
-        drawn,
+    return compare_methods(
+        pipeline.dataset,
+        prepared,
         valid=valid,
         test=test,
-        inject=_inject(run.settings.compare),
-        references=_references(run.settings),
-        progress=run.track("Ranking the examples"),
+        recommenders=fitting.encoder.methods,
+        signals=list(signals.values()),
+        fusions=parse_fusions(_fusions(settings), signals),
+        references=_reference_ids(settings, signals),
+        progress_factory=pipeline.progress_factory,
     )
 
 
-def _signals(run: Run) -> dict[str, Scorer]:
-    chosen = run.settings.compare
-    options: dict[str, Any] = {
-        "seed": run.settings.seed,
-        "device": run.settings.model.device,
-        "folder": run.signals_stage.folder,
-        "track": run.track,
-    }
-    lessons = {"": lessons_of(run.dataset, run.drawn)}
-    if chosen.few_shot:
-        lessons[FEW_SHOT] = few_shot_lessons(run.dataset, run.drawn)
-    found: dict[str, Scorer] = {}
-    for suffix, of in lessons.items():
-        found |= fit_signals(chosen.signals, of, suffix=suffix, **options)
-        if DIRECT + suffix in _direct_names(run.settings):
-            found[DIRECT + suffix] = train_direct(
-                of,
-                run.settings,
-                catalog=run.dataset.catalog,
-                folder=run.direct_stage.folder,
-                suffix=suffix,
-                reading=run.track(READING),
-                learning=run.track(f"Training {DIRECT}{suffix}"),
-            )
-    return found
+def _fit_signals(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> dict[str, Scorer]:
+    """Fitted signals by label; precomputed scores are not among them."""
+    settings, fitting = pipeline.settings, pipeline.fitting
+    make = {"all": all_training_data, "few-shot": few_shot_training_data}
+    fitted: dict[str, Scorer] = {}
+    for name, make_data in make.items():
+        few_shot = name == "few-shot"
+        if few_shot and not settings.compare.few_shot:
+            continue
+        data = make_data(pipeline.dataset, pipeline.prepared)
+        models = fit_models(
+            settings.compare.baselines,
+            data,
+            settings,
+            folder=pipeline.stage("models").folder,
+            progress_factory=pipeline.progress_factory,
+            few_shot=few_shot,
+        )
+        of_data = {
+            method.model: method.label
+            for method in signals.values()
+            if method.training_data == name
+        }
+        fitted |= {of_data[model]: scorer for model, scorer in models.items()}
+        if LLM_RETRIEVAL in of_data:
+            fitted[of_data[LLM_RETRIEVAL]] = fitting.retriever(data, few_shot=few_shot)
+    return fitted
 
 
-def _direct_names(settings: Settings) -> list[str]:
-    """Direct grounding among the signals: what is not the recommender itself."""
-    chosen = settings.compare
-    if settings.grounding == "written":
-        own = [DIRECT] if chosen.direct else []
-        return [*own, *(name + FEW_SHOT for name in own if chosen.few_shot)]
-    few = chosen.few_shot and settings.direct.learn_from == "all"
-    return [DIRECT + FEW_SHOT] if few else []
-
-
-def _evidence(run: Run, part: Part, *, signals: dict[str, Scorer]) -> Evidence:
-    return run.recommender.parts.evidence(run.queries(part), run.answers(part), signals=signals)
-
-
-def _notes(run: Run) -> list[str]:
-    learned, n_valid = int(run.drawn.train_rows.sum()), len(run.drawn.valid_queries)
+def _notes(pipeline: Pipeline) -> list[str]:
+    prepared = pipeline.prepared
     baselines = (
-        f"Baselines learn from all {learned} training interactions; those called few-shot from the "
-        "language model's own examples."
+        f"Baselines are trained on all {int(prepared.train_rows.sum())} training interactions; "
+        "those called few-shot on the examples of generative fine-tuning."
     )
-    choices = (
-        "BIGRec x signal is the published product on the first beam; BIGRec + signal is the rule "
-        f"that does best on the {n_valid} validation examples; signals joined by & alone are put "
-        "together by such a rule without the language model. Everything is chosen by NDCG@10 on "
-        "validation, once for all metrics of a row."
+    selection = (
+        "A model x signal is the paper's product on the top beam; a model + signal is the rule "
+        f"that does best on the {len(prepared.valid_queries)} validation examples; signals joined "
+        "by & alone are fused by such a rule without the language model. Everything is selected "
+        "by NDCG@10 on validation, once for all metrics of a row."
     )
-    if run.recommender.parts.likes is None:
-        return [baselines, choices]
-    likes = (
-        "Put into the model's distances, signals give titles that they never met what they give to "
-        "the titles most like them; by themselves they rank these last."
+    if not pipeline.fitting.unfused.imputes_cold_items:
+        return [baselines, selection]
+    imputation = (
+        "When a signal is fused with the language model, its scores of cold titles are imputed "
+        "from their nearest neighbors; by itself it ranks them last."
     )
-    return [baselines, choices, likes]
+    return [baselines, selection, imputation]

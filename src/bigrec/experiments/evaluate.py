@@ -1,45 +1,51 @@
 """Full-ranking evaluation of a recommender beside popularity and a random order."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from bigrec.data.catalog import Catalog
-from bigrec.evaluation.protocol import (
-    MethodResult,
-    SummaryRow,
-    random_ranks,
-    score_ranks,
-    summarise,
-    text_shares,
-)
+from bigrec.data.dataset import Dataset
+from bigrec.errors import DataError
+from bigrec.evaluation.generation_stats import generation_stats
+from bigrec.evaluation.method import MethodId
+from bigrec.evaluation.protocol import MethodResult, SummaryRow, random_ranks, summarize
 from bigrec.evaluation.query_table import QueryTable
 from bigrec.evaluation.reports.evaluation import ReportExample
-from bigrec.grounding.beams import Queries as Embedded
+from bigrec.experiments.methods import Method, evaluate_methods, model_methods
+from bigrec.grounding.beams import EncodedQueries
 from bigrec.models.popularity import Popularity
-from bigrec.models.title_groups import group_scores
+from bigrec.models.registry import POPULARITY
 from bigrec.recommender.bigrec import BIGRec
-from bigrec.recommender.factory import Queries
-from bigrec.recommender.fitted import Parts, listed
-from bigrec.recommender.query_encoders import Answers
-from bigrec.types import FloatArray, GeneratedText, IntArray
+from bigrec.recommender.fitted import FittedRecommender
+from bigrec.recommender.fitting import no_progress
+from bigrec.recommender.recommendations import to_recommendations
+from bigrec.recommender.training_data import EvalQueries, load_source, prepare_examples
+from bigrec.types import FloatArray, GeneratedText, IntArray, ProgressCallback, ProgressFactory
 
-POPULARITY = "popularity"
-RANDOM = "random"
+if TYPE_CHECKING:
+    from bigrec.models.base import Scorer
+
+RANDOM = MethodId("random")
+"""A random order of the whole catalog, the floor of every table."""
 
 _LIST_LENGTH = 10
+_N_EXAMPLES = 3
 
 
 @dataclass(frozen=True, eq=False)
-class Measured:
-    """What an evaluation found.
+class EvaluationResult:
+    """Results of an evaluation.
 
     Attributes:
         table: Every query with every method's target rank.
-        rows: HR, NDCG and MRR with 95 % intervals.
-        shares: What the generated texts are like.
-        nearest: Distance of each query's first answer to the nearest title, ``[q]``.
+        rows: HR, NDCG and MRR with 95 % intervals, of every method and protocol.
+        shares: Statistics of the generated texts; empty in retrieval mode.
+        nearest: Distance of each query's top beam to the nearest title, ``[q]``.
         examples: Some queries, with the list recommended for each.
     """
 
@@ -49,122 +55,151 @@ class Measured:
     nearest: FloatArray
     examples: list[ReportExample]
 
+    def to_frame(self) -> pl.DataFrame:
+        """The metrics, one row for each method, protocol and metric."""
+        rows = [{**asdict(row), "method": row.method.label} for row in self.rows]
+        return pl.DataFrame(rows)
 
-def measure(
+
+def evaluate(
     model: BIGRec,
-    test: Queries,
+    dataset: Dataset | str | Path,
     *,
-    answers: Answers,
-    n_examples: int = 3,
-) -> Measured:
-    """Rank the whole catalog for every test example.
-
-    Every way of using the answers, popularity (counted on the training split) and a random order,
-    each with all that the user had before kept in the ranking (published) and left out of it.
+    progress_factory: ProgressFactory = no_progress,
+) -> EvaluationResult:
+    """Evaluate a recommender on the test split of the dataset that it was fitted on.
 
     Args:
-        model: The recommender.
-        test: Histories and their targets, ``q`` of them.
-        answers: The language model's.
-        n_examples: Queries to show in full.
+        model: A fitted recommender. Its settings say how the dataset is split.
+        dataset: The dataset, or a folder, file or short name to load it from.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+
+    Raises:
+        NotFittedError: If the recommender is not fitted.
+        DataError: If the dataset's catalog is not the recommender's.
     """
-    parts = model.parts
-    catalog, seen, names = parts.catalog, test.full_histories, parts.answerer.names
-    queries, texts = answers.queries, answers.texts
-    k = min(_LIST_LENGTH, catalog.n_groups)
-    found = parts.ranker.evaluate(queries, test.targets, k=k, exclude=seen, modes=list(names))
-    results = [MethodResult(names[one.beams], one.exclude_seen, one.ranks) for one in found]
-    results += _injected(parts, queries, test)
-    results += _baselines(parts.counts, test, catalog)
-    table = _table(catalog, test, texts)
+    fitted, settings = model.fitted, model.settings
+    if not isinstance(dataset, Dataset):
+        dataset = load_source(settings.data.model_copy(update={"source": str(dataset)}))
+    if dataset.catalog.fingerprint != fitted.catalog.fingerprint:
+        raise DataError(
+            f"the dataset {dataset.name!r} has another catalog ({dataset.catalog.n_items} items) "
+            f"than the recommender ({fitted.catalog.n_items} items). Evaluate on the dataset that "
+            "it was fitted on."
+        )
+    queries = prepare_examples(dataset, settings).test_queries
+    encoded = fitted.encoder.encode(queries.histories, progress=progress_factory("Encoding (test)"))
+    progress = progress_factory("Ranking the test examples")
+    return evaluate_recommender(fitted, queries, encoded, progress=progress)
+
+
+def evaluate_recommender(
+    fitted: FittedRecommender,
+    queries: EvalQueries,
+    encoded: EncodedQueries,
+    *,
+    progress: ProgressCallback | None = None,
+) -> EvaluationResult:
+    """Rank the whole catalog for every test example, under both protocols.
+
+    Args:
+        fitted: The recommender.
+        queries: Histories and their targets, ``q`` of them.
+        encoded: The histories, encoded.
+        progress: Called with (queries ranked, queries in total).
+    """
+    catalog, texts = fitted.catalog, encoded.texts
+    signals: dict[str, Scorer] = {POPULARITY: Popularity.fit(fitted.counts)}
+    if fitted.fusion is not None:
+        signals |= fitted.fusion.signals
+    scored = fitted.score(encoded, queries, signals=signals)
+    methods = {exclude_seen: _methods(fitted, exclude_seen) for exclude_seen in (False, True)}
+    ranked = evaluate_methods(methods, scored, progress=progress)
+    results = [method.result for method in ranked]
+    results += _random_results(catalog.n_titles, scored.targets, scored.seen)
+    table = _query_table(catalog, queries, texts)
     for result in results:
         table = table.with_ranks(result)
-    titles = [[catalog.titles[item] for item in items] for items in test.histories]
-    chosen = model.settings.recommend
-    first = next(one for one in found if one.beams == "first" and not one.exclude_seen)
-    some = min(n_examples, len(test))
-    shown = parts.ranker.rank(
-        queries.first(some),
-        k=k,
-        beams=parts.beams,
-        exclude=seen[:some] if chosen.exclude_seen else None,
-        fuse=parts.fuse(test.full_histories[:some]),
-    )
-    return Measured(
+    nearest = fitted.encoder.ranker.rank(encoded, k=1, beams="top1").distances[:, 0]
+    return EvaluationResult(
         table=table,
-        rows=summarise(results, seed=0),
-        shares=shares_of(texts, catalog, histories=test.histories),
-        nearest=first.lists.distances[:, 0],
-        examples=[
-            ReportExample(
-                history=titles[query],
-                target=catalog.titles[test.targets[query]],
-                texts=[text.text for text in texts[query]],
-                recommendations=listed(catalog, shown, query, texts=texts[query]),
-            )
-            for query in range(some)
-        ],
+        rows=summarize(results, seed=0),
+        shares=text_statistics(texts, catalog, histories=queries.histories),
+        nearest=nearest,
+        examples=_examples(fitted, queries, encoded),
     )
 
 
-def shares_of(
+def text_statistics(
     texts: Sequence[Sequence[GeneratedText]], catalog: Catalog, *, histories: Sequence[IntArray]
 ) -> dict[str, float]:
-    """What the generated texts are like; nothing where the model wrote none."""
+    """Statistics of the generated texts; empty in retrieval mode."""
     if not any(texts):
         return {}
-    return text_shares(
+    return generation_stats(
         [[text.text for text in beams] for beams in texts],
-        set(catalog.group_titles),
+        set(catalog.unique_titles),
         histories=[[catalog.titles[item] for item in items] for items in histories],
     )
 
 
-def _injected(parts: Parts, queries: Embedded, test: Queries) -> list[MethodResult]:
-    """The recommender with its signals, if it has any."""
-    if parts.bound is None:
-        return []
+def _methods(fitted: FittedRecommender, exclude_seen: bool) -> list[Method]:
+    methods = model_methods(fitted.encoder.methods)
+    fusion = fitted.fusion
+    if fusion is not None:
+        model = methods[0].id.model
+        kind: Any = "paper" if fitted.settings.fusion.method == "paper" else "tuned"
+        fused = MethodId(model, kind, tuple(fusion.signals))
+        methods.append(Method(fused, fusion.rules[exclude_seen]))
+    return [*methods, Method(MethodId(POPULARITY))]
+
+
+def _random_results(
+    n_titles: int, targets: IntArray, seen: Sequence[IntArray]
+) -> list[MethodResult]:
+    q = len(targets)
+    # A target that was seen before cannot be found by a ranking that excludes it.
+    repeated = np.array([target in titles for target, titles in zip(targets, seen, strict=True)])
+    excluded_counts = np.minimum([len(titles) for titles in seen], n_titles - 1)
+    included = random_ranks(n_titles, q, seed=0)
+    excluded = random_ranks(n_titles, q, seed=0, excluded_counts=excluded_counts)
     return [
-        MethodResult(
-            parts.bound.injected.name,
-            hide,
-            parts.ranker.target_ranks(
-                queries,
-                test.targets,
-                beams=parts.beams,
-                exclude=test.full_histories if hide else None,
-                fuse=parts.fuse(test.full_histories),
+        MethodResult(RANDOM, False, included),
+        MethodResult(RANDOM, True, np.where(repeated, n_titles, excluded)),
+    ]
+
+
+def _examples(
+    fitted: FittedRecommender, queries: EvalQueries, encoded: EncodedQueries
+) -> list[ReportExample]:
+    catalog = fitted.catalog
+    count = min(_N_EXAMPLES, len(queries))
+    lists = fitted.rank(
+        encoded.first(count),
+        queries.full_histories[:count],
+        k=min(_LIST_LENGTH, catalog.n_titles),
+        exclude_seen=fitted.settings.recommend.exclude_seen,
+    )
+    return [
+        ReportExample(
+            history=[catalog.titles[item] for item in queries.histories[query]],
+            target=catalog.titles[queries.targets[query]],
+            texts=[text.text for text in encoded.texts[query]],
+            recommendations=list(
+                to_recommendations(catalog, lists, query, texts=encoded.texts[query])
             ),
         )
-        for hide in (False, True)
+        for query in range(count)
     ]
 
 
-def _baselines(counts: IntArray, test: Queries, catalog: Catalog) -> list[MethodResult]:
-    targets = catalog.group[test.targets]
-    gone = [np.unique(catalog.group[items]) for items in test.full_histories]
-    popular = group_scores(
-        Popularity.fit(counts).scores(test.histories[:1]), catalog.group, n_groups=catalog.n_groups
-    )
-    # A target that was seen before cannot be found by a ranking without what was seen.
-    repeated = np.array([target in groups for target, groups in zip(targets, gone, strict=True)])
-    n_groups = catalog.n_groups
-    sizes = np.minimum([len(groups) for groups in gone], n_groups - 1)
-    shuffled = random_ranks(n_groups, len(test), seed=0)
-    shuffled_unseen = random_ranks(n_groups, len(test), seed=0, excluded_counts=sizes)
-    return [
-        MethodResult(POPULARITY, False, score_ranks(popular, targets)),
-        MethodResult(POPULARITY, True, score_ranks(popular, targets, exclude=gone)),
-        MethodResult(RANDOM, False, shuffled),
-        MethodResult(RANDOM, True, np.where(repeated, n_groups, shuffled_unseen)),
-    ]
-
-
-def _table(catalog: Catalog, test: Queries, texts: Sequence[Sequence[GeneratedText]]) -> QueryTable:
+def _query_table(
+    catalog: Catalog, queries: EvalQueries, texts: Sequence[Sequence[GeneratedText]]
+) -> QueryTable:
     return QueryTable.build(
-        user_ids=test.user_ids,
-        histories=[[catalog.item_ids[item] for item in items] for items in test.histories],
-        targets=[catalog.item_ids[item] for item in test.targets],
-        target_titles=[catalog.titles[item] for item in test.targets],
+        user_ids=queries.user_ids,
+        histories=[[catalog.item_ids[item] for item in items] for items in queries.histories],
+        targets=[catalog.item_ids[item] for item in queries.targets],
+        target_titles=[catalog.titles[item] for item in queries.targets],
         texts=texts,
     )

@@ -1,56 +1,45 @@
-"""Which signals a comparison puts in, and scores that are read from files."""
+"""Scores that another model wrote to files, for the validation and the test examples."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from bigrec.data.dataset import Dataset
 from bigrec.errors import SettingsError
-from bigrec.models.base import Signal
-from bigrec.models.precomputed import External
-from bigrec.recommender.factory import Queries
-from bigrec.settings.sections import ExternalSettings
+from bigrec.models.precomputed import PrecomputedScores
+from bigrec.recommender.training_data import EvalQueries, EvalSplit, PreparedData
+from bigrec.settings.sections import PrecomputedSettings
 
 
-def parts_of(
-    external: Sequence[ExternalSettings], dataset: Dataset, *, valid: Queries, test: Queries
-) -> tuple[dict[str, Signal], dict[str, Signal]]:
-    """Scores from files, for the validation and for the test examples.
+def read_precomputed(
+    settings: Sequence[PrecomputedSettings], dataset: Dataset, prepared: PreparedData
+) -> dict[EvalSplit, dict[str, PrecomputedScores]]:
+    """Read scores, by split and by the model's name.
 
     Raises:
         DataError: If a file does not fit.
         SettingsError: If a file is neither NPY nor Parquet.
     """
+    files: dict[EvalSplit, dict[str, str]] = {
+        "valid": {scores.name: scores.valid for scores in settings},
+        "test": {scores.name: scores.test for scores in settings},
+    }
+    return {
+        split: {
+            name: _read(name, Path(file), dataset, prepared.queries(split))
+            for name, file in of_split.items()
+        }
+        for split, of_split in files.items()
+    }
+
+
+def _read(name: str, path: Path, dataset: Dataset, queries: EvalQueries) -> PrecomputedScores:
     catalog = dataset.catalog
-
-    def read(name: str, file: str, queries: Queries) -> External:
-        path = Path(file)
-        if path.suffix == ".npy":
-            return External.from_npy(
-                path, name=name, n_queries=len(queries), n_items=catalog.n_items
-            )
-        if path.suffix == ".parquet":
-            return External.from_parquet(
-                path, name=name, item_ids=catalog.item_ids, user_ids=queries.user_ids
-            )
-        raise SettingsError(f"the scores of {name!r} are in {file}: expected .npy or .parquet.")
-
-    return (
-        {one.name: read(one.name, one.valid, valid) for one in external},
-        {one.name: read(one.name, one.test, test) for one in external},
-    )
-
-
-def injected_names(inject: Sequence[str], known: Collection[str]) -> list[tuple[str, ...]]:
-    """Signals to inject, several at once where an entry joins them by ``&``.
-
-    Raises:
-        SettingsError: If an entry names a signal that is not compared.
-    """
-    found = [tuple(name.strip() for name in entry.split("&")) for entry in inject]
-    for name in (name for entry in found for name in entry):
-        if name not in known:
-            raise SettingsError(
-                f"compare.inject names {name!r}: expected signals that are compared, "
-                f"{'; '.join(known)}."
-            )
-    return found
+    if path.suffix == ".npy":
+        return PrecomputedScores.from_npy(
+            path, name=name, n_queries=len(queries), n_items=catalog.n_items
+        )
+    if path.suffix == ".parquet":
+        return PrecomputedScores.from_parquet(
+            path, name=name, item_ids=catalog.item_ids, user_ids=queries.user_ids
+        )
+    raise SettingsError(f"the scores of {name!r} are in {path}: expected .npy or .parquet.")

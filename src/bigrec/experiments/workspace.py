@@ -1,116 +1,132 @@
-"""Where the stages of a run are, by everything that their results depend on."""
+"""The folders of an experiment's stages, keyed by everything that their results depend on.
 
-from functools import cached_property
+A changed setting starts a new folder beside the old one; changing back finds the old one again::
+
+    settings.yaml            the settings of the last command
+    timings.json             seconds, units a second and peak memory of every stage
+    data-<key>/              the dataset, read and repaired
+    finetune-<key>/          generative mode: checkpoints, adapter, loss.json
+    index-<key>/             generative mode: embeddings of the catalog
+    texts-<key>/             generative mode: generated texts, in parts
+    retrieval-<key>/         retrieval mode: text features of the catalog, checkpoints, loss.json
+    models-<key>/            networks among the signals and baselines
+    evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.{json,html}
+    bundle/                  the recommender, ready to be copied elsewhere
+"""
+
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from bigrec.experiments.stage import Stage, source_key, stamps
+from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
+from bigrec.recommender.fitting import INDEX_FOLDER, StageName
+from bigrec.recommender.training_data import EvalSplit
 from bigrec.settings import Settings
 from bigrec.settings.sections import SourceSettings
 from bigrec.storage import fingerprint
 
-Part = Literal["valid", "test"]
-
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
-_FORMAT = 1
+_FORMAT = 2
 
 
-class RunFolder:
-    """The folders of one run's stages.
+class Workspace:
+    """Where the stages of one experiment are stored; a `bigrec.recommender.fitting.FitStore`.
 
     Args:
-        folder: Where everything goes. May hold the stages of earlier runs.
-        settings: What to run.
+        folder: Holds all stages, also those of earlier settings.
+        settings: The settings of the experiment.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
         self.folder = folder
         self.settings = settings
 
-    @cached_property
-    def data_stage(self) -> Stage:
-        """The dataset."""
-        return self._stage("data", source_key(self.settings.data))
-
-    @cached_property
-    def train_stage(self) -> Stage:
-        """The adapter."""
-        settings = self.settings
-        train = settings.train.model_dump(
-            mode="json", exclude={"save_every_s", "report_to", "micro_batch_size"}
-        )
-        prompt = settings.prompt.fingerprint()
-        return self._stage("train", [*self._examples_key(), train, self._model_key(), prompt])
-
-    @property
-    def training_stage(self) -> Stage:
-        """What the language model learned, to write or to point."""
-        return self.direct_stage if self.settings.grounding == "direct" else self.train_stage
-
-    @cached_property
-    def signals_stage(self) -> Stage:
-        """What networks learned; each checks by itself whether it can go on from there."""
-        return self._stage("signals", [*self._examples_key(), self.settings.train.window])
-
-    @cached_property
-    def direct_stage(self) -> Stage:
-        """What direct grounding learned; it checks by itself whether it can go on from there."""
-        key = [*self._examples_key(), self.settings.train.window, self._model_key()]
-        return self._stage("direct", [*key, self.settings.direct.fingerprint()])
-
-    @cached_property
-    def index_stage(self) -> Stage:
-        """The catalog's embeddings."""
-        key = [
-            source_key(self.settings.data),
-            self._model_key(),
-            self.settings.embed.fingerprint(),
-        ]
-        return self._stage("index", key)
-
-    @property
-    def index_folder(self) -> Path:
-        """Where what the model makes of the catalog's titles is kept."""
-        direct = self.settings.grounding == "direct"
-        return (self.direct_stage if direct else self.index_stage).folder / "index"
-
-    def texts_stage(self, part: Part) -> Stage:
-        """What the model wrote for the validation or the test examples."""
-        generate = self.settings.generate.model_dump(mode="json", exclude={"batch_size"})
-        data = self.settings.data
-        # The training stage's key covers the validation examples.
-        examples = [data.test_examples, stamps(data.test_file)] if part == "test" else part
-        return self._stage("texts", [self.train_stage.folder.name, generate, examples])
-
-    @cached_property
-    def evaluation_stage(self) -> Stage:
-        """Metrics, per-query results and the report."""
-        recommend = [self.settings.recommend.fingerprint(), self.settings.signals.fingerprint()]
-        data = self.settings.data
-        if self.settings.grounding == "direct":
-            asked = [data.test_examples, stamps(data.test_file)]
-            return self._stage("evaluation", [self.direct_stage.folder.name, asked, recommend])
-        key = [self.texts_stage("test").folder.name, self.index_stage.folder.name, recommend]
-        return self._stage("evaluation", key)
-
     @property
     def bundle(self) -> Path:
         """Where the recommender is saved."""
         return self.folder / "bundle"
+
+    @property
+    def data_stage(self) -> Stage:
+        """The dataset."""
+        return self._stage("data", source_key(self.settings.data))
+
+    @property
+    def training_stage(self) -> Stage:
+        """The trained language model of the mode."""
+        return self.stage("retrieval" if self.settings.mode == "retrieval" else "finetune")
+
+    @property
+    def index_folder(self) -> Path:
+        """The item index of the mode: embeddings of the catalog, or its text features."""
+        name: StageName = "retrieval" if self.settings.mode == "retrieval" else "index"
+        return self.stage(name).folder / INDEX_FOLDER
+
+    @property
+    def evaluation_stage(self) -> Stage:
+        """Metrics, ranks of every query, and reports."""
+        settings = self.settings
+        key = [
+            self.training_stage.folder.name,
+            settings.recommend.fingerprint(),
+            settings.fusion.fingerprint(),
+            settings.grounding.fingerprint(),
+            self._test_key(),
+        ]
+        if settings.mode == "generative":
+            key += [self.stage("texts-test").folder.name, self.stage("index").folder.name]
+        return self._stage("evaluation", key)
+
+    def stage(self, name: StageName) -> Stage:
+        """The place of a stage of fitting."""
+        settings, generative = self.settings, self.settings.generative
+        if name == "finetune":
+            unkeyed = {"save_every_s", "report_to", "per_device_batch_size"}
+            finetune = generative.finetune.model_dump(mode="json", exclude=unkeyed)
+            prompt = generative.prompt.fingerprint()
+            return self._stage(name, [self._examples_key(), finetune, self._model_key(), prompt])
+        if name == "retrieval":
+            return self._stage(
+                name, [self._examples_key(), self._model_key(), settings.retrieval.fingerprint()]
+            )
+        if name == "models":
+            # Each network checks by itself whether it can resume from what is in the folder.
+            return self._stage(name, [self._examples_key(), generative.finetune.window])
+        if name == "index":
+            embedding = generative.embedding.fingerprint()
+            return self._stage(name, [source_key(settings.data), self._model_key(), embedding])
+        return self._texts_stage("test" if name == "texts-test" else "valid")
+
+    def previous_index(self) -> Path | None:
+        """The last item index of this folder, whose embeddings are reused."""
+        complete = [path.parent for path in self.folder.glob(f"index-*/{DONE}")]
+        complete.sort(key=lambda folder: folder.stat().st_mtime_ns)
+        return complete[-1] / INDEX_FOLDER if complete else None
+
+    def _texts_stage(self, split: EvalSplit) -> Stage:
+        decoding = self.settings.generative.decoding.model_dump(mode="json", exclude={"batch_size"})
+        # The finetuning stage's key covers the validation examples.
+        examples = self._test_key() if split == "test" else split
+        return self._stage("texts", [self.stage("finetune").folder.name, decoding, examples])
 
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
 
     def _examples_key(self) -> list[Any]:
         """What the training and validation examples depend on."""
-        data = self.settings.data.model_dump(
+        data = self.settings.data
+        values = data.model_dump(
             mode="json",
-            exclude={*SourceSettings.model_fields, "test_examples", "test_file", "also_train_on"},
+            exclude={
+                *SourceSettings.model_fields,
+                *("max_test_examples", "test_file", "extra_train_sources"),
+            },
         )
-        sources = [
-            source_key(one) for one in (self.settings.data, *self.settings.data.also_train_on)
-        ]
-        return [sources, data, self.settings.seed]
+        sources = [source_key(source) for source in (data, *data.extra_train_sources)]
+        return [sources, values, self.settings.seed]
+
+    def _test_key(self) -> list[Any]:
+        data = self.settings.data
+        return [data.max_test_examples, file_stamps(data.test_file)]
 
     def _model_key(self) -> Any:
         return self.settings.model.model_dump(mode="json", exclude={"device", "trust_remote_code"})

@@ -1,17 +1,20 @@
-"""The beams of a query, and how their distances become one distance per group."""
+"""Encoded queries with one or several beams, and one distance per title from all beams."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, Self, get_args
 
 import numpy as np
 
-from bigrec.types import FloatArray, IntArray
+from bigrec.grounding.index import ItemIndex
+from bigrec.types import FloatArray, GeneratedText, IntArray
 
-BeamMode = Literal["first", "all"]
+BeamMode = Literal["top1", "all"]
+"""``top1`` grounds the most probable beam only, as in the paper; ``all`` grounds every beam."""
 
-# Share of the largest distance that every distance is raised by before it is divided by the beam's
-# probability. Without it all exact titles would tie at 0 whatever their probability.
+# Share of the largest distance that is added to every distance before division by the beam's
+# probability. Without it all exact titles would tie at 0, probable or not.
 _EPSILON = 1e-6
 # exp(100) is far beyond any quotient of two raised distances (at most 1e6 times the number of
 # beams), so a beam this improbable never wins, and the limit only keeps the quotient finite.
@@ -19,147 +22,195 @@ _MAX_LOG_DIVISOR = 100.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Queries:
-    """Generated texts of ``q`` queries, embedded once for any number of rankings.
+class EncodedQueries:
+    """Vectors of ``q`` queries, computed once for any number of rankings.
+
+    In generative mode a query has one vector for each beam: the embedding of the generated text.
+    In retrieval mode it has a single vector and no text.
 
     Attributes:
-        vectors: Raw embeddings of the different texts, ``[u, d]``.
-        vector_of: Row of ``vectors`` of every beam, all queries after one another, ``[m]``.
-        log_probs: Logarithm of every beam's probability, ``[m]``.
+        vectors: Different vectors of all queries, ``[u, d]``.
+        vector_rows: Row of ``vectors`` for every beam, query after query, ``[m]``.
+        log_probs: Log-probability of every beam, ``[m]``.
         offsets: Query ``i`` has the beams ``offsets[i]:offsets[i + 1]``, ``[q + 1]``.
+        texts: Generated texts of every query, most probable first; empty in retrieval mode.
     """
 
-    vectors: FloatArray
-    vector_of: IntArray
-    log_probs: FloatArray
-    offsets: IntArray
+    vectors: FloatArray = field(repr=False)
+    vector_rows: IntArray = field(repr=False)
+    log_probs: FloatArray = field(repr=False)
+    offsets: IntArray = field(repr=False)
+    texts: Sequence[Sequence[GeneratedText]] = field(repr=False)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
     @classmethod
-    def of_points(cls, points: FloatArray) -> Self:
-        """Queries with one point each, ``[q, d]``, that needed no text."""
-        q = len(points)
-        return cls(points, np.arange(q), np.zeros(q), np.arange(q + 1))
+    def from_vectors(cls, vectors: FloatArray) -> Self:
+        """Queries of one vector each, ``[q, d]``, without texts."""
+        q = len(vectors)
+        return cls(vectors, np.arange(q), np.zeros(q), np.arange(q + 1), [[] for _ in range(q)])
 
-    def has_one_text(self, mode: BeamMode) -> bool:
-        """Whether of every query the first text alone counts.
+    def has_single_vectors(self, mode: BeamMode) -> bool:
+        """Whether a beam mode uses one vector of each query.
 
         Raises:
             ValueError: If the mode is unknown.
         """
-        check_mode(mode)
-        return mode == "first" or bool((np.diff(self.offsets) == 1).all())
+        check_beam_mode(mode)
+        return mode == "top1" or bool((np.diff(self.offsets) == 1).all())
 
     def first(self, count: int) -> Self:
-        """The first queries alone."""
-        beams = int(self.offsets[count])
+        """The first ``count`` queries."""
+        n_beams = int(self.offsets[count])
         return type(self)(
             vectors=self.vectors,
-            vector_of=self.vector_of[:beams],
-            log_probs=self.log_probs[:beams],
+            vector_rows=self.vector_rows[:n_beams],
+            log_probs=self.log_probs[:n_beams],
             offsets=self.offsets[: count + 1],
+            texts=self.texts[:count],
         )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BeamDistances:
-    """Distances of some of the queries, from which either beam mode can be had.
+    """Distances of a batch of ``c`` queries, for either beam mode.
 
     Attributes:
-        rows: Which queries, ``c`` of them.
+        rows: Rows of the batch among all queries.
     """
 
     rows: slice
-    _distances: FloatArray = field(repr=False)  # [different texts, g]
-    _text_of: IntArray = field(repr=False)  # row of _distances of every beam, [beams of them all]
-    _log_probs: FloatArray = field(repr=False)  # of every beam, as above
-    _offsets: IntArray = field(repr=False)  # as in Queries, [c + 1]
+    _distances: FloatArray = field(repr=False)  # [different vectors of the batch, t]
+    _vector_rows: IntArray = field(repr=False)  # row of _distances for every beam of the batch
+    _log_probs: FloatArray = field(repr=False)  # of every beam of the batch
+    _offsets: IntArray = field(repr=False)  # as in EncodedQueries, [c + 1]
+
+    @classmethod
+    def compute(
+        cls,
+        index: ItemIndex,
+        queries: EncodedQueries,
+        rows: slice,
+        *,
+        beams: BeamMode,
+        max_bytes: int,
+    ) -> Self:
+        """Compute the distances of a batch to all titles of an index.
+
+        Args:
+            index: Embeddings of the titles.
+            queries: All queries.
+            rows: Rows of the batch.
+            beams: With ``top1`` only the top beam's distances are computed.
+            max_bytes: Working memory beside the result.
+        """
+        offsets = queries.offsets[rows.start : rows.stop + 1]
+        batch_beams = np.arange(offsets[0], offsets[-1])
+        if beams == "top1":
+            batch_beams, offsets = offsets[:-1], np.arange(len(offsets))
+        used, vector_rows = np.unique(queries.vector_rows[batch_beams], return_inverse=True)
+        distances = np.empty((len(used), len(index.titles)), dtype=np.float32)
+        vectors = queries.vectors[used]
+        for block, block_distances in index.iter_distances(vectors, max_bytes=max_bytes):
+            distances[block] = block_distances
+        return cls(
+            rows=rows,
+            _distances=distances,
+            _vector_rows=vector_rows,
+            _log_probs=queries.log_probs[batch_beams],
+            _offsets=offsets - offsets[0],
+        )
 
     def combine(self, mode: BeamMode) -> tuple[FloatArray, IntArray]:
-        """One distance per query and group; see ``combine_beams``.
+        """One distance per query and title; see ``combine_beams``.
 
         Returns:
-            Distances ``[c, g]``, lower is better, and the beam each came from, ``[c, g]``.
+            Distances ``[c, t]`` float64, lower is better, and the beam of each, ``[c, t]``.
+
+        Raises:
+            ValueError: If the mode is unknown or a log-probability is not finite.
         """
-        check_mode(mode)
+        check_beam_mode(mode)
         shape = (len(self._offsets) - 1, self._distances.shape[1])
-        if mode == "first":
-            first = self._distances[self._text_of[self._offsets[:-1]]].astype(np.float64)
-            return first, np.broadcast_to(np.int64(0), shape)
+        if mode == "top1":
+            distances = self._distances[self._vector_rows[self._offsets[:-1]]].astype(np.float64)
+            return distances, np.broadcast_to(np.int64(0), shape)
         combined, beams = np.empty(shape), np.empty(shape, dtype=np.int16)
         for query, (start, stop) in enumerate(pairwise(self._offsets)):
             combined[query], beams[query] = combine_beams(
-                self._distances[self._text_of[start:stop]], self._log_probs[start:stop], mode=mode
+                self._distances[self._vector_rows[start:stop]],
+                self._log_probs[start:stop],
+                mode=mode,
             )
         return combined, beams
 
-    def of_groups(self, groups: IntArray, beams: IntArray) -> FloatArray:
-        """L2 distances ``[c, k]`` between groups ``[c, k]`` and beams ``[c, k]`` of each query."""
-        return np.asarray(self._distances[self._text_of[self._offsets[:-1, None] + beams], groups])
+    def of_titles(self, title_ids: IntArray, beams: IntArray) -> FloatArray:
+        """L2 distances ``[c, k]`` between titles ``[c, k]`` and beams ``[c, k]`` of each query."""
+        rows = self._vector_rows[self._offsets[:-1, None] + beams]
+        return np.asarray(self._distances[rows, title_ids])
 
 
 def combine_beams(
     distances: FloatArray, log_probs: FloatArray, *, mode: BeamMode
 ) -> tuple[FloatArray, IntArray]:
-    """Distances of one query's beams as one distance per group.
+    """Combine the distances of one query's beams into one distance per title.
 
-    ``first`` takes the first beam (published). ``all`` lets every beam speak, by its probability:
-    with ``p`` the softmax of ``log_probs`` and ``Dmax`` the largest distance, a group gets
-    ``min over beams of (1e-6 * Dmax + D) / p``. Beams that are exact titles come first, the most
-    probable first, then the neighbours of all beams. With a single beam the modes are the same.
+    ``top1`` takes the top beam, as in the paper. ``all`` takes, with ``p`` the softmax of
+    ``log_probs`` and ``Dmax`` the largest distance, ``min over beams of (1e-6 * Dmax + D) / p``.
+    Beams that are exact titles come first, the most probable first, then the neighbors of all
+    beams. With a single beam the modes are the same.
 
     Args:
-        distances: ``[beams, g]``, lower is nearer, best beam first.
-        log_probs: Logarithm of each beam's probability, ``[beams]``.
-        mode: Which beams count.
+        distances: ``[beams, t]``, lower is better, most probable beam first.
+        log_probs: Log-probability of each beam, ``[beams]``.
+        mode: Beams that are used.
 
     Returns:
-        The combined distances ``[g]`` float64, lower is better, and for each group the beam that
-        its distance came from, ``[g]``.
+        The combined distances ``[t]`` float64, lower is better, and the beam that each title's
+        distance comes from, ``[t]``.
 
     Raises:
-        ValueError: If there is no beam, the lengths differ, a log probability is not finite or
+        ValueError: If there is no beam, the lengths differ, a log-probability is not finite or
             the mode is unknown.
     """
-    check_mode(mode)
+    check_beam_mode(mode)
     if len(distances) == 0 or len(distances) != len(log_probs):
         raise ValueError(
-            f"Got {len(distances)} beams of distances and {len(log_probs)} log probabilities; "
+            f"Got {len(distances)} beams of distances and {len(log_probs)} log-probabilities; "
             "expected the same number, at least one."
         )
     check_log_probs(log_probs)
-    if mode == "first" or len(distances) == 1:
+    if mode == "top1" or len(distances) == 1:
         return distances[0].astype(np.float64), np.zeros(distances.shape[1], dtype=np.int16)
     log_probs = log_probs - np.max(log_probs)
     log_divisors = np.log(np.exp(log_probs).sum()) - log_probs
     factors = np.exp(np.minimum(log_divisors, _MAX_LOG_DIVISOR))
-    raised = _EPSILON * np.float64(distances.max())
-    best = (distances[0] + raised) * factors[0]
-    beams = np.zeros(len(best), dtype=np.int16)
-    # One beam after another: the smallest along the first axis is slow to find for numpy. A later
-    # beam has a larger number, and the largest is faster than assignment by a mask.
+    offset = _EPSILON * np.float64(distances.max())
+    combined = (distances[0] + offset) * factors[0]
+    beams = np.zeros(len(combined), dtype=np.int16)
+    # One beam after another: numpy is slow at a minimum along the first axis. A later beam has a
+    # larger number, and the maximum is faster than assignment by a mask.
     for beam in range(1, len(distances)):
-        weighted = distances[beam] + raised
+        weighted = distances[beam] + offset
         weighted *= factors[beam]
-        np.maximum(beams, (weighted < best) * np.int16(beam), out=beams)
-        np.minimum(best, weighted, out=best)
-    return best, beams
+        np.maximum(beams, (weighted < combined) * np.int16(beam), out=beams)
+        np.minimum(combined, weighted, out=combined)
+    return combined, beams
 
 
-def check_mode(mode: str) -> None:
-    """Refuse a beam mode that does not exist.
+def check_beam_mode(mode: str) -> None:
+    """Refuse an unknown beam mode.
 
     Raises:
         ValueError: If the mode is unknown.
     """
     if mode not in get_args(BeamMode):
-        raise ValueError(f"Unknown beam mode {mode!r}; expected 'first' or 'all'.")
+        raise ValueError(f"Unknown beam mode {mode!r}; expected 'top1' or 'all'.")
 
 
 def check_log_probs(log_probs: FloatArray) -> None:
-    """Refuse log probabilities that are not finite.
+    """Refuse log-probabilities that are not finite.
 
     Raises:
         ValueError: If one is NaN or infinite.

@@ -1,4 +1,4 @@
-"""What titles that nothing is known about take over from the titles most like them."""
+"""Impute scores of cold items from their nearest neighbors."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -7,72 +7,72 @@ import numpy as np
 
 from bigrec.types import BoolArray, FloatArray, IntArray
 
-_COUNT = 5
-# Of the exponential of a cosine: a title as near as 0.1 more counts 2.7 times as much.
+_N_NEIGHBORS = 5
+# Factor of the cosine in the softmax: a neighbor nearer by 0.1 weighs 2.7 times as much.
 _SHARPNESS = 10.0
 _ROWS = 1024
 
 
 @dataclass(frozen=True, eq=False)
-class Likes:
-    """The known titles most like each unknown one, and how much each of them counts.
+class ColdItemImputer:
+    """Nearest known titles of each cold title, with their weights.
 
     Attributes:
-        unknown: Group numbers of the unknown titles, ``[m]``.
-        nearest: Group numbers of up to five known titles for each, ``[m, k]``.
-        shares: What each of these counts, ``[m, k]``; a row sums to 1.
+        cold: Title ids of the cold titles, ``[m]``.
+        neighbors: Title ids of up to five known titles for each, ``[m, k]``.
+        weights: Weight of each neighbor, ``[m, k]``; a row sums to 1.
     """
 
-    unknown: IntArray = field(repr=False)
-    nearest: IntArray = field(repr=False)
-    shares: FloatArray = field(repr=False)
+    cold: IntArray = field(repr=False)
+    neighbors: IntArray = field(repr=False)
+    weights: FloatArray = field(repr=False)
 
     @classmethod
-    def of(cls, places: FloatArray, known: BoolArray) -> Self:
-        """Find them by cosine; where no title is known, none is like any.
+    def fit(cls, vectors: FloatArray, known: BoolArray) -> Self:
+        """Find the nearest neighbors by cosine.
 
         Args:
-            places: Where each title lies, ``[g, d]``, each of length 1.
-            known: Which titles are known, ``[g]``.
+            vectors: Vector of each title, ``[t, d]``, of unit length.
+            known: Whether a title has scores, ``[t]``. Without a known title nothing is imputed.
         """
-        sources, unknown = np.flatnonzero(known), np.flatnonzero(~known)
-        k = min(_COUNT, len(sources))
+        sources, cold = np.flatnonzero(known), np.flatnonzero(~known)
+        k = min(_N_NEIGHBORS, len(sources))
         if k == 0:
-            unknown = unknown[:0]
-        nearest = np.empty((len(unknown), k), dtype=np.int64)
-        shares = np.empty((len(unknown), k))
-        of_sources = places[sources].T
-        for start in range(0, len(unknown), _ROWS):
+            cold = cold[:0]
+        neighbors = np.empty((len(cold), k), dtype=np.int64)
+        weights = np.empty((len(cold), k))
+        source_vectors = vectors[sources].T
+        for start in range(0, len(cold), _ROWS):
             rows = slice(start, start + _ROWS)
-            closeness = places[unknown[rows]] @ of_sources
-            found = np.argpartition(-closeness, k - 1, axis=1)[:, :k]
-            nearest[rows] = sources[found]
-            shares[rows] = np.exp(_SHARPNESS * np.take_along_axis(closeness, found, axis=1))
-        return cls(unknown, nearest, shares / shares.sum(axis=1, keepdims=True))
+            cosines = vectors[cold[rows]] @ source_vectors
+            nearest = np.argpartition(-cosines, k - 1, axis=1)[:, :k]
+            neighbors[rows] = sources[nearest]
+            weights[rows] = np.exp(_SHARPNESS * np.take_along_axis(cosines, nearest, axis=1))
+        return cls(cold, neighbors, weights / weights.sum(axis=1, keepdims=True))
 
-    def fill(self, scores: FloatArray) -> FloatArray:
-        """Give every unknown title the mean score of the known ones most like it.
+    def impute(self, scores: FloatArray) -> FloatArray:
+        """Replace the scores of cold titles by the weighted mean of their neighbors' scores.
 
         Args:
-            scores: ``[q, g]``, higher is better.
+            scores: ``[q, t]``, higher is better.
 
         Returns:
-            ``[q, g]``; the scores themselves where every title is known.
+            ``[q, t]``; ``scores`` itself if there is no cold title.
         """
-        if not len(self.unknown):
+        if not len(self.cold):
             return scores
-        filled = scores.copy()
-        filled[:, self.unknown] = self.mixed(scores)
-        return filled
+        imputed = scores.copy()
+        imputed[:, self.cold] = self.neighbor_means(scores)
+        return imputed
 
-    def mixed(self, values: FloatArray) -> FloatArray:
-        """For every unknown title the mean of the known ones most like it, ``[q, m]``.
+    def neighbor_means(self, values: FloatArray) -> FloatArray:
+        """Weighted mean of the neighbors' values for every cold title, ``[q, m]`` float64.
 
         Args:
-            values: ``[q, g]``.
+            values: ``[q, t]``.
         """
-        found = np.zeros((len(values), len(self.unknown)))
-        # One like after another: all at once would take several times the memory.
-        for nearest, share in zip(self.nearest.T, self.shares.T, strict=True):
-            found += values[:, nearest] * share
-        return found
+        means = np.zeros((len(values), len(self.cold)))
+        # One neighbor after another: all at once would take several times the memory.
+        for neighbors, weights in zip(self.neighbors.T, self.weights.T, strict=True):
+            means += values[:, neighbors] * weights
+        return means

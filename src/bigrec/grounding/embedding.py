@@ -1,4 +1,4 @@
-"""Embedding texts with checks, and in parts that an interrupted run can take up again."""
+"""Embed texts with checks, and in parts from which an interrupted run is resumed."""
 
 import logging
 from collections.abc import Sequence
@@ -10,7 +10,7 @@ from safetensors.numpy import load_file, save
 
 from bigrec.errors import ModelError
 from bigrec.storage import atomic_file, fingerprint
-from bigrec.types import FloatArray, Progress, TextEmbedder
+from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
 
 _TITLES_PER_PART = 512
 _NAME = "embeddings"
@@ -20,7 +20,7 @@ logger = logging.getLogger(__name__)
 
 def write_embeddings(path: Path, embeddings: FloatArray) -> None:
     """Write ``[q, d]`` embeddings as a safetensors file, whole or not at all."""
-    # Serialised in memory and written by Python, so that a full disk is an OSError.
+    # Serialized in memory and written by Python, so that a full disk is an OSError.
     with atomic_file(path) as temporary:
         temporary.write_bytes(save({_NAME: np.ascontiguousarray(embeddings)}))
 
@@ -39,27 +39,27 @@ def read_embeddings(path: Path) -> FloatArray:
 
 
 def embed_checked(
-    texts: Sequence[str], embedder: TextEmbedder, *, progress: Progress | None = None
+    texts: Sequence[str], embedder: TextEmbedder, *, progress: ProgressCallback | None = None
 ) -> FloatArray:
-    """Embed texts as ``[q, d]`` float32 and refuse what cannot be ranked.
+    """Embed texts as ``[q, d]`` float32 and refuse embeddings that cannot be ranked.
 
     Raises:
         ModelError: If the embedder gives another shape than one row per text, or a NaN or infinity.
     """
-    found = np.asarray(embedder.embed(texts, progress=progress), dtype=np.float32)
-    if found.ndim != 2 or len(found) != len(texts):
+    embeddings = np.asarray(embedder.embed(texts, progress=progress), dtype=np.float32)
+    if embeddings.ndim != 2 or len(embeddings) != len(texts):
         raise ModelError(
-            f"The embedder gave an array of shape {found.shape} for {len(texts)} texts; expected "
-            "one row per text. Correct the embedder."
+            f"The embedder gave an array of shape {embeddings.shape} for {len(texts)} texts; "
+            "expected one row per text. Correct the embedder."
         )
-    broken = np.flatnonzero(~np.isfinite(found).all(axis=1))
+    broken = np.flatnonzero(~np.isfinite(embeddings).all(axis=1))
     if broken.size:
         raise ModelError(
             f"The embedding of {texts[broken[0]]!r} holds NaN or infinity, as do those of "
             f"{broken.size - 1} other texts. Run the model in float32, or in bfloat16 instead of "
             "float16."
         )
-    return found
+    return embeddings
 
 
 def embed_in_parts(
@@ -67,18 +67,18 @@ def embed_in_parts(
     embedder: TextEmbedder,
     *,
     folder: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> FloatArray:
     """Embed titles part by part, keeping finished parts in ``folder``.
 
     A part's name is derived from the embedder and the titles in it, so a part of another model or
-    catalog is never read. Finished parts are left for ``remove_parts``.
+    catalog is never read. ``remove_parts`` removes finished parts.
 
     Args:
         titles: At least one title.
-        embedder: Embeds them.
-        folder: Where finished parts are kept; nothing is kept when None.
-        progress: Called with titles done and titles in all.
+        embedder: The embedder.
+        folder: Folder of finished parts; None keeps none.
+        progress: Called with (titles embedded, titles to embed).
 
     Returns:
         ``[len(titles), d]`` float32.
@@ -102,7 +102,7 @@ def embed_in_parts(
 
 
 def remove_parts(folder: Path) -> None:
-    """Remove every part, stale ones too, and the folder if nothing else is in it."""
+    """Remove every part, stale ones too, and the folder if it is empty then."""
     if not folder.is_dir():
         return
     for path in folder.glob("part-*.safetensors"):

@@ -1,4 +1,4 @@
-"""The catalog's titles as points: built once, saved, kept up to date and measured against."""
+"""Embeddings of the catalog's titles: built once, saved, updated, and searched by distance."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,40 +18,48 @@ from bigrec.grounding.embedding import (
 )
 from bigrec.grounding.search.duplicates import EqualRows
 from bigrec.grounding.search.l2 import ExactL2, blocks
-from bigrec.grounding.space import Space, SpaceKind, check_kind
-from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
-from bigrec.types import FloatArray, Progress, TextEmbedder
+from bigrec.grounding.space import Normalization, Space, check_normalization
+from bigrec.storage import (
+    atomic_folder,
+    check_format,
+    file_digest,
+    fingerprint,
+    read_json,
+    write_json,
+)
+from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
 
 MAX_BYTES = 256 * 1024**2
-"""Working memory of a pass over many queries, unless the caller says otherwise."""
+"""Default working memory of a pass over many queries."""
 
-_FORMAT = 1
+_FORMAT = 2
 _JSON = "index.json"
 _EMBEDDINGS = "embeddings.safetensors"
+_CURE = "Build the item index again."
 
 
 @dataclass(frozen=True, eq=False)
 class ItemIndex:
-    """Embeddings of the catalog's titles, one per group of same-titled items.
+    """Embeddings of the catalog's titles, one row for each distinct title.
 
     Attributes:
-        titles: The ``g`` different titles, in the catalog's order of groups.
-        embeddings: Their raw embeddings, ``[g, d]`` float32, read-only.
-        embedder_fingerprint: Of the embedder that made them.
-        space_kind: The space in which distances are measured.
+        titles: The ``t`` distinct titles, by title id.
+        embeddings: Their raw embeddings, ``[t, d]`` float32, read-only.
+        embedder_fingerprint: Fingerprint of the embedder that computed them.
+        normalization: Normalization of the space in which distances are measured.
 
     Raises:
-        ValueError: If there is no title, a title comes twice, the space is unknown, or the
-            embeddings are not one finite row per title.
+        ValueError: If there is no title, a title occurs twice, the normalization is unknown, or
+            the embeddings are not one finite row per title.
     """
 
     titles: tuple[str, ...]
     embeddings: FloatArray = field(repr=False)
     embedder_fingerprint: str
-    space_kind: SpaceKind = "raw"
+    normalization: Normalization = "none"
 
     def __post_init__(self) -> None:
-        check_kind(self.space_kind)
+        check_normalization(self.normalization)
         _check_titles(self.titles)
         shape = self.embeddings.shape
         if len(shape) != 2 or shape[0] != len(self.titles):
@@ -61,9 +69,9 @@ class ItemIndex:
             )
         if not np.isfinite(self.embeddings).all():
             raise ValueError("embeddings holds NaN or infinity; expected finite numbers.")
-        kept = self.embeddings.astype(np.float32, copy=False).view()
-        kept.flags.writeable = False
-        object.__setattr__(self, "embeddings", kept)
+        read_only = self.embeddings.astype(np.float32, copy=False).view()
+        read_only.flags.writeable = False
+        object.__setattr__(self, "embeddings", read_only)
 
     @classmethod
     def build(
@@ -71,28 +79,28 @@ class ItemIndex:
         titles: Sequence[str],
         embedder: TextEmbedder,
         *,
-        space: SpaceKind = "raw",
+        normalization: Normalization = "none",
         previous: "ItemIndex | None" = None,
         parts: Path | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Self:
         """Embed the catalog's titles.
 
         Args:
-            titles: Different titles, in the catalog's order of groups.
-            embedder: The one that will embed generated texts too.
-            space: The space in which distances are measured.
-            previous: An index whose embeddings are taken over where the title is the same; used
-                only if the same embedder made it.
-            parts: Folder where finished parts are kept while the build runs, so that an
-                interrupted build goes on from there; removed at the end.
-            progress: Called with titles embedded and titles to embed.
+            titles: The catalog's distinct titles, by title id.
+            embedder: The embedder, used for generated texts too.
+            normalization: Normalization of the space in which distances are measured.
+            previous: Index whose embeddings are reused for equal titles, if the same embedder
+                built it.
+            parts: Folder of finished parts while the build runs, from which an interrupted build
+                is resumed; removed at the end.
+            progress: Called with (titles embedded, titles to embed).
 
         Raises:
-            ValueError: If there is no title, a title comes twice or the space is unknown.
+            ValueError: If there is no title, a title occurs twice or the normalization is unknown.
             ModelError: If an embedding cannot be used.
         """
-        check_kind(space)
+        check_normalization(normalization)
         _check_titles(titles)
         rows: dict[str, int] = {}
         if previous is not None and previous.embedder_fingerprint == embedder.fingerprint:
@@ -100,10 +108,9 @@ class ItemIndex:
         missing = [title for title in titles if title not in rows]
         sources = [previous.embeddings] if previous is not None and rows else []
         if missing:
-            fresh = embed_in_parts(missing, embedder, folder=parts, progress=progress)
-            first = len(rows)
-            rows = rows | {title: first + row for row, title in enumerate(missing)}
-            sources.append(fresh)
+            sources.append(embed_in_parts(missing, embedder, folder=parts, progress=progress))
+            n_reused = len(rows)
+            rows = rows | {title: n_reused + row for row, title in enumerate(missing)}
         if len({source.shape[1] for source in sources}) > 1:
             raise ModelError(
                 f"The embedder gave vectors of size {sources[1].shape[1]}, but the previous index "
@@ -111,16 +118,22 @@ class ItemIndex:
                 f"{embedder.fingerprint}. Build the index without the previous one."
             )
         embeddings = np.concatenate(sources)[[rows[title] for title in titles]]
-        index = cls(tuple(titles), embeddings, embedder.fingerprint, space)
+        index = cls(tuple(titles), embeddings, embedder.fingerprint, normalization)
         if parts is not None:
             remove_parts(parts)
         return index
 
     def updated(
-        self, titles: Sequence[str], embedder: TextEmbedder, *, progress: Progress | None = None
+        self,
+        titles: Sequence[str],
+        embedder: TextEmbedder,
+        *,
+        progress: ProgressCallback | None = None,
     ) -> Self:
-        """The index of a changed catalog in the same space; only new titles are embedded."""
-        return self.build(titles, embedder, space=self.space_kind, previous=self, progress=progress)
+        """The index of a changed catalog in the same space. Only new titles are embedded."""
+        return self.build(
+            titles, embedder, normalization=self.normalization, previous=self, progress=progress
+        )
 
     @cached_property
     def rows(self) -> dict[str, int]:
@@ -129,22 +142,26 @@ class ItemIndex:
 
     @cached_property
     def key(self) -> str:
-        """Changes whenever the embedder, the space, the titles or the file format do."""
-        return fingerprint([_FORMAT, self.embedder_fingerprint, self.space_kind, list(self.titles)])
+        """Fingerprint of the embedder, the normalization, the titles and the file format."""
+        return fingerprint(
+            [_FORMAT, self.embedder_fingerprint, self.normalization, list(self.titles)]
+        )
 
     def belongs_to(
-        self, embedder: TextEmbedder, titles: Sequence[str], *, space: SpaceKind
+        self, embedder: TextEmbedder, titles: Sequence[str], *, normalization: Normalization
     ) -> bool:
-        """Whether the index is that of an embedder, a catalog and a space."""
-        return not self._changes(embedder, titles, space)
+        """Whether the index was built with an embedder, titles and a normalization."""
+        return not self._changes(embedder, titles, normalization)
 
-    def check(self, embedder: TextEmbedder, titles: Sequence[str], *, space: SpaceKind) -> None:
-        """Make sure that the index belongs to an embedder, a catalog and a space.
+    def check(
+        self, embedder: TextEmbedder, titles: Sequence[str], *, normalization: Normalization
+    ) -> None:
+        """Refuse an index that was not built with an embedder, titles and a normalization.
 
         Raises:
-            StaleIndexError: If one of them is another; says which.
+            StaleIndexError: If one of them differs; names it.
         """
-        changes = self._changes(embedder, titles, space)
+        changes = self._changes(embedder, titles, normalization)
         if changes:
             raise StaleIndexError(
                 f"The item index was built with another {' and another '.join(changes)}. Update "
@@ -152,13 +169,13 @@ class ItemIndex:
             )
 
     def _changes(
-        self, embedder: TextEmbedder, titles: Sequence[str], space: SpaceKind
+        self, embedder: TextEmbedder, titles: Sequence[str], normalization: Normalization
     ) -> list[str]:
         changes = []
         if embedder.fingerprint != self.embedder_fingerprint:
             changes.append(f"model ({self.embedder_fingerprint}, now {embedder.fingerprint})")
-        if space != self.space_kind:
-            changes.append(f"space ({self.space_kind}, now {space})")
+        if normalization != self.normalization:
+            changes.append(f"normalization ({self.normalization}, now {normalization})")
         if tuple(titles) != self.titles:
             added = len(set(titles) - set(self.titles))
             removed = len(set(self.titles) - set(titles))
@@ -167,17 +184,22 @@ class ItemIndex:
         return changes
 
     def embed_queries(
-        self, texts: Sequence[str], embedder: TextEmbedder, *, progress: Progress | None = None
+        self,
+        texts: Sequence[str],
+        embedder: TextEmbedder,
+        *,
+        progress: ProgressCallback | None = None,
     ) -> FloatArray:
         """Embed generated texts; equal texts are embedded once.
 
-        A text that equals a catalog title takes the title's stored embedding, so its distance is
-        exactly 0 whatever the embedder's rounding in another batch. An empty text is allowed.
+        A text that equals a catalog title gets the title's stored embedding, so its distance is
+        exactly 0 even if the embedder rounds differently in another batch. An empty text is
+        allowed.
 
         Args:
             texts: ``q`` generated texts.
-            embedder: The one that built the index.
-            progress: Called with texts embedded and texts to embed.
+            embedder: The embedder that built the index.
+            progress: Called with (texts embedded, texts to embed).
 
         Returns:
             Raw embeddings, ``[q, d]`` float32.
@@ -186,32 +208,36 @@ class ItemIndex:
             StaleIndexError: If another embedder built the index.
             ModelError: If an embedding cannot be used.
         """
-        self.check(embedder, self.titles, space=self.space_kind)
-        fresh = [text for text in dict.fromkeys(texts) if text not in self.rows]
-        found = np.empty((len(texts), self.embeddings.shape[1]), dtype=np.float32)
-        row_of_fresh = {text: row for row, text in enumerate(fresh)}
-        embedded = embed_checked(fresh, embedder, progress=progress) if fresh else found[:0]
-        if embedded.shape[1] != found.shape[1]:
+        self.check(embedder, self.titles, normalization=self.normalization)
+        new_texts = [text for text in dict.fromkeys(texts) if text not in self.rows]
+        embeddings = np.empty((len(texts), self.embeddings.shape[1]), dtype=np.float32)
+        new_rows = {text: row for row, text in enumerate(new_texts)}
+        new_embeddings = embeddings[:0]
+        if new_texts:
+            new_embeddings = embed_checked(new_texts, embedder, progress=progress)
+        if new_embeddings.shape[1] != embeddings.shape[1]:
             raise ModelError(
-                f"The embedder gave vectors of size {embedded.shape[1]}, but the index holds size "
-                f"{found.shape[1]} under the same fingerprint {embedder.fingerprint}. Build the "
-                "index again."
+                f"The embedder gave vectors of size {new_embeddings.shape[1]}, but the index holds "
+                f"size {embeddings.shape[1]} under the same fingerprint {embedder.fingerprint}. "
+                "Build the index again."
             )
         for position, text in enumerate(texts):
             row = self.rows.get(text)
-            found[position] = embedded[row_of_fresh[text]] if row is None else self.embeddings[row]
-        return found
+            embeddings[position] = (
+                new_embeddings[new_rows[text]] if row is None else self.embeddings[row]
+            )
+        return embeddings
 
     def distances(self, queries: FloatArray) -> FloatArray:
         """L2 distance of every query to every title in the index's space.
 
-        As accurate as ``ExactL2.distances``; ranks and lists of exact distances take ``scan``.
+        As accurate as ``ExactL2.distances``. ``scan`` gives ranks and lists by exact distances.
 
         Args:
             queries: Raw embeddings, ``[q, d]``.
 
         Returns:
-            ``[q, g]`` float32, lower is nearer; exactly 0 where the raw vectors are equal.
+            ``[q, t]`` float32, lower is better; exactly 0 where the raw vectors are equal.
 
         Raises:
             ValueError: If ``queries`` has another size or holds NaN or infinity.
@@ -221,16 +247,16 @@ class ItemIndex:
     def iter_distances(
         self, queries: FloatArray, *, max_bytes: int = MAX_BYTES
     ) -> Iterator[tuple[slice, FloatArray]]:
-        """Distances of many queries in pieces that fit in ``max_bytes``, at least one query each.
+        """Distances of many queries in batches that fit in ``max_bytes``, at least one query each.
 
         Yields:
-            The rows of ``queries`` and their distances, ``[rows, g]``.
+            The rows of ``queries`` and their distances, ``[rows, t]``.
         """
         for rows in blocks(len(queries), self._l2.queries_within(max_bytes)):
             yield rows, self.distances(queries[rows])
 
     def scannable(self, queries: FloatArray) -> tuple[ExactL2, FloatArray]:
-        """What ``scan`` needs: the titles' points, and those of queries, ``[u, d]`` float32.
+        """The titles' points and those of queries, ``[u, d]`` float32, as ``scan`` takes them.
 
         Args:
             queries: Raw embeddings, ``[u, d]``.
@@ -241,7 +267,7 @@ class ItemIndex:
         return self._l2, self._points_of(queries)
 
     def save(self, folder: Path) -> None:
-        """Write the index to a folder of its own, whole or not at all.
+        """Write the index to a folder, whole or not at all; replaces the folder.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -252,7 +278,7 @@ class ItemIndex:
                 "format": _FORMAT,
                 "key": self.key,
                 "embedder_fingerprint": self.embedder_fingerprint,
-                "space": self.space_kind,
+                "normalization": self.normalization,
                 "embeddings_sha256": file_digest(temporary / _EMBEDDINGS),
                 "titles": self.titles,
             }
@@ -276,29 +302,29 @@ class ItemIndex:
                 tuple(content["titles"]),
                 read_embeddings(path),
                 content["embedder_fingerprint"],
-                content["space"],
+                content["normalization"],
             )
         except ValueError as error:
             raise _damage(folder / _JSON, f"its fields do not fit together: {error}") from None
         if index.key != content["key"]:
-            raise _damage(folder / _JSON, "its titles, space or model do not match its key")
+            raise _damage(folder / _JSON, "its titles, normalization or model do not match its key")
         return index
 
     @cached_property
     def _space(self) -> Space:
-        return Space.fit(self.space_kind, self.embeddings)
+        return Space.fit(self.normalization, self.embeddings)
 
     @cached_property
-    def _equal(self) -> EqualRows:
+    def _stored(self) -> EqualRows:
         return EqualRows(self.embeddings)
 
     @cached_property
     def _points(self) -> FloatArray:
-        if self.space_kind == "raw":
+        if self.normalization == "none":
             return self.embeddings
         points = self._space.transform(self.embeddings)
-        places, rows = self._equal.find(self.embeddings)
-        points[places] = points[rows]
+        positions, rows = self._stored.find(self.embeddings)
+        points[positions] = points[rows]
         return points
 
     @cached_property
@@ -309,24 +335,18 @@ class ItemIndex:
         points = self._space.transform(queries)
         if not np.isfinite(points).all():
             raise ValueError("queries holds NaN or infinity; expected finite embeddings.")
-        if self.space_kind != "raw":
-            # A map that is a matrix product can move equal vectors apart by a rounding.
-            places, rows = self._equal.find(queries)
-            points[places] = self._points[rows]
+        if self.normalization != "none":
+            # A matrix product can map equal vectors to points that differ by a rounding.
+            positions, rows = self._stored.find(queries)
+            points[positions] = self._points[rows]
         return points
 
 
 def _read_content(path: Path) -> dict[str, Any]:
-    content = read_json(path)
-    if not isinstance(content, dict) or "format" not in content:
-        raise _damage(path, "it does not describe an item index")
-    if content["format"] != _FORMAT:
-        raise BundleError(
-            f"{path} has format {content['format']}; this version of bigrec reads format "
-            f"{_FORMAT}. Build the index again, or install the version that wrote it."
-        )
-    wanted = ("key", "embedder_fingerprint", "space", "embeddings_sha256", "titles")
-    missing = [name for name in wanted if name not in content]
+    content: dict[str, Any] = read_json(path)
+    check_format(content, _FORMAT, what=str(path), cure=_CURE)
+    expected = ("key", "embedder_fingerprint", "normalization", "embeddings_sha256", "titles")
+    missing = [name for name in expected if name not in content]
     if missing:
         raise _damage(path, f"it lacks {', '.join(missing)}")
     return content
@@ -339,11 +359,11 @@ def _check_titles(titles: Sequence[str]) -> None:
     for title in titles:
         if title in seen:
             raise ValueError(
-                f"The title {title!r} comes more than once; pass each group's title once, in the "
-                "catalog's order of groups."
+                f"The title {title!r} occurs more than once; pass the catalog's distinct titles, "
+                "by title id."
             )
         seen.add(title)
 
 
 def _damage(path: Path, reason: str) -> BundleError:
-    return BundleError(f"{path} cannot be used: {reason}. Build the item index again.")
+    return BundleError(f"{path} cannot be used: {reason}. {_CURE}")

@@ -1,100 +1,64 @@
-"""From distances to ranks: the best groups chosen, the targets' places counted.
+"""From distances to ranks of targets.
 
-Nothing outside of ``bigrec.grounding`` turns a distance into a rank.
+Only ``bigrec.grounding`` turns a distance into a rank.
 """
 
 from collections.abc import Sequence
 
 import numpy as np
 
-from bigrec.grounding.search.l2 import blocks, pairs_of
+from bigrec.grounding.search.l2 import blocks
 from bigrec.grounding.search.topk import (
     count_rows,
-    empty_lists,
     flat_pairs,
-    kth_bound,
-    merge_smallest,
 )
 from bigrec.types import FloatArray, IntArray
 
-# Rows are looked at so many distances at a time, which stay in the processor's cache.
+# Distances that are processed at a time, few enough for the processor's cache.
 _DISTANCES_PER_BLOCK = 1 << 18
 # In place of negative infinity, whose differences are not numbers.
-_FIRST = -1e300
-
-
-def best_groups(distances: FloatArray, *, k: int, exclude: Sequence[IntArray]) -> IntArray:
-    """The ``k`` nearest groups of every query, nearest first.
-
-    Args:
-        distances: ``[q, g]``, lower is better, finite.
-        k: Length of the lists, from 1 to ``g``.
-        exclude: For each query the groups, each once, that must not be listed.
-
-    Returns:
-        Group numbers ``[q, k]``; ties go to the smaller number; -1 where fewer than ``k`` remain.
-
-    Raises:
-        ValueError: If ``k`` is out of range.
-    """
-    n_groups = distances.shape[1]
-    check_length(k, n_groups)
-    best = np.empty((len(distances), k), dtype=np.int64)
-    for rows in _row_blocks(distances):
-        remaining = distances[rows]
-        row, group = flat_pairs(exclude[rows])
-        if row.size:
-            remaining = remaining.copy()
-            remaining[row, group] = np.inf
-        # Everything up to the bound, so that ties at the end of the list are cut by group number.
-        near = remaining <= kth_bound(remaining, k)[:, None]
-        near &= remaining < np.inf
-        row, group = pairs_of(near)
-        _, best[rows] = merge_smallest(
-            *empty_lists(len(remaining), k=k), row=row, value=remaining[row, group], number=group
-        )
-    return best
+_LOWEST = -1e300
 
 
 def target_ranks(
     distances: FloatArray, targets: IntArray, *, exclude: Sequence[IntArray] | None = None
 ) -> IntArray:
-    """Rank of each query's target among all groups, 0 for the best.
+    """Rank of each query's target among all titles, 0 for the best.
 
     >>> target_ranks(np.array([[0.5, 0.1, 0.5, 0.9]]), np.array([0]))
     array([2])
 
     Args:
-        distances: ``[q, g]``, lower is better. Items in place of groups do as well.
-        targets: Group number of each query's target, ``[q]``.
-        exclude: For each query groups that are never ahead; none by default.
+        distances: ``[q, t]``, lower is better. Columns may be items instead of titles.
+        targets: Title id of each query's target, ``[q]``.
+        exclude: Title ids that are never ahead of the target, for each query; none by default.
 
     Returns:
-        0-based ranks, ``[q]``. A group tied with the target counts as ahead of it, so a constant
-        scorer gets the worst score instead of the best. A target that is itself excluded gets
-        rank ``g``, a miss at every K.
+        0-based ranks, ``[q]``. A title tied with the target counts as ahead of it, so a constant
+        scorer gets the worst metric instead of the best. A target that is itself excluded gets
+        rank ``t``, a miss at every K.
 
     Raises:
         ValueError: If a distance is NaN, which would otherwise rank as a hit, or if the lengths
             differ or a target is out of range.
     """
-    count, n_groups = distances.shape
+    q, n_titles = distances.shape
     check_queries(distances, targets, exclude)
-    ranks = np.empty(count, dtype=np.int64)
-    for rows in _row_blocks(distances):
+    ranks = np.empty(q, dtype=np.int64)
+    for rows in row_blocks(distances):
         block = distances[rows]
-        # The smallest of a row is NaN if anything in it is.
+        # The minimum of a row is NaN if any value is.
         if np.isnan(block.min(axis=1)).any():
             raise ValueError(
                 "distances holds NaN; expected numbers. Look for NaN in the embeddings or scores."
             )
-        of_target = np.take_along_axis(block, targets[rows, None], axis=1)
-        ahead = block <= of_target
+        target_distances = np.take_along_axis(block, targets[rows, None], axis=1)
+        is_ahead = block <= target_distances
         if exclude is not None:
-            ahead[flat_pairs(exclude[rows])] = False
+            is_ahead[flat_pairs(exclude[rows])] = False
         # The target is as near as itself, unless it is excluded.
-        listed = np.take_along_axis(ahead, targets[rows, None], axis=1)[:, 0]
-        ranks[rows] = np.where(listed, count_rows(ahead) - 1, n_groups)
+        is_ranked = np.take_along_axis(is_ahead, targets[rows, None], axis=1)[:, 0]
+        ranks[rows] = np.where(is_ranked, count_rows(is_ahead) - 1, n_titles)
     return ranks
 
 
@@ -106,54 +70,54 @@ def ranks_along(
     gammas: Sequence[float],
     exclude: Sequence[IntArray] | None = None,
 ) -> IntArray:
-    """`target_ranks` of ``base - gamma * slope`` at every gamma, for little more than one of them.
+    """`target_ranks` of ``base - gamma * slope`` at every gamma, at about the cost of one gamma.
 
-    A group is ahead of the target where what it is behind by in ``base`` is at most gamma times
-    what it is ahead by in ``slope``: both are computed once, and block by block, so that they stay
-    in the processor's cache for all gammas.
+    A title is ahead of the target where its lag in ``base`` is at most gamma times its lead in
+    ``slope``. Both are computed once for all gammas, block by block, so that they stay in the
+    processor's cache.
 
     Args:
-        base: ``[q, g]``, lower is better, not NaN. Negative infinity stays ahead of all else.
-        slope: ``[q, g]``, finite, higher is better.
-        targets: Group number of each query's target, ``[q]``.
+        base: ``[q, t]``, lower is better, not NaN. Negative infinity stays ahead of finite values.
+        slope: ``[q, t]``, finite, higher is better.
+        targets: Title id of each query's target, ``[q]``.
         gammas: At least 0, finite, ``m`` of them.
-        exclude: For each query groups that are never ahead; none by default.
+        exclude: Title ids that are never ahead of the target, for each query; none by default.
 
     Returns:
-        0-based ranks, ``[q, m]``; ties and excluded targets as in `target_ranks`. Groups that are
-        tied but for rounding may come out on either side of the target.
+        0-based ranks, ``[q, m]``; ties and excluded targets as in `target_ranks`. Titles tied up
+        to rounding may come out on either side of the target.
 
     Raises:
         ValueError: If lengths differ or a target is out of range.
     """
-    count, n_groups = base.shape
+    q, n_titles = base.shape
     check_queries(base, targets, exclude)
-    ranks = np.empty((count, len(gammas)), dtype=np.int64)
-    for rows in _row_blocks(base):
-        of_target = targets[rows, None]
-        behind = np.maximum(base[rows], _FIRST)
-        behind -= np.take_along_axis(behind, of_target, axis=1)
-        ahead_by = slope[rows] - np.take_along_axis(slope[rows], of_target, axis=1)
-        # What is infinitely near is so at every gamma.
-        ahead_by[base[rows] == -np.inf] = 0
+    ranks = np.empty((q, len(gammas)), dtype=np.int64)
+    for rows in row_blocks(base):
+        target_columns = targets[rows, None]
+        lag = np.maximum(base[rows], _LOWEST)
+        lag -= np.take_along_axis(lag, target_columns, axis=1)
+        lead = slope[rows] - np.take_along_axis(slope[rows], target_columns, axis=1)
+        # Negative infinity stays so at every gamma.
+        lead[base[rows] == -np.inf] = 0
         if exclude is not None:
-            behind[flat_pairs(exclude[rows])] = np.inf
-        listed = np.take_along_axis(behind, of_target, axis=1)[:, 0] == 0
-        for place, gamma in enumerate(gammas):
-            ahead = count_rows(behind <= gamma * ahead_by)
-            ranks[rows, place] = np.where(listed, ahead - 1, n_groups)
+            lag[flat_pairs(exclude[rows])] = np.inf
+        is_ranked = np.take_along_axis(lag, target_columns, axis=1)[:, 0] == 0
+        for column, gamma in enumerate(gammas):
+            n_ahead = count_rows(lag <= gamma * lead)
+            ranks[rows, column] = np.where(is_ranked, n_ahead - 1, n_titles)
     return ranks
 
 
-def check_length(k: int, n_groups: int) -> None:
-    """Refuse a list length outside of ``1 <= k <= n_groups``.
+def check_length(k: int, n_titles: int) -> None:
+    """Refuse a list length outside of ``1 <= k <= n_titles``.
 
     Raises:
         ValueError: If ``k`` is out of range.
     """
-    if not 1 <= k <= n_groups:
+    if not 1 <= k <= n_titles:
         raise ValueError(
-            f"k is {k}; expected 1 to {n_groups}, the number of different titles in the catalog."
+            f"k is {k}; expected 1 to {n_titles}, the number of different titles in the catalog."
         )
 
 
@@ -165,13 +129,13 @@ def check_queries(
     Raises:
         ValueError: If the lengths differ or a target is out of range.
     """
-    count, n_groups = distances.shape
-    if len(targets) != count or (exclude is not None and len(exclude) != count):
+    q, n_titles = distances.shape
+    if len(targets) != q or (exclude is not None and len(exclude) != q):
         raise ValueError(
-            f"Got {count} rows of distances, {len(targets)} targets and "
-            f"{count if exclude is None else len(exclude)} exclusions; expected as many of each."
+            f"Got {q} rows of distances, {len(targets)} targets and "
+            f"{q if exclude is None else len(exclude)} exclusions; expected as many of each."
         )
-    check_range(targets, n_groups, name="targets")
+    check_range(targets, n_titles, name="targets")
 
 
 def check_range(numbers: IntArray, count: int, *, name: str) -> None:
@@ -180,39 +144,40 @@ def check_range(numbers: IntArray, count: int, *, name: str) -> None:
     Raises:
         ValueError: If a number is out of range.
     """
-    wrong = numbers[(numbers < 0) | (numbers >= count)]
-    if wrong.size:
-        raise ValueError(f"{name} holds {wrong[0]}; expected numbers from 0 to {count - 1}.")
+    invalid = numbers[(numbers < 0) | (numbers >= count)]
+    if invalid.size:
+        raise ValueError(f"{name} holds {invalid[0]}; expected numbers from 0 to {count - 1}.")
 
 
-def excluded_groups(
-    exclude: Sequence[IntArray] | None, group: IntArray, *, count: int
+def excluded_titles(
+    exclude: Sequence[IntArray] | None, title_ids: IntArray, *, n_queries: int
 ) -> list[IntArray]:
-    """The groups, each once, of the items that each of ``count`` queries excludes.
+    """Title ids of the items that each query excludes, each id once.
 
     Args:
         exclude: Item numbers for each query; -1 is padding. None to exclude nothing.
-        group: Group number of every item, ``[n]``.
-        count: Number of queries.
+        title_ids: Title id of every item, ``[n]``.
+        n_queries: Number of queries.
 
     Raises:
         ValueError: If there is not one entry for each query or an item is out of range.
     """
     if exclude is None:
-        return [np.zeros(0, dtype=np.int64)] * count
-    if len(exclude) != count:
+        return [np.zeros(0, dtype=np.int64)] * n_queries
+    if len(exclude) != n_queries:
         raise ValueError(
-            f"exclude has {len(exclude)} entries for {count} queries; expected one array of item "
-            "numbers for each query."
+            f"exclude has {len(exclude)} entries for {n_queries} queries; expected one array of "
+            "item numbers for each query."
         )
-    groups = []
-    for items in exclude:
-        real = items[items != -1]
-        check_range(real, len(group), name="exclude")
-        groups.append(np.unique(group[real]))
-    return groups
+    excluded = []
+    for padded in exclude:
+        items = padded[padded != -1]
+        check_range(items, len(title_ids), name="exclude")
+        excluded.append(np.unique(title_ids[items]))
+    return excluded
 
 
-def _row_blocks(distances: FloatArray) -> list[slice]:
-    count, n_groups = distances.shape
-    return blocks(count, max(1, _DISTANCES_PER_BLOCK // max(1, n_groups)))
+def row_blocks(distances: FloatArray) -> list[slice]:
+    """Rows of ``[q, t]`` distances that fit in the processor's cache together."""
+    q, n_titles = distances.shape
+    return blocks(q, max(1, _DISTANCES_PER_BLOCK // max(1, n_titles)))

@@ -1,9 +1,10 @@
 """The space in which distances are measured, fitted on the catalog's embeddings.
 
-A space is a deterministic function of its kind and of the stored raw embeddings, so only the kind
-is ever saved.
+A space is a deterministic function of its normalization and of the stored raw embeddings, so only
+the normalization is saved.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Self, get_args
 
@@ -11,12 +12,13 @@ import numpy as np
 
 from bigrec.types import FloatArray
 
-SpaceKind = Literal["raw", "centred", "standardised", "whitened"]
+Normalization = Literal["none", "center", "standardize", "whiten"]
+"""Map from raw embeddings to the space of distances; see `Space`."""
 
 # Whitening divides by the square root of an eigenvalue. Below this share of the largest one a
 # direction is rounding noise, and dividing by it would let the noise decide the order.
 _EIGENVALUE_FLOOR = 1e-5
-# A centred vector this short against the mean is what rounding leaves of a zero vector.
+# A centered vector this short against the mean is what rounding leaves of a zero vector.
 _ZERO_LENGTH = 1e-12
 _ROWS = 1024
 
@@ -26,43 +28,44 @@ class Space:
     """A map from raw embeddings to the points between which distances are measured.
 
     Attributes:
-        kind: ``raw`` changes nothing (published). ``centred`` subtracts the catalog's mean and
-            scales to unit length; centring alone would leave L2 distances as they are.
-            ``standardised`` gives every dimension mean 0 and variance 1 over the catalog; a
-            dimension that never varies becomes 0. ``whitened`` also removes the correlations
-            between dimensions (PCA whitening with a floor under small eigenvalues).
+        normalization: ``none`` changes nothing, as in the paper. ``center`` subtracts the catalog's
+            mean and scales to unit length; centering alone would leave L2 distances unchanged.
+            ``standardize`` gives every dimension mean 0 and variance 1 over the catalog; a constant
+            dimension becomes 0. ``whiten`` also removes the correlations between dimensions (PCA
+            whitening with a floor under small eigenvalues).
     """
 
-    kind: SpaceKind
+    normalization: Normalization
     _mean: FloatArray = field(repr=False)
-    # [d] for standardised, [d, d] for whitened, unused otherwise
+    # [d] for standardize, [d, d] for whiten, unused otherwise
     _factor: FloatArray = field(repr=False)
 
     @classmethod
-    def fit(cls, kind: SpaceKind, embeddings: FloatArray) -> Self:
+    def fit(cls, normalization: Normalization, embeddings: FloatArray) -> Self:
         """Fit a space on the catalog.
 
         Args:
-            kind: Which map.
-            embeddings: Raw embeddings of the catalog's titles, ``[g, d]``.
+            normalization: Kind of map.
+            embeddings: Raw embeddings of the catalog's titles, ``[t, d]``.
 
         Raises:
-            ValueError: If the kind is unknown or ``embeddings`` is not ``[g, d]`` with ``g >= 1``.
+            ValueError: If the normalization is unknown or ``embeddings`` is not ``[t, d]`` with
+                ``t >= 1``.
         """
-        check_kind(kind)
+        check_normalization(normalization)
         if embeddings.ndim != 2 or len(embeddings) == 0:
             raise ValueError(
-                f"embeddings has shape {embeddings.shape}; expected [g, d] with at least one row."
+                f"embeddings has shape {embeddings.shape}; expected [t, d] with at least one row."
             )
         mean = embeddings.mean(axis=0, dtype=np.float64)
         factor: FloatArray = np.ones(0)
-        if kind == "standardised":
+        if normalization == "standardize":
             deviation = embeddings.std(axis=0, dtype=np.float64)
             varies = np.ptp(embeddings, axis=0) > 0
             factor = np.divide(1.0, deviation, out=np.zeros_like(deviation), where=varies)
-        elif kind == "whitened":
-            factor = _whitening(embeddings, mean)
-        return cls(kind, mean, factor)
+        elif normalization == "whiten":
+            factor = whitening_matrix(embeddings, mean, divisors=_floored_deviations)
+        return cls(normalization, mean, factor)
 
     def transform(self, x: FloatArray) -> FloatArray:
         """Map raw embeddings ``[q, d]`` to points ``[q, d]`` float32; a zero vector stays zero.
@@ -75,42 +78,67 @@ class Space:
                 f"Embeddings have shape {x.shape}; expected [q, {len(self._mean)}], the size of "
                 "the catalog's embeddings. Embed queries with the model of the catalog."
             )
-        if self.kind == "raw":
+        if self.normalization == "none":
             return x.astype(np.float32)
         points = np.empty(x.shape, dtype=np.float32)
         for start in range(0, len(x), _ROWS):
             rows = slice(start, start + _ROWS)
-            points[rows] = self._move(x[rows] - self._mean)
+            points[rows] = self._transform_centered(x[rows] - self._mean)
         return points
 
-    def _move(self, centred: FloatArray) -> FloatArray:
-        if self.kind == "standardised":
-            return np.asarray(centred * self._factor)
-        if self.kind == "whitened":
-            return np.asarray(centred @ self._factor)
-        lengths = np.linalg.norm(centred, axis=1, keepdims=True)
-        longer = lengths > _ZERO_LENGTH * np.linalg.norm(self._mean)
-        return np.asarray(np.divide(centred, lengths, out=np.zeros_like(centred), where=longer))
-
-
-def check_kind(kind: str) -> None:
-    """Refuse a kind of space that does not exist.
-
-    Raises:
-        ValueError: If the kind is unknown.
-    """
-    if kind not in get_args(SpaceKind):
-        raise ValueError(
-            f"Unknown space {kind!r}; expected one of {', '.join(get_args(SpaceKind))}."
+    def _transform_centered(self, centered: FloatArray) -> FloatArray:
+        if self.normalization == "standardize":
+            return np.asarray(centered * self._factor)
+        if self.normalization == "whiten":
+            return np.asarray(centered @ self._factor)
+        lengths = np.linalg.norm(centered, axis=1, keepdims=True)
+        is_nonzero = lengths > _ZERO_LENGTH * np.linalg.norm(self._mean)
+        return np.asarray(
+            np.divide(centered, lengths, out=np.zeros_like(centered), where=is_nonzero)
         )
 
 
-def _whitening(embeddings: FloatArray, mean: FloatArray) -> FloatArray:
+def check_normalization(normalization: str) -> None:
+    """Refuse an unknown normalization.
+
+    Raises:
+        ValueError: If the normalization is unknown.
+    """
+    if normalization not in get_args(Normalization):
+        raise ValueError(
+            f"Unknown normalization {normalization!r}; expected one of "
+            f"{', '.join(get_args(Normalization))}."
+        )
+
+
+def whitening_matrix(
+    embeddings: FloatArray,
+    mean: FloatArray,
+    *,
+    divisors: Callable[[FloatArray], FloatArray],
+) -> FloatArray:
+    """Matrix that maps centered embeddings to principal components of regularized unit variance.
+
+    Args:
+        embeddings: ``[t, d]``.
+        mean: Their mean, ``[d]``; subtracted in its own precision.
+        divisors: From the variances along the principal components, ascending, ``[d]``, to the
+            regularized deviations that the components are divided by, ``[d]``. Rounding can make
+            the smallest variances negative. A component with divisor 0 is mapped to 0.
+
+    Returns:
+        ``[d, d]`` float64, one column for each component, ascending by variance.
+    """
     covariance = np.zeros((len(mean), len(mean)))
     for start in range(0, len(embeddings), _ROWS):
-        centred = embeddings[start : start + _ROWS] - mean
-        covariance += centred.T @ centred
-    values, directions = np.linalg.eigh(covariance / len(embeddings))
-    floored = np.maximum(values, _EIGENVALUE_FLOOR * values[-1])
-    scale = np.divide(1.0, np.sqrt(floored), out=np.zeros_like(floored), where=floored > 0)
+        centered = (embeddings[start : start + _ROWS] - mean).astype(np.float64, copy=False)
+        covariance += centered.T @ centered
+    variances, directions = np.linalg.eigh(covariance / len(embeddings))
+    divided_by = divisors(variances)
+    scale = np.divide(1.0, divided_by, out=np.zeros_like(divided_by), where=divided_by > 0)
     return np.asarray(directions * scale)
+
+
+def _floored_deviations(variances: FloatArray) -> FloatArray:
+    floor = max(_EIGENVALUE_FLOOR * variances[-1], 0)
+    return np.asarray(np.sqrt(np.maximum(variances, floor)))

@@ -12,18 +12,18 @@ from bigrec.lm.model import LanguageModel, quiet_peft
 def attach_adapter(
     lm: LanguageModel,
     *,
-    rank: int,
-    alpha: int,
-    dropout: float,
+    lora_r: int,
+    lora_alpha: int,
+    lora_dropout: float,
     target_modules: Sequence[str] | str | None,
 ) -> None:
-    """Attach an untrained adapter, in place of any other; at first it changes nothing.
+    """Attach an untrained adapter, which does not yet change the outputs. It replaces any other.
 
     Args:
-        lm: Carries it afterwards. Its own weights stay as they are and are not trained.
-        rank: LoRA rank.
-        alpha: LoRA scale, applied as ``alpha / rank``.
-        dropout: LoRA dropout, in [0, 1).
+        lm: The language model. Its own weights do not change and are not trained.
+        lora_r: LoRA rank.
+        lora_alpha: LoRA scale, applied as ``lora_alpha / lora_r``.
+        lora_dropout: LoRA dropout, in [0, 1).
         target_modules: Module names, ``"all-linear"``, or None for peft's choice for the
             architecture.
 
@@ -32,14 +32,14 @@ def attach_adapter(
     """
     lm.drop_adapter()
     base = lm.model
-    names = target_modules
+    modules = target_modules
     config = LoraConfig(
-        r=rank,
-        lora_alpha=alpha,
-        lora_dropout=dropout,
+        r=lora_r,
+        lora_alpha=lora_alpha,
+        lora_dropout=lora_dropout,
         bias="none",
         task_type="CAUSAL_LM",
-        target_modules=names if names is None or isinstance(names, str) else list(names),
+        target_modules=modules if modules is None or isinstance(modules, str) else list(modules),
     )
     try:
         with quiet_peft():
@@ -48,8 +48,8 @@ def attach_adapter(
         linear = sorted(
             {
                 name.rpartition(".")[2]
-                for name, part in base.named_modules()
-                if isinstance(part, torch.nn.Linear)
+                for name, module in base.named_modules()
+                if isinstance(module, torch.nn.Linear)
             }
         )
         raise ModelError(

@@ -1,4 +1,4 @@
-"""What training reads: examples as tokens and labels, batches of them, and their loss."""
+"""Training examples as tokens and labels, their batches, and the loss over a batch."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -16,61 +16,61 @@ from bigrec.lm.prompts import PromptRenderer
 
 logger = logging.getLogger(__name__)
 
-LossOn = Literal["response", "titles", "all"]
+LossTarget = Literal["completion", "titles", "full"]
 
 _IGNORED = -100
 
 
-class Row(TypedDict):
+class TokenizedExample(TypedDict):
     """An example as the model reads it.
 
     Attributes:
         input_ids: Tokens of prompt and response.
-        labels: The same where the loss covers a token, -100 elsewhere. Never the first token,
-            which nothing predicts.
+        labels: The same where the loss covers a token, -100 elsewhere. The first label is always
+            -100: nothing predicts the first token.
     """
 
     input_ids: list[int]
     labels: list[int]
 
 
-def render(
-    renderer: PromptRenderer, examples: Sequence[TitleExample], *, loss_on: LossOn
-) -> list[Row]:
-    """Examples as tokens, with labels where the loss covers them.
+def tokenize_examples(
+    renderer: PromptRenderer, examples: Sequence[TitleExample], *, loss: LossTarget
+) -> list[TokenizedExample]:
+    """Tokenize examples, with labels where the loss covers them.
 
     Args:
         renderer: Renders histories and targets.
-        examples: What to render.
-        loss_on: ``response`` covers the target; ``titles`` also every title of the history, each
-            with the token that ends it where it is the title's own (see
-            `PromptRenderer.prompt_parts`); ``all`` every token. The first title of a history
-            follows no other: what is learned from it is which titles are popular.
+        examples: Histories and targets.
+        loss: ``completion`` covers the target. ``titles`` covers the titles of history and target
+            (all-position targets), each with the token that ends it if that is part of the title
+            (see `PromptRenderer.prompt_parts`). ``full`` covers every token. The first title of a
+            history has no title before it: the model learns from it which titles are popular.
     """
-    rows = []
-    cut = 0
+    tokenized = []
+    n_truncated = 0
     for example in examples:
-        before, lines, after = renderer.prompt_parts(example.history, example.noun)
+        before, lines, after = renderer.prompt_parts(example.history, example.item_type)
         history = list(chain.from_iterable(lines))
         response = renderer.response_ids(example.target)
-        cut += len(lines) < len(example.history)
+        n_truncated += len(lines) < len(example.history)
         ids = [*before, *history, *after, *response]
-        if loss_on == "all":
+        if loss == "full":
             labels = [_IGNORED, *ids[1:]]
-        elif loss_on == "titles":
+        elif loss == "titles":
             labels = [*_ignored(before), *history, *_ignored(after), *response]
         else:
             labels = [*_ignored(ids[: -len(response)]), *response]
-        rows.append(Row(input_ids=ids, labels=labels))
-    if cut and loss_on == "titles":
+        tokenized.append(TokenizedExample(input_ids=ids, labels=labels))
+    if n_truncated and loss == "titles":
         logger.warning(
-            "%d of %d training examples are longer than %d tokens: their oldest titles are left "
-            "out and not learned. Use a shorter window or more max_tokens.",
-            cut,
+            "%d of %d training examples are longer than %d tokens: their oldest titles are "
+            "dropped and not learned. Use a shorter window or more max_tokens.",
+            n_truncated,
             len(examples),
             renderer.max_tokens,
         )
-    return rows
+    return tokenized
 
 
 def _ignored(ids: Sequence[int]) -> list[int]:
@@ -78,35 +78,39 @@ def _ignored(ids: Sequence[int]) -> list[int]:
 
 
 class Collator:
-    """Pads on the left, so that every row ends at the last position.
+    """Pads examples on the left, so that every row ends at the last position.
 
     The loss then covers trailing positions of all rows, and ``logits_to_keep`` saves the
     vocabulary-sized product at all others.
+
+    Args:
+        lm: The language model that is trained.
     """
 
     def __init__(self, lm: LanguageModel) -> None:
         self._lm = lm
 
-    def __call__(self, rows: Sequence[Row]) -> dict[str, Any]:
+    def __call__(self, examples: Sequence[TokenizedExample]) -> dict[str, Any]:
         """One batch, for the model and for `kept_positions_loss`.
 
         Args:
-            rows: At least one.
+            examples: At least one.
 
         Returns:
             ``input_ids`` and ``attention_mask``, ``[b, width]``, without each row's last token,
-            after which nothing is learned; ``labels``, ``[b, keep + 1]``; what the architecture
-            takes of `LanguageModel.forward_options`.
+            which predicts nothing; ``labels``, ``[b, keep + 1]``; and those of
+            `LanguageModel.forward_options` that the architecture supports.
         """
         input_ids, mask = left_padded(
-            [row["input_ids"][:-1] for row in rows], pad=self._lm.tokenizer.pad_token_id or 0
+            [example["input_ids"][:-1] for example in examples],
+            pad=self._lm.tokenizer.pad_token_id or 0,
         )
-        learned = [_learned(row["labels"]) for row in rows]
-        keep = max(map(len, learned))
-        # One column more than is kept: Trainer leaves out the first column as it counts labels
-        # of causal models, because their own loss shifts labels against logits.
-        labels = torch.full((len(rows), keep + 1), _IGNORED)
-        for row, tail in enumerate(learned):
+        tails = [_from_first_label(example["labels"]) for example in examples]
+        keep = max(map(len, tails))
+        # One column more than is kept: Trainer drops the first column when it counts labels of
+        # causal models, because their own loss shifts labels against logits.
+        labels = torch.full((len(examples), keep + 1), _IGNORED)
+        for row, tail in enumerate(tails):
             labels[row, keep + 1 - len(tail) :] = torch.tensor(tail)
         return {
             "input_ids": input_ids,
@@ -116,8 +120,8 @@ class Collator:
         }
 
 
-def _learned(labels: Sequence[int]) -> Sequence[int]:
-    """Labels from the first that the loss covers on."""
+def _from_first_label(labels: Sequence[int]) -> Sequence[int]:
+    """Labels from the first one that the loss covers."""
     first = next(place for place, label in enumerate(labels) if label != _IGNORED)
     return labels[first:]
 
@@ -125,17 +129,17 @@ def _learned(labels: Sequence[int]) -> Sequence[int]:
 def kept_positions_loss(
     outputs: Any, labels: torch.Tensor, num_items_in_batch: torch.Tensor | int | None = None
 ) -> torch.Tensor:
-    """Cross-entropy over the learned tokens of all micro-batches of an optimizer step.
+    """Cross-entropy over the labeled tokens of all batches of an optimizer step.
 
     Args:
-        outputs: Of the model, ``logits`` for the trailing ``keep`` positions or for all.
+        outputs: Output of the model; ``logits`` for the trailing ``keep`` positions or for all.
         labels: ``[b, keep + 1]`` from `Collator`.
-        num_items_in_batch: What to divide by; None divides by the labels there are.
+        num_items_in_batch: Divisor of the summed loss. None divides by the number of labels.
     """
     targets = labels[:, 1:]
     logits = outputs["logits"][:, -targets.shape[1] :]
-    # One row a position: with the vocabulary in another place than the last, torch is many times
-    # slower.
+    # One row for each position: torch is many times slower unless the vocabulary is the last
+    # dimension.
     total = functional.cross_entropy(
         logits.flatten(0, 1).float(), targets.flatten(), ignore_index=_IGNORED, reduction="sum"
     )
@@ -145,19 +149,19 @@ def kept_positions_loss(
 
 
 class SortedBatches(Sampler[int]):
-    """A new random order for each epoch, the longest first within each optimizer step.
+    """A new random order for each epoch, longest examples first within each optimizer step.
 
-    Which examples make up a step is left to chance as ever, and so is the step's gradient up to
-    rounding; but micro-batches, a step's parts, hold rows of similar length and little padding.
+    The examples of a step are random, and its gradient is that of a random order up to rounding.
+    The batches within a step have examples of similar length and little padding.
 
     Args:
-        rows: What is drawn from.
+        examples: Tokenized examples.
         batch_size: Examples in an optimizer step, over all processes.
         seed: Decides the order, together with the epoch.
     """
 
-    def __init__(self, rows: Sequence[Row], *, batch_size: int, seed: int) -> None:
-        self._lengths = [len(row["input_ids"]) for row in rows]
+    def __init__(self, examples: Sequence[TokenizedExample], *, batch_size: int, seed: int) -> None:
+        self._lengths = [len(example["input_ids"]) for example in examples]
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
@@ -166,11 +170,11 @@ class SortedBatches(Sampler[int]):
         return len(self._lengths)
 
     def set_epoch(self, epoch: int) -> None:
-        """Choose the epoch whose order comes next; called by Trainer, also as a run resumes."""
+        """Choose the epoch of the next order. Trainer calls it, also for a resumed run."""
         self._epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
-        """Places in ``rows``."""
+        """Positions in ``examples``."""
         generator = torch.Generator().manual_seed(self._seed + self._epoch)
         order = torch.randperm(len(self), generator=generator).tolist()
         for start in range(0, len(order), self._batch_size):

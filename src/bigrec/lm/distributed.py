@@ -1,4 +1,4 @@
-"""Several processes at work on one run, as `accelerate launch` starts them."""
+"""Runs of several processes, as `accelerate launch` starts them."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from accelerate import PartialState
 
 @contextmanager
 def main_process_first() -> Iterator[None]:
-    """The block runs in the main process first, so that the others find what it wrote."""
+    """Run the block in the main process first, so that the others find the files it wrote."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         yield
         return

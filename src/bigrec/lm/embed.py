@@ -1,4 +1,4 @@
-"""Step 2, second half: texts as points, items and generated titles in one space."""
+"""Step 2, second half: embeddings of catalog titles and generated titles in one space."""
 
 import importlib.util
 import logging
@@ -13,35 +13,35 @@ from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import TextEncoder
 from bigrec.storage import fingerprint
-from bigrec.types import FloatArray, Progress
+from bigrec.types import FloatArray, ProgressCallback
 
 logger = logging.getLogger(__name__)
 
 Pooling = Literal["last", "mean"]
 
-# Tokens of padding in a batch. One batch more costs about as much as reading some tens of tokens.
-_MOST_PADDING = 64
+# Padding tokens in a batch, at most. Another batch costs about as much as a few dozen tokens.
+_MAX_PADDING = 64
 
 
 class LanguageModelEmbedder:
-    """Hidden states of the base model's last layer, its adapter off (published).
+    """Embeds texts as hidden states of the base model's last layer, with the adapter off (paper).
 
-    A title stands alone: no prompt, no end token. Each text is computed once, in batches of
-    similar length, without the vocabulary-sized output.
+    The input is the text alone, without prompt and end token. Each distinct text is computed once,
+    in batches of similar length, without the vocabulary-sized output.
 
     Args:
         lm: The language model.
-        pooling: ``last`` takes the last token's state (published), ``mean`` the mean of all.
-        max_tokens: Longer texts are cut.
-        batch_tokens: Tokens in a batch, padding included. Bounds memory. None: 1,024 on a CPU,
-            whose caches hold no more, 4,096 elsewhere.
+        pooling: ``last`` takes the last token's state (paper), ``mean`` the mean of all.
+        max_tokens: Maximum length of a text; longer texts are truncated.
+        batch_tokens: Tokens in a batch, with padding. It limits memory. None takes 1,024 on a CPU,
+            whose caches hold no more, else 4,096.
     """
 
     def __init__(
         self,
         lm: LanguageModel,
         *,
-        pooling: Pooling = "last",
+        pooling: Pooling,
         max_tokens: int = 512,
         batch_tokens: int | None = None,
     ) -> None:
@@ -50,7 +50,7 @@ class LanguageModelEmbedder:
         self._max_tokens = max_tokens
         self._batch_tokens = batch_tokens or (1024 if lm.device.type == "cpu" else 4096)
         self._encoder = TextEncoder(lm.tokenizer)
-        # Models that start every text with a token were trained to find it there.
+        # Models whose tokenizer starts every text with a token were trained with that token.
         bare, full = (
             lm.tokenizer("a", add_special_tokens=special)["input_ids"] for special in (False, True)
         )
@@ -58,7 +58,7 @@ class LanguageModelEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the base model, its precision, the pooling and the longest text."""
+        """Changes with the base model, its precision, the pooling and the maximum length."""
         return fingerprint(
             {
                 "base": self._lm.base_fingerprint,
@@ -69,30 +69,32 @@ class LanguageModelEmbedder:
             }
         )
 
-    def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> FloatArray:
+    def embed(
+        self, texts: Sequence[str], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
         """Embed texts as ``[q, d]`` float32, in the order given.
 
-        An empty text is embedded as the end-of-text token, so that it has a place at all.
+        An empty text is embedded as the end-of-text token.
         """
         unique = list(dict.fromkeys(texts))
-        rows = [self._tokens(text) for text in unique]
-        found = np.empty((len(unique), self._lm.model.config.hidden_size), dtype=np.float32)
+        rows = [self._token_ids(text) for text in unique]
+        vectors = np.empty((len(unique), self._lm.model.config.hidden_size), dtype=np.float32)
         done = 0
         for batch in _by_token_budget(rows, self._batch_tokens):
-            found[batch] = self._states([rows[i] for i in batch])
+            vectors[batch] = self._states([rows[i] for i in batch])
             done += len(batch)
             if progress is not None:
                 progress(done, len(unique))
-        place = {text: i for i, text in enumerate(unique)}
-        return found[[place[text] for text in texts]]
+        position = {text: i for i, text in enumerate(unique)}
+        return vectors[[position[text] for text in texts]]
 
-    def _tokens(self, text: str) -> list[int]:
+    def _token_ids(self, text: str) -> list[int]:
         ids = [*self._start, *self._encoder.encode(text)][: self._max_tokens]
         return ids or [self._lm.tokenizer.eos_token_id or 0]
 
     @torch.inference_mode()
     def _states(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        # Padding on the right: causal attention never looks there, and positions start at 0.
+        # Padding is on the right: causal attention does not read it, and positions start at 0.
         width = max(map(len, rows))
         ids = torch.zeros((len(rows), width), dtype=torch.long)
         mask = torch.zeros((len(rows), width), dtype=torch.long)
@@ -112,11 +114,11 @@ class LanguageModelEmbedder:
 
 
 class SentenceEmbedder:
-    """A sentence-transformers model in place of the base model.
+    """Embeds texts with a sentence-transformers model.
 
     Args:
         name: A model name or folder that sentence-transformers can load.
-        device: As for the language model.
+        device: A device in torch's notation; None lets sentence-transformers choose.
 
     Raises:
         ModelError: If the package is missing or the model cannot be loaded.
@@ -140,30 +142,32 @@ class SentenceEmbedder:
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the model's name and its first weights."""
+        """Changes with the model's name and its first weight matrix."""
         weights = next(self._model.parameters()).detach().float().cpu().numpy()
         return fingerprint({"sentence": self._name, "weights": float(np.abs(weights).sum())})
 
-    def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> FloatArray:
+    def embed(
+        self, texts: Sequence[str], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
         """Embed texts as ``[q, d]`` float32, in the order given."""
-        found: FloatArray = np.asarray(
+        vectors: FloatArray = np.asarray(
             self._model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False),
             dtype=np.float32,
         )
         if progress is not None:
             progress(len(texts), len(texts))
-        return found
+        return vectors
 
 
 def _by_token_budget(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
-    """Positions in batches of nearly one length, whose padded size stays within the budget."""
+    """Positions in batches of similar length, whose padded size is within the budget."""
     batch: list[int] = []
     padding = 0
     for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
-        # Longest first, so the first row of a batch is its width.
+        # Longest first, so the first row of a batch sets its width.
         width = len(rows[batch[0]]) if batch else len(rows[i])
         padding += width - len(rows[i])
-        if batch and ((len(batch) + 1) * width > budget or padding > _MOST_PADDING):
+        if batch and ((len(batch) + 1) * width > budget or padding > _MAX_PADDING):
             yield batch
             batch, padding = [], 0
         batch.append(i)

@@ -1,4 +1,4 @@
-"""What a device computes in, and how it is kept to products that it is quick at."""
+"""Choice of device and precision, and faster implementations of products and attention."""
 
 import os
 from collections.abc import Iterator
@@ -14,16 +14,20 @@ from bigrec.errors import ModelError
 
 Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 
-# Probabilities of attention are kept for the way back, for every pair of tokens: with longer rows
-# they would be most of the memory.
-_LONGEST_WHOLE_ATTENTION = 256
+# The backward pass keeps attention probabilities for every pair of tokens. In longer rows they take
+# most of the memory.
+_LONGEST_EAGER_ATTENTION = 256
 
 
-def pick_device(device: str = "auto") -> torch.device:
-    """The device to compute on; ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+def pick_device(device: str) -> torch.device:
+    """The device to compute on.
+
+    Args:
+        device: ``auto``, or a device in torch's notation. ``auto`` takes CUDA (one GPU for each
+            process of a machine), then Apple's GPU, then the CPU.
 
     Raises:
-        ModelError: If the device is not one that torch knows here.
+        ModelError: If torch cannot compute on the device.
     """
     if device == "auto":
         if torch.cuda.is_available():
@@ -32,15 +36,22 @@ def pick_device(device: str = "auto") -> torch.device:
     try:
         chosen = torch.device(device)
         torch.empty(0, device=chosen)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise ModelError(
-            f"device {device!r} cannot be used here: {first_line(error)} Use 'auto' or 'cpu'."
+            f"device is {device!r}, which torch cannot use here: expected one of "
+            f"{', '.join(map(repr, ['auto', *_available_devices()]))}. Torch's error: "
+            f"{first_line(error)}"
         ) from error
     return chosen
 
 
+def _available_devices() -> list[str]:
+    devices = ["cpu", *(f"cuda:{number}" for number in range(torch.cuda.device_count()))]
+    return [*devices, "mps"] if torch.backends.mps.is_available() else devices
+
+
 def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
-    """The precision to load weights in; ``auto`` is bfloat16 only where it is native."""
+    """The precision of weights. ``auto`` is bfloat16 if the device computes in it natively."""
     if dtype != "auto":
         return {
             "float32": torch.float32,
@@ -55,11 +66,11 @@ def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 def fold_logits(model: Any) -> None:
-    """Have the model multiply its vocabulary with one matrix of states, whatever is left out.
+    """Make the states contiguous before the product with the vocabulary.
 
-    States of trailing positions alone are no plain matrix, for which torch copies the vocabulary's
-    weights once for every row of the batch: a fifth of the time of training, and more memory than
-    the whole model.
+    States of trailing positions alone are not contiguous, and torch then copies the vocabulary's
+    weights once for every row of the batch: a fifth of the training time, and more memory than the
+    whole model.
     """
     head = model.get_output_embeddings()
     if head is not None:
@@ -72,21 +83,21 @@ def _contiguous(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor,
 
 @contextmanager
 def attention_by_products(model: Any, *, longest: int) -> Iterator[None]:
-    """Attention as plain matrix products where these are the fastest for training.
+    """Within the block, compute attention as matrix products if that is faster for training.
 
-    On a CPU torch's fused attention goes back through bfloat16 three times slower than products
-    do, which use its instructions; in float32 there is no such difference.
+    On a CPU the backward pass of torch's fused attention in bfloat16 is three times slower than
+    that of matrix products, which use bfloat16 instructions. In float32 there is no difference.
 
     Args:
         model: A transformers model.
-        longest: Tokens of the longest row that it will read.
+        longest: Tokens of the longest row that it reads within the block.
     """
-    before = getattr(model.config, "_attn_implementation", None)
+    previous = getattr(model.config, "_attn_implementation", None)
     if (
         model.device.type != "cpu"
         or model.dtype != torch.bfloat16
-        or before != "sdpa"
-        or longest > _LONGEST_WHOLE_ATTENTION
+        or previous != "sdpa"
+        or longest > _LONGEST_EAGER_ATTENTION
     ):
         yield
         return
@@ -94,16 +105,16 @@ def attention_by_products(model: Any, *, longest: int) -> Iterator[None]:
     try:
         yield
     finally:
-        model.set_attn_implementation(before)
+        model.set_attn_implementation(previous)
 
 
 class QuickProducts(TorchFunctionMode):
-    """Float32 products for inference by oneDNN, where torch leaves them to a slower library.
+    """Within the block, compute float32 products for inference with oneDNN where it is faster.
 
-    Torch gives float32 products to MKL, which keeps to AVX2 on processors not made by its maker:
-    oneDNN, which torch brings along, uses AVX-512 and is 2.2 times faster there. It computes in
-    float32 as well; only the order of its sums is another. Where gradients are needed, on other
-    devices and in other precisions nothing changes.
+    Torch uses MKL for float32 products, and MKL uses no more than AVX2 on processors that are not
+    Intel's. OneDNN, which is part of torch, uses AVX-512 there and is 2.2 times faster. It computes
+    in float32 as well; only the order of its sums differs. Nothing changes where gradients are
+    needed, on other devices and in other precisions.
     """
 
     def __torch_function__(
@@ -126,28 +137,28 @@ def _suits_onednn(states: torch.Tensor, weight: torch.Tensor, _: Any = None) -> 
 
 @cache
 def _onednn_linear() -> Any:
-    """OneDNN's product as torch's compiler calls it; None where it would not be the faster one."""
-    wide = torch.backends.cpu.get_cpu_capability() == "AVX512"
-    if not wide or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
+    """OneDNN's product as torch's compiler calls it; None if it is missing or not faster."""
+    has_avx512 = torch.backends.cpu.get_cpu_capability() == "AVX512"
+    if not has_avx512 or not torch.backends.mkldnn.is_available():  # type: ignore[no-untyped-call]
         return None
     product = getattr(torch.ops.mkldnn, "_linear_pointwise", None)
-    one = torch.ones(1, 1)
+    probe = torch.ones(1, 1)
     try:
-        # Torch calls it by itself alone and may change how: where it does not answer, do without.
-        product(one, one, None, "none", [], "")  # type: ignore[misc]
+        # The operator is internal to torch, whose next version may change its arguments.
+        product(probe, probe, None, "none", [], "")  # type: ignore[misc]
     except (RuntimeError, TypeError):
         return None
     return product
 
 
 def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
+    """First line of an error's message, or the name of its class."""
     return (str(error).strip() or type(error).__name__).splitlines()[0]
 
 
 def _cpu_has_bf16() -> bool:
-    # mkldnn also answers yes for AVX-512 without bf16 instructions, where it emulates; the
-    # capability below is the hardware's own word.
+    # mkldnn also claims support for AVX-512 without bf16 instructions, where it emulates them. The
+    # checks below ask the hardware.
     probe = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
     amx = getattr(torch.cpu, "_is_amx_tile_supported", None)
     return bool((probe and probe()) or (amx and amx()))

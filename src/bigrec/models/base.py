@@ -1,8 +1,8 @@
-"""What all signals have in common: what they answer, what they learn from, how they are stored."""
+"""The contract of every model that scores items, and how models are stored."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, ClassVar, Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,29 +11,40 @@ from safetensors.numpy import load_file, save
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError, DataError
-from bigrec.storage import atomic_folder, file_digest, read_json, write_json
+from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
+from bigrec.storage import atomic_folder, check_format, file_digest, read_json, write_json
 from bigrec.types import BoolArray, FloatArray, IntArray
 
-_FORMAT = 1
-_ABOUT = "signal.json"
+_FORMAT = 2
+_DESCRIPTION = "model.json"
 _ARRAYS = "arrays.safetensors"
 _PADDING = -1
 
 
 class Scorer(Protocol):
-    """Scores every item for a history.
+    """Scores every item of the catalog for a history.
 
-    A result is ``[q, n]``; with many queries ask for a few hundred at a time.
+    A result is ``[q, n]``: with many queries, score a few hundred at a time.
     """
 
     @property
     def name(self) -> str:
-        """What the signal is called in tables."""
+        """Name of the model in tables."""
         ...
 
     @property
     def n_items(self) -> int:
-        """Items that are scored, ``n``."""
+        """Number of scored items, ``n``."""
+        ...
+
+    @property
+    def knows_cold_items(self) -> bool:
+        """Whether scores of items without training interactions are valid, not to be imputed."""
+        ...
+
+    @property
+    def gamma_grid(self) -> FloatArray:
+        """The paper's grid of gammas for fusing this model, ascending."""
         ...
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
@@ -44,55 +55,81 @@ class Scorer(Protocol):
                 padding and is skipped.
 
         Returns:
-            ``[q, n]`` float32 or float64, higher is better, finite; not to be written to.
+            ``[q, n]`` float32 or float64, finite, higher is better; not to be written to.
+
+        Raises:
+            ValueError: If the model reads histories and an item number is out of range.
         """
         ...
 
-    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
+    def at_queries(self, positions: slice | IntArray) -> "Scorer":
+        """The scorer for some of the evaluated queries.
+
+        Args:
+            positions: Positions among the evaluated queries.
+
+        Returns:
+            The scorer itself, unless its scores are stored by query.
+        """
         ...
 
 
-class Signal(Scorer, Protocol):
-    """A scorer that is stored by itself: a method of its own, or help for a language model."""
+class ScoringModel(Scorer, Protocol):
+    """A `Scorer` that can be saved and loaded without further context."""
+
+    kind: ClassVar[str]
+    """Identifies the class in stored folders."""
 
     def save(self, folder: Path) -> None:
-        """Write the signal to a folder of its own, whole or not at all."""
+        """Write the model to a folder, completely or not at all."""
         ...
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote."""
+        """Read a model that ``save`` wrote."""
         ...
+
+
+class HistoryScorer:
+    """The part of `Scorer` that is the same for models that compute scores from any history."""
+
+    __slots__ = ()
+
+    knows_cold_items: ClassVar[bool] = False
+    gamma_grid: ClassVar[FloatArray] = COLLABORATIVE_GAMMAS
+
+    def at_queries(self, positions: slice | IntArray) -> Self:  # noqa: ARG002 - the protocol's
+        """The model itself: it scores every history."""
+        return self
 
 
 def training_rows(
     interactions: Interactions, train: BoolArray, *, n_items: int
 ) -> tuple[IntArray, IntArray]:
-    """Users and items of the interactions to learn from.
+    """Users and items of the training interactions.
 
     Args:
         interactions: All interactions, ``m`` of them.
-        train: Which of them may be learnt from, ``[m]``.
+        train: Mask of the training interactions, ``[m]``.
         n_items: Items of the catalog.
 
     Returns:
         User numbers, ascending, and item numbers, each ``[rows]``; a user's rows in time order.
 
     Raises:
-        DataError: If no row is left.
-        ValueError: If ``train`` is no mask of the rows or an item number is out of range.
+        DataError: If there are no training interactions.
+        ValueError: If ``train`` is not a mask of the rows or an item number is out of range.
     """
     if train.shape != (len(interactions),) or train.dtype != np.bool_:
         raise ValueError(
             f"train is {train.dtype} of shape {train.shape}; expected bool of shape "
-            f"({len(interactions)},), True for every interaction to learn from."
+            f"({len(interactions)},), True for every training interaction."
         )
     items = interactions.items[train].astype(np.int64)
     if not items.size:
         raise DataError(
-            "a signal has no interaction to learn from: train is False everywhere. Use another "
-            "split, with interactions in its training part."
+            "there are no training interactions: train is False everywhere. Use another split, "
+            "with interactions in its training part."
         )
     if items.max() >= n_items:
         raise ValueError(
@@ -105,120 +142,121 @@ def training_rows(
 def history_rows(
     histories: Sequence[IntArray], *, n_items: int
 ) -> tuple[IntArray, IntArray, IntArray]:
-    """All histories after one another, without padding.
+    """Concatenate all histories, without padding.
 
     Args:
         histories: Item numbers of each query, oldest first; -1 is padding.
         n_items: Items of the catalog.
 
     Returns:
-        ``starts`` ``[q + 1]``: query ``i`` has the entries ``starts[i]:starts[i + 1]`` of the
-        other two, ``items`` and ``ages``; the newest item of a history has age 0, the one before
-        it 1.
+        ``starts`` ``[q + 1]``, ``items`` and ``ages``. Query ``i`` has the entries
+        ``starts[i]:starts[i + 1]`` of the other two. The newest item of a history has age 0, the
+        one before it 1.
 
     Raises:
         ValueError: If an item number is out of range.
     """
-    real = [np.asarray(history)[np.asarray(history) != _PADDING] for history in histories]
-    lengths = np.array([len(history) for history in real], dtype=np.int64)
+    unpadded = [np.asarray(history)[np.asarray(history) != _PADDING] for history in histories]
+    lengths = np.array([len(history) for history in unpadded], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])
-    items = np.concatenate([*real, np.zeros(0, dtype=np.int64)]).astype(np.int64)
-    wrong = items[(items < 0) | (items >= n_items)]
-    if wrong.size:
+    items = np.concatenate([*unpadded, np.zeros(0, dtype=np.int64)]).astype(np.int64)
+    invalid = items[(items < 0) | (items >= n_items)]
+    if invalid.size:
         raise ValueError(
-            f"a history holds item number {wrong[0]}; expected 0 to {n_items - 1}, or -1 as "
+            f"a history holds item number {invalid[0]}; expected 0 to {n_items - 1}, or -1 as "
             "padding."
         )
     return starts, items, np.repeat(starts[1:], lengths) - np.arange(len(items)) - 1
 
 
-def save_signal(
+def write_model_folder(
     folder: Path,
     kind: str,
     *,
     settings: Mapping[str, Any],
     arrays: Mapping[str, NDArray[Any]],
 ) -> None:
-    """Write a signal to a folder of its own, whole or not at all.
+    """Write a model to a folder, completely or not at all.
 
     Args:
-        folder: Takes the place of a folder of that name.
-        kind: Tells signals apart; ``load_signal`` must name the same.
-        settings: What the signal was made with, JSON-like.
-        arrays: What it learnt.
+        folder: Replaces an existing folder of that name.
+        kind: Identifies the model's class; ``read_model_folder`` must name the same.
+        settings: Hyperparameters, JSON-like.
+        arrays: Fitted arrays.
 
     Raises:
         StorageError: If the folder cannot be written.
     """
     with atomic_folder(folder) as temporary:
         path = temporary / _ARRAYS
-        # Serialised in memory and written by Python, so that a full disk is an OSError.
+        # Serialized in memory and written by Python, so that a full disk is an OSError.
         content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
         path.write_bytes(content)
-        about = {"format": _FORMAT, "kind": kind, "settings": dict(settings)}
-        write_json(temporary / _ABOUT, {**about, "arrays_sha256": file_digest(path)})
+        description = {"format": _FORMAT, "kind": kind, "settings": dict(settings)}
+        write_json(temporary / _DESCRIPTION, {**description, "arrays_sha256": file_digest(path)})
 
 
-def load_signal(
+def read_model_folder(
     folder: Path, kind: str, *, settings: Sequence[str], arrays: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what ``save_signal`` wrote: the settings and the arrays.
+    """Read the settings and arrays that ``write_model_folder`` wrote.
 
     Args:
         folder: The folder.
-        kind: The kind of signal expected.
-        settings: Names of the settings it must have.
-        arrays: Names of the arrays it must have.
+        kind: The expected kind of model.
+        settings: Names of the required settings.
+        arrays: Names of the required arrays.
 
     Raises:
         BundleError: If a file is missing, damaged, or of another version or kind.
     """
-    about = _read_about(folder)
-    if about["kind"] != kind:
+    description = _read_description(folder)
+    if description["kind"] != kind:
         raise BundleError(
-            f"{folder} holds the signal {about['kind']!r}; expected {kind!r}. Load it with the "
-            "class that saved it."
+            f"{folder} holds a model of kind {description['kind']!r}; expected {kind!r}. Load it "
+            "with the class that saved it."
         )
     path = folder / _ARRAYS
     if not path.is_file():
         raise _damage(path, "it is missing")
-    if file_digest(path) != about["arrays_sha256"]:
-        raise _damage(path, f"its bytes do not match the checksum in {_ABOUT}")
+    if file_digest(path) != description["arrays_sha256"]:
+        raise _damage(path, f"its bytes do not match the checksum in {_DESCRIPTION}")
     try:
-        found = load_file(path)
+        stored = load_file(path)
     except SafetensorError as error:
         raise _damage(path, f"it is not a safetensors file ({error})") from None
-    missing = [name for name in settings if name not in about["settings"]]
-    missing += [name for name in arrays if name not in found]
+    missing = [name for name in settings if name not in description["settings"]]
+    missing += [name for name in arrays if name not in stored]
     if missing:
         raise _damage(folder, f"it lacks {', '.join(missing)}")
-    return about["settings"], found
+    return description["settings"], stored
 
 
-def signal_kind(folder: Path) -> str:
-    """The kind of the signal in a folder that ``save_signal`` wrote.
+def model_kind(folder: Path) -> str:
+    """The kind of the model in a folder that ``write_model_folder`` wrote.
 
     Raises:
-        BundleError: If there is none, or it is damaged or of another version.
+        BundleError: If the description is missing, damaged or of another version.
     """
-    return str(_read_about(folder)["kind"])
+    return str(_read_description(folder)["kind"])
 
 
-def _read_about(folder: Path) -> dict[str, Any]:
-    path = folder / _ABOUT
-    about = read_json(path)
-    if not isinstance(about, dict) or "format" not in about:
-        raise _damage(path, "it does not describe a signal")
-    if about["format"] != _FORMAT:
-        raise BundleError(
-            f"{path} has format {about['format']}; this version of bigrec reads format {_FORMAT}. "
-            "Fit the signal again, or install the version that wrote it."
-        )
-    missing = [name for name in ("kind", "settings", "arrays_sha256") if name not in about]
-    if missing or not isinstance(about["settings"], dict):
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / _DESCRIPTION
+    description = read_json(path)
+    if not isinstance(description, dict):
+        raise _damage(path, "it does not describe a model")
+    check_format(
+        description,
+        _FORMAT,
+        what=str(path),
+        cure="Fit the model again, or install the version that wrote it.",
+    )
+    missing = [name for name in ("kind", "settings", "arrays_sha256") if name not in description]
+    if missing or not isinstance(description["settings"], dict):
         raise _damage(path, f"it lacks {', '.join(missing) or 'named settings'}")
-    return about
+    return description
 
 
 def _damage(path: Path, reason: str) -> BundleError:
-    return BundleError(f"{path} cannot be used: {reason}. Fit and save the signal again.")
+    return BundleError(f"{path} cannot be used: {reason}. Fit and save the model again.")

@@ -1,36 +1,41 @@
-"""Item co-occurrence: items that users interacted with shortly before or after one another."""
+"""Item co-occurrence: pairs of items that stand close together in users' interactions."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.sparse import coo_array, csr_array
 
 from bigrec.data.interactions import Interactions
-from bigrec.models.base import history_rows, load_signal, save_signal, training_rows
-from bigrec.models.scaling import minmax
+from bigrec.models.base import (
+    HistoryScorer,
+    history_rows,
+    read_model_folder,
+    training_rows,
+    write_model_folder,
+)
 from bigrec.types import BoolArray, FloatArray, IntArray
-
-_KIND = "cooccurrence"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cooccurrence:
+class Cooccurrence(HistoryScorer):
     """Scores an item by how often it stands near the items of a history.
 
-    With ``C_ij`` the number of times that items i and j are at most ``window`` places apart in a
-    user's training interactions, and ``f_i`` the training interactions of item i::
+    With ``C_ij`` the number of times that items i and j are at most ``window`` positions apart in
+    a user's training interactions, and ``f_i`` the training interactions of item i::
 
         score_j = sum over the history's items i of decay^age_i * C_ij / (f_i f_j)^alpha
 
     Attributes:
-        window: Most places between two items that count as a pair, at least 1.
-        decay: Weight of a history's last but one item, beside 1 for the last, and so on; in (0, 1].
-        alpha: How much frequent items are held back, in [0, 1]: 0 leaves the counts as they are,
-            1/2 makes them cosines.
+        window: Maximum distance of two items that count as a pair, at least 1.
+        decay: Factor by which an item of the history weighs less than the next newer one, in
+            (0, 1].
+        alpha: Damping of frequent items, in [0, 1]: 0 keeps the counts, 1/2 makes them cosines.
     """
+
+    kind: ClassVar[str] = "cooccurrence"
 
     window: int
     decay: float
@@ -49,20 +54,20 @@ class Cooccurrence:
         decay: float = 0.8,
         alpha: float = 0.5,
     ) -> Self:
-        """Count pairs. An item that follows itself is no pair.
+        """Count pairs of different items.
 
-        Memory follows the number of different pairs, at most ``2 * window`` per interaction.
+        Memory grows with the number of different pairs, at most ``2 * window`` per interaction.
 
         Args:
             interactions: All interactions.
-            train: Which of them to learn from, ``[m]``.
+            train: Mask of the training interactions, ``[m]``.
             n_items: Items of the catalog.
             window: See the class.
             decay: See the class.
             alpha: See the class.
 
         Raises:
-            DataError: If no row is left.
+            DataError: If there are no training interactions.
             ValueError: If an argument is out of range.
         """
         if window < 1:
@@ -74,24 +79,24 @@ class Cooccurrence:
         users, items = training_rows(interactions, train, n_items=n_items)
         pairs = _count_pairs(users, items, n_items=n_items, window=window)
         frequencies = np.bincount(items, minlength=n_items).astype(np.float64)
-        # An item without interactions is in no pair, so it never divides by its 0.
-        held_back = np.maximum(frequencies, 1) ** -alpha
+        # An item without interactions is in no pair, so that its frequency of 0 never matters.
+        damping = np.maximum(frequencies, 1) ** -alpha
         rows = np.repeat(np.arange(n_items), np.diff(pairs.indptr))
-        pairs.data = (pairs.data * held_back[rows] * held_back[pairs.indices]).astype(np.float32)
+        pairs.data = (pairs.data * damping[rows] * damping[pairs.indices]).astype(np.float32)
         return cls(window, decay, alpha, pairs)
 
     @property
     def name(self) -> str:
-        """What the signal is called in tables."""
+        """Name of the model in tables."""
         return "co-occurrence"
 
     @property
     def n_items(self) -> int:
-        """Items that are scored, ``n``."""
+        """Number of scored items, ``n``."""
         return int(self._pairs.shape[0])
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Scores of all items; see the class.
+        """Score all items; see the class.
 
         Args:
             histories: Item numbers of each query, oldest first; -1 is padding.
@@ -107,12 +112,8 @@ class Cooccurrence:
         recent = csr_array((weights, items, starts), shape=(len(histories), self.n_items))
         return np.asarray((recent @ self._pairs).toarray())
 
-    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
-        return minmax(self.scores(histories))
-
     def save(self, folder: Path) -> None:
-        """Write the signal to a folder of its own, whole or not at all.
+        """Write the model to a folder, completely or not at all.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -123,18 +124,18 @@ class Cooccurrence:
             "columns": self._pairs.indices,
             "starts": self._pairs.indptr,
         }
-        save_signal(folder, _KIND, settings=settings, arrays=arrays)
+        write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote.
+        """Read a model that ``save`` wrote.
 
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = load_signal(
+        settings, arrays = read_model_folder(
             folder,
-            _KIND,
+            cls.kind,
             settings=["window", "decay", "alpha"],
             arrays=["values", "columns", "starts"],
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 from scipy.linalg import lapack
@@ -11,11 +11,15 @@ from scipy.sparse import csr_array
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import DataError
-from bigrec.models.base import history_rows, load_signal, save_signal, training_rows
-from bigrec.models.scaling import minmax
+from bigrec.models.base import (
+    HistoryScorer,
+    history_rows,
+    read_model_folder,
+    training_rows,
+    write_model_folder,
+)
 from bigrec.types import BoolArray, FloatArray, IntArray
 
-_KIND = "ease"
 _ROWS = 1024
 # A float64 matrix for the inverse and the float32 result, both [n, n].
 _BYTES_PER_ENTRY = 12
@@ -23,60 +27,69 @@ _MAX_BYTES = 12 * 30_000**2
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Ease:
-    """Scores an item by the sum of its learnt similarities to the items of a history.
+class Ease(HistoryScorer):
+    """Scores an item by the sum of its learned similarities to the items of a history.
 
     With ``X`` the binary user-item matrix of the training interactions, the paper's closed form::
 
-        P = (X^T X + l2 I)^-1,  B_ij = -P_ij / P_jj,  B_jj = 0,  scores = x B
+        P = (X^T X + lambda I)^-1,  B_ij = -P_ij / P_jj,  B_jj = 0,  scores = x B
 
     Attributes:
-        l2: Regularisation, above 0.
+        regularization: ``lambda``, above 0.
         item_weights: ``B``, ``[n, n]`` float32.
     """
 
-    l2: float
+    kind: ClassVar[str] = "ease"
+
+    regularization: float
     item_weights: FloatArray = field(repr=False)
 
     @classmethod
     def fit(
-        cls, interactions: Interactions, *, train: BoolArray, n_items: int, l2: float = 250.0
+        cls,
+        interactions: Interactions,
+        *,
+        train: BoolArray,
+        n_items: int,
+        regularization: float = 250.0,
     ) -> Self:
-        """Solve the closed form; takes time in ``n^3`` and memory of 12 bytes times ``n^2``.
+        """Solve the closed form in time ``O(n^3)`` and memory of 12 bytes times ``n^2``.
 
         Args:
             interactions: All interactions.
-            train: Which of them to learn from, ``[m]``.
+            train: Mask of the training interactions, ``[m]``.
             n_items: Items of the catalog.
-            l2: See the class; more for more users. The published values are 200 to 1,000.
+            regularization: See the class; larger for more users. The paper's values are 200 to
+                1,000.
 
         Raises:
-            DataError: If no row is left, or the catalog is too large for the closed form.
+            DataError: If there are no training interactions, the catalog is too large for the
+                closed form, or the regularization is too small to solve it.
             ValueError: If an argument is out of range.
         """
-        if not (l2 > 0 and np.isfinite(l2)):
-            raise ValueError(f"l2 is {l2}; expected a number above 0.")
+        if not (regularization > 0 and np.isfinite(regularization)):
+            raise ValueError(f"regularization is {regularization}; expected a number above 0.")
         _check_memory(n_items)
         users, items = training_rows(interactions, train, n_items=n_items)
         seen = csr_array(
             (np.ones(len(items)), (users, items)), shape=(len(interactions.user_ids), n_items)
         )
-        # Equal pairs were added up, and X is binary.
+        # The conversion adds up repeated pairs, and X is binary.
         seen.data[:] = 1
-        return cls(float(l2), _solve(seen, l2=l2))
+        return cls(float(regularization), _solve(seen, regularization=regularization))
 
     @property
     def name(self) -> str:
-        """What the signal is called in tables."""
+        """Name of the model in tables."""
         return "EASE"
 
     @property
     def n_items(self) -> int:
-        """Items that are scored, ``n``."""
+        """Number of scored items, ``n``."""
         return len(self.item_weights)
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Scores of all items: the sum of the rows of ``B`` of the history's different items.
+        """Score all items: the sum of the rows of ``B`` of the history's different items.
 
         Args:
             histories: Item numbers of each query in any order; -1 is padding.
@@ -94,28 +107,27 @@ class Ease:
         seen.data[:] = 1
         return np.asarray(seen @ self.item_weights)
 
-    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
-        return minmax(self.scores(histories))
-
     def save(self, folder: Path) -> None:
-        """Write the signal to a folder of its own, whole or not at all.
+        """Write the model to a folder, completely or not at all.
 
         Raises:
             StorageError: If the folder cannot be written.
         """
+        settings = {"regularization": self.regularization}
         arrays = {"item_weights": self.item_weights}
-        save_signal(folder, _KIND, settings={"l2": self.l2}, arrays=arrays)
+        write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote.
+        """Read a model that ``save`` wrote.
 
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = load_signal(folder, _KIND, settings=["l2"], arrays=["item_weights"])
-        return cls(settings["l2"], arrays["item_weights"])
+        settings, arrays = read_model_folder(
+            folder, cls.kind, settings=["regularization"], arrays=["item_weights"]
+        )
+        return cls(settings["regularization"], arrays["item_weights"])
 
 
 def _check_memory(n_items: int) -> None:
@@ -123,12 +135,12 @@ def _check_memory(n_items: int) -> None:
     if needed > _MAX_BYTES:
         raise DataError(
             f"EASE of {n_items} items needs about {needed / 1e9:.1f} GB; expected at most "
-            f"{_MAX_BYTES / 1e9:.1f} GB, 30000 items. Leave out rare items, or use co-occurrence "
-            "or a neural signal, whose memory does not grow with the square of the catalog."
+            f"{_MAX_BYTES / 1e9:.1f} GB, 30000 items. Drop rare items, or use co-occurrence or a "
+            "network, whose memory does not grow with the square of the catalog."
         )
 
 
-def _solve(seen: csr_array, *, l2: float) -> FloatArray:
+def _solve(seen: csr_array, *, regularization: float) -> FloatArray:
     """``B`` ``[n, n]`` float32 from the binary ``X`` ``[users, n]``."""
     n_items = seen.shape[1]
     by_item = seen.T.tocsr()
@@ -137,7 +149,7 @@ def _solve(seen: csr_array, *, l2: float) -> FloatArray:
     for start in range(0, n_items, _ROWS):
         rows = slice(start, start + _ROWS)
         gram[rows] = (by_item[rows] @ seen).toarray()
-    gram[np.diag_indices(n_items)] += l2
+    gram[np.diag_indices(n_items)] += regularization
     # LAPACK works in place on columns; the transpose of a symmetric matrix is itself. float64,
     # because the condition number grows with the number of users.
     factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
@@ -145,7 +157,8 @@ def _solve(seen: csr_array, *, l2: float) -> FloatArray:
         inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
     if failed:
         raise DataError(
-            f"EASE could not be solved with l2 {l2}: the matrix is singular to rounding. Raise l2."
+            f"EASE could not be solved with regularization {regularization}: the matrix is "
+            "singular up to rounding. Raise the regularization."
         )
     scale = -1 / np.diag(inverse)
     weights = np.empty((n_items, n_items), dtype=np.float32)

@@ -1,41 +1,48 @@
-"""Popularity: the same weight for every history, counted on the training split only."""
+"""Popularity: the same scores for every history, counted on the training split only."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
 from bigrec.data.interactions import Interactions
 from bigrec.data.times import time_unit
 from bigrec.errors import DataError
-from bigrec.models.base import load_signal, save_signal, training_rows
-from bigrec.models.scaling import minmax
+from bigrec.grounding.fusion.formulas import POPULARITY_GAMMAS
+from bigrec.models.base import (
+    HistoryScorer,
+    history_rows,
+    read_model_folder,
+    training_rows,
+    write_model_folder,
+)
 from bigrec.types import BoolArray, FloatArray, IntArray
-
-_KIND = "popularity"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Popularity:
-    """How often each item was interacted with, of late or ever.
+class Popularity(HistoryScorer):
+    """Scores an item by its number of training interactions, optionally weighted by recency.
 
     Attributes:
         counts: ``[n]``, at least 0. With a half-life, an interaction of that age counts 1/2.
-        half_life_days: None where all interactions count alike.
+        half_life_days: None if all interactions count alike.
     """
+
+    kind: ClassVar[str] = "popularity"
+    gamma_grid: ClassVar[FloatArray] = POPULARITY_GAMMAS
 
     counts: IntArray | FloatArray = field(repr=False)
     half_life_days: float | None = None
 
     @classmethod
     def fit(cls, counts: IntArray) -> Self:
-        """Take the counts of the training split.
+        """Use the counts of the training split.
 
         Args:
-            counts: Interactions of each item, ``[n]``. Counting validation or test interactions
-                would leak what is to be predicted.
+            counts: Training interactions of each item, ``[n]``. Validation or test interactions
+                would leak the targets.
 
         Raises:
             ValueError: If there is no item or a count is negative.
@@ -52,18 +59,18 @@ class Popularity:
     def fit_recent(
         cls, interactions: Interactions, *, train: BoolArray, n_items: int, half_life_days: float
     ) -> Self:
-        """Count what is recent more: an interaction counts ``2^(-age / half-life)``.
+        """Weight interactions by recency: each counts ``2^(-age / half-life)``.
 
         Ages are measured from the last training interaction. The paper counts all alike.
 
         Args:
-            interactions: All interactions; timestamps are needed.
-            train: Which of them to count, ``[m]``.
+            interactions: All interactions, with timestamps.
+            train: Mask of the training interactions, ``[m]``.
             n_items: Items of the catalog.
             half_life_days: Age at which an interaction counts half, above 0.
 
         Raises:
-            DataError: If there are no timestamps or no row is left.
+            DataError: If there are no timestamps or no training interactions.
             ValueError: If an argument is out of range.
         """
         if not (half_life_days > 0 and np.isfinite(half_life_days)):
@@ -82,59 +89,49 @@ class Popularity:
 
     @property
     def name(self) -> str:
-        """What the signal is called in tables."""
+        """Name of the model in tables."""
         if self.half_life_days is None:
             return "popularity"
         return f"popularity, half-life {self.half_life_days:g} days"
 
     @property
     def n_items(self) -> int:
-        """Items that are scored, ``n``."""
+        """Number of scored items, ``n``."""
         return len(self.counts)
 
-    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Weights for the injection: ``minmax(count / sum of counts)``, as published.
-
-        Args:
-            histories: ``q`` histories; only their number matters.
-
-        Returns:
-            ``[q, n]`` in [0, 1], higher is more popular, a read-only view of one row. All 0 when
-            all counts are equal: then popularity says nothing.
-        """
-        # Dividing by the sum first would cancel out in the min-max scaling.
-        row = minmax(self.counts.astype(np.float64)[None])
-        return np.broadcast_to(row, (len(histories), self.n_items))
-
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Scores of popularity as a method of its own: the counts.
+        """The counts, for every history.
 
         Args:
-            histories: ``q`` histories; only their number matters.
+            histories: Item numbers of each query; -1 is padding. Only their number matters.
 
         Returns:
-            ``[q, n]``, higher is better, a read-only view of one row.
+            ``[q, n]`` float64, higher is better, a read-only view of one row.
+
+        Raises:
+            ValueError: If an item number is out of range.
         """
+        history_rows(histories, n_items=self.n_items)
         row = self.counts.astype(np.float64)
         return np.broadcast_to(row, (len(histories), self.n_items))
 
     def save(self, folder: Path) -> None:
-        """Write the signal to a folder of its own, whole or not at all.
+        """Write the model to a folder, completely or not at all.
 
         Raises:
             StorageError: If the folder cannot be written.
         """
         settings = {"half_life_days": self.half_life_days}
-        save_signal(folder, _KIND, settings=settings, arrays={"counts": self.counts})
+        write_model_folder(folder, self.kind, settings=settings, arrays={"counts": self.counts})
 
     @classmethod
     def load(cls, folder: Path) -> Self:
-        """Read what ``save`` wrote.
+        """Read a model that ``save`` wrote.
 
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = load_signal(
-            folder, _KIND, settings=["half_life_days"], arrays=["counts"]
+        settings, arrays = read_model_folder(
+            folder, cls.kind, settings=["half_life_days"], arrays=["counts"]
         )
         return cls(arrays["counts"], settings["half_life_days"])

@@ -1,4 +1,4 @@
-"""Signals by the names that settings and tables use."""
+"""Models by the names that settings and tables use."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -9,38 +9,38 @@ import numpy as np
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import SettingsError
-from bigrec.models.base import Signal, signal_kind
+from bigrec.models.base import ScoringModel, model_kind
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
-from bigrec.models.precomputed import External
-from bigrec.types import BoolArray, IntArray, Progress
+from bigrec.models.precomputed import PrecomputedScores
+from bigrec.types import BoolArray, IntArray, ProgressCallback
 
 POPULARITY, RECENT, COOCCURRENCE, EASE = "popularity", "recent popularity", "co-occurrence", "EASE"
 GRU4REC: Literal["GRU4Rec"] = "GRU4Rec"
 _ARCHITECTURES: tuple[Literal["SASRec", "GRU4Rec", "Caser"], ...] = ("SASRec", GRU4REC, "Caser")
 _ROBUST = ", DROS"
-# By name: the architecture, and whether its loss is the robust one.
+# By name: the architecture, and whether the DROS loss is added.
 _NETWORKS = {
-    **{str(one): (one, False) for one in _ARCHITECTURES},
-    **{one + _ROBUST: (one, True) for one in _ARCHITECTURES},
+    **{str(architecture): (architecture, False) for architecture in _ARCHITECTURES},
+    **{architecture + _ROBUST: (architecture, True) for architecture in _ARCHITECTURES},
 }
 NAMES = (POPULARITY, RECENT, COOCCURRENCE, EASE, *_NETWORKS)
-"""Every signal that can be learned from interactions."""
+"""Every model that can be fitted to interactions by its name."""
 
 _HALF_LIFE_DAYS = 30.0
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
-    """What signals learn from.
+class TrainingData:
+    """The interactions that models are fitted to.
 
     Attributes:
-        interactions: All interactions.
-        train: Which of them may be learnt from, ``[m]``.
+        interactions: All interactions, ``m`` of them.
+        train: Mask of the training interactions, ``[m]``.
         n_items: Items of the catalog.
-        valid_histories: Histories that networks stop early by.
-        valid_targets: And their targets.
+        valid_histories: Histories of the validation queries for early stopping of networks.
+        valid_targets: Item number of each validation query's target.
     """
 
     interactions: Interactions = field(repr=False)
@@ -51,7 +51,7 @@ class Lessons:
 
 
 def check_names(names: Sequence[str]) -> None:
-    """Refuse names of signals that do not exist.
+    """Refuse unknown model names.
 
     Raises:
         SettingsError: If there is one.
@@ -59,35 +59,36 @@ def check_names(names: Sequence[str]) -> None:
     unknown = [name for name in names if name not in NAMES]
     if unknown:
         raise SettingsError(
-            f"there is no signal {unknown[0]!r}: expected some of {'; '.join(NAMES)}."
+            f"there is no model {unknown[0]!r}: expected some of {'; '.join(NAMES)}."
         )
 
 
-def fit_signal(
+def fit_model(
     name: str,
-    lessons: Lessons,
+    training_data: TrainingData,
     *,
     seed: int = 0,
     device: str = "auto",
     folder: Path | None = None,
-    progress: Progress | None = None,
-) -> Signal:
-    """Learn a signal.
+    progress: ProgressCallback | None = None,
+) -> ScoringModel:
+    """Fit a model.
 
     Args:
         name: One of `NAMES`.
-        lessons: What to learn from.
-        seed: Of networks.
-        device: Of networks.
-        folder: Where networks keep checkpoints, to go on where they were.
-        progress: Called with (targets learned, to learn in all epochs) by networks.
+        training_data: The interactions to fit it to.
+        seed: Seed of networks.
+        device: Device of networks.
+        folder: Folder for checkpoints of networks; an interrupted training is resumed from it.
+        progress: Called by networks with (targets done, targets in all epochs).
 
     Raises:
-        SettingsError: If there is no such signal.
-        DataError: If it cannot be learned from these interactions.
+        SettingsError: If there is no such model.
+        DataError: If it cannot be fitted to these interactions.
     """
     check_names([name])
-    interactions, train, n_items = lessons.interactions, lessons.train, lessons.n_items
+    interactions, train = training_data.interactions, training_data.train
+    n_items = training_data.n_items
     if name == POPULARITY:
         return Popularity.fit(np.bincount(interactions.items[train], minlength=n_items))
     if name == RECENT:
@@ -98,16 +99,16 @@ def fit_signal(
         return Cooccurrence.fit(interactions, train=train, n_items=n_items)
     if name == EASE:
         return Ease.fit(interactions, train=train, n_items=n_items)
-    from bigrec.models.neural import NeuralSignal  # noqa: PLC0415 - torch, seconds
+    from bigrec.models.neural import SequentialModel  # noqa: PLC0415 - torch, seconds
 
     architecture, robust = _NETWORKS[name]
-    return NeuralSignal.fit(
+    return SequentialModel.fit(
         interactions,
         train=train,
         n_items=n_items,
         architecture=architecture,
-        valid_histories=lessons.valid_histories,
-        valid_targets=lessons.valid_targets,
+        valid_histories=training_data.valid_histories,
+        valid_targets=training_data.valid_targets,
         robust=robust,
         seed=seed,
         device=device,
@@ -117,25 +118,21 @@ def fit_signal(
 
 
 def is_network(name: str) -> bool:
-    """Whether a signal is learned by a network, which takes minutes."""
+    """Whether the model is a network, which takes minutes to train."""
     return name in _NETWORKS
 
 
-def load_signal_folder(folder: Path) -> Signal:
-    """Read a signal of any kind.
+def load_scoring_model(folder: Path) -> ScoringModel:
+    """Read a model of any kind.
 
     Raises:
-        BundleError: If the folder holds no signal or a damaged one.
+        BundleError: If the folder holds no model, a damaged one, or one of another version.
     """
-    kind = signal_kind(folder)
-    kinds: dict[str, type[Signal]] = {
-        "popularity": Popularity,
-        "cooccurrence": Cooccurrence,
-        "ease": Ease,
-        "external": External,
-    }
-    if kind in kinds:
-        return kinds[kind].load(folder)
-    from bigrec.models.neural import NeuralSignal  # noqa: PLC0415 - torch, seconds
+    kind = model_kind(folder)
+    models: tuple[type[ScoringModel], ...] = (Popularity, Cooccurrence, Ease, PrecomputedScores)
+    for model in models:
+        if model.kind == kind:
+            return model.load(folder)
+    from bigrec.models.neural import SequentialModel  # noqa: PLC0415 - torch, seconds
 
-    return NeuralSignal.load(folder)
+    return SequentialModel.load(folder)

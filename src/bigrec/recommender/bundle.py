@@ -1,6 +1,6 @@
-"""The manifest of a saved folder: what is in it, byte for byte, and what wrote it.
+"""The manifest of a bundle: its files with their digests, and the versions that wrote it.
 
-A bundle holds parquet, safetensors, JSON and YAML, never pickle: loading one runs no code from it.
+A bundle holds Parquet, safetensors, JSON and YAML, never pickle.
 """
 
 import importlib.metadata
@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.errors import BundleError
-from bigrec.storage import file_digest, read_json, write_json
+from bigrec.storage import check_format, file_digest, read_json, write_json
 
-FORMAT_VERSION = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
 _RECORDED = ("bigrec", "torch", "transformers", "peft", "numpy", "polars")
 
@@ -22,7 +22,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
     Args:
         folder: The folder, complete but for the manifest.
-        content: What else a reader needs to know, JSON-like.
+        content: Further entries, JSON-like.
     """
     files = {
         path.relative_to(folder).as_posix(): file_digest(path)
@@ -32,7 +32,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
     write_json(
         folder / MANIFEST,
         {
-            "format_version": FORMAT_VERSION,
+            "format": FORMAT,
             "created": datetime.now(UTC).isoformat(timespec="seconds"),
             "versions": {name: importlib.metadata.version(name) for name in _RECORDED},
             **content,
@@ -42,7 +42,7 @@ def write_manifest(folder: Path, content: Mapping[str, Any]) -> None:
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """Check a folder against its manifest, and give the manifest.
+    """Check a bundle against its manifest and return the manifest.
 
     Raises:
         BundleError: If the folder is no bundle, is of another format version, or a file is
@@ -54,12 +54,13 @@ def read_manifest(folder: Path) -> dict[str, Any]:
             "`bigrec evaluate` wrote."
         )
     manifest = read_json(folder / MANIFEST)
-    version = manifest.get("format_version") if isinstance(manifest, dict) else None
-    if version != FORMAT_VERSION:
-        raise BundleError(
-            f"{folder / MANIFEST} has format version {version!r}; this bigrec reads version "
-            f"{FORMAT_VERSION}. Save the bundle again with this version of bigrec."
-        )
+    check_format(
+        manifest,
+        FORMAT,
+        what=str(folder / MANIFEST),
+        cure="Bundles from before version 0.1 have other names, such as noun for item_type and "
+        "grounding: direct for mode: retrieval. Fit and save it again with this version.",
+    )
     files = manifest.get("files")
     if not isinstance(files, dict):
         raise BundleError(f"{folder / MANIFEST} is damaged: it lists no files.")

@@ -1,184 +1,204 @@
-"""The parts of a fitted recommender, and its lists as callers know the items."""
+"""A fitted recommender: encode a history, rank the catalog, fuse signals."""
 
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.dataset import Dataset
-from bigrec.evaluation.metrics import chosen_by
-from bigrec.grounding.beams import BeamMode
-from bigrec.grounding.cold_items import Likes
-from bigrec.grounding.ranker import Fuse, RankedLists, Ranker
+from bigrec.grounding.beams import BeamMode, EncodedQueries
+from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.ranked_lists import RankedLists
+from bigrec.grounding.ranker import Fuse
 from bigrec.models.base import Scorer
-from bigrec.models.registry import COOCCURRENCE, EASE, GRU4REC
-from bigrec.recommender.factory import Drawn, Queries
-from bigrec.recommender.fusion import (
-    BoundSignals,
-    Injected,
-    choose_injected,
-    fit_signals,
-)
-from bigrec.recommender.query_encoders import Answerer, Answers
-from bigrec.recommender.scoring import Evidence
-from bigrec.recommender.training_data import lessons_of
+from bigrec.recommender.fusion import SignalFusion, known_titles
+from bigrec.recommender.query_encoders import QueryEncoder
+from bigrec.recommender.scoring import ScoredQueries, TitleScorer
+from bigrec.recommender.training_data import EvalQueries
 from bigrec.settings import Settings
-from bigrec.types import GeneratedText, IntArray, Progress, Recommendation, Track
+from bigrec.types import FloatArray, IntArray, ProgressCallback
 
-# Items up to which EASE's square matrix, 100 MB then, is worth its place in a bundle.
-_SMALL_CATALOG = 5_000
-
-
-def listed(
-    catalog: Catalog, lists: RankedLists, query: int, *, texts: Sequence[GeneratedText]
-) -> list[Recommendation]:
-    """One query's list, as the caller knows the items."""
-    return [
-        Recommendation(
-            rank=place + 1,
-            item_id=catalog.item_ids[item],
-            title=catalog.titles[item],
-            score=float(lists.scores[query, place]),
-            distance=float(lists.distances[query, place]),
-            generated_text=texts[lists.beams[query, place]].text if texts else None,
-        )
-        for place, item in enumerate(lists.items[query])
-        if item >= 0
-    ]
+_CATALOG, _COUNTS, _SIGNALS = "catalog.parquet", "counts.parquet", "signals"
 
 
-class Parts:
-    """What a fitted recommender consists of.
+class FittedRecommender:
+    """What fitting gives: a query encoder for a catalog, and signals to fuse.
 
     Args:
-        settings: What the parts were made with.
-        answerer: The language model, and the catalog where its answers lie.
-        catalog: What can be recommended.
-        counts: How often each item occurs in the training split, ``[n]``.
-        noun: What the prompt calls a title.
-        injected: Signals to put into the distances, and how.
+        settings: What it was fitted with.
+        encoder: The language model, with the ranker of the catalog.
+        catalog: The items.
+        counts: Occurrences of each item in the training split, ``[n]``.
+        item_type: What the prompt calls one item.
+        fusion: Signals and rules; None for the language model alone.
     """
 
     def __init__(
         self,
         settings: Settings,
-        answerer: Answerer,
+        encoder: QueryEncoder,
         *,
         catalog: Catalog,
         counts: IntArray,
-        noun: str,
-        injected: Injected | None,
+        item_type: str,
+        fusion: SignalFusion | None = None,
     ) -> None:
-        self.answerer = answerer
+        self.settings = settings
+        self.encoder = encoder
         self.catalog = catalog
         self.counts = counts
-        self.noun = noun
-        self._settings = settings
-        self.bound = None if injected is None else self.bind(injected)
-
-    @property
-    def ranker(self) -> Ranker:
-        """What ranks the catalog by distance to answers."""
-        return self.answerer.ranker
-
-    @cached_property
-    def likes(self) -> Likes | None:
-        """What stands for titles that signals never met; None where they stay last."""
-        if self._settings.signals.new_titles == "last":
-            return None
-        catalog = self.catalog
-        counts = np.bincount(catalog.group, weights=self.counts, minlength=catalog.n_groups)
-        return self.answerer.likes(counts > 0)
-
-    def bind(self, injected: Injected) -> BoundSignals:
-        """Signals for this catalog."""
-        return BoundSignals(injected, self.catalog, likes=self.likes)
-
-    @property
-    def beams(self) -> BeamMode:
-        """Which texts are grounded: as the signals' rule says, without one as the settings say."""
-        if self.bound is not None:
-            return self.bound.injected.rule.beams
-        chosen = self._settings.recommend.beams
-        return chosen if chosen in self.answerer.names else "first"
-
-    def fuse(self, histories: Sequence[IntArray]) -> Fuse | None:
-        """What puts the signals into the distances of these histories; None without signals."""
-        bound = self.bound
-        if bound is None:
-            return None
-        length = self._settings.data.history_length
-        known = histories
-        if not bound.injected.full_history:
-            known = [history[-length:] for history in histories]
-        return lambda rows, distances: bound.fuse(distances, known[rows])
-
-    def evidence(
-        self, queries: Queries, answers: Answers, *, signals: Mapping[str, Scorer]
-    ) -> Evidence:
-        """What speaks for each item in queries whose targets are known; see `Evidence`."""
-        return Evidence(
-            self.answerer,
-            answers,
-            self.catalog,
-            queries=queries,
-            signals=signals,
-            likes=self.likes,
-            full_history=self._settings.signals.history == "full",
+        self.item_type = item_type
+        self.fusion = fusion
+        self._catalog_fusion = (
+            None if fusion is None else fusion.for_catalog(catalog, imputer=self._imputer)
         )
 
+    @cached_property
+    def _imputer(self) -> ColdItemImputer | None:
+        if self.settings.fusion.cold_items == "lowest":
+            return None
+        return self.encoder.cold_item_imputer(known_titles(self.catalog, self.counts))
 
-def injected_signals(settings: Settings, *, n_items: int) -> tuple[str, ...]:
-    """Names of the signals that the settings put into the distances."""
-    chosen = settings.recommend.inject
-    if chosen != "auto":
-        return chosen
-    return (COOCCURRENCE, *((EASE,) if n_items <= _SMALL_CATALOG else ()), GRU4REC)
+    @property
+    def imputes_cold_items(self) -> bool:
+        """Whether signals' weights of cold titles are imputed."""
+        return self._imputer is not None
+
+    def with_fusion(self, fusion: SignalFusion) -> "FittedRecommender":
+        """The same recommender with signals."""
+        return FittedRecommender(
+            self.settings,
+            self.encoder,
+            catalog=self.catalog,
+            counts=self.counts,
+            item_type=self.item_type,
+            fusion=fusion,
+        )
+
+    def with_catalog(
+        self, catalog: Catalog, *, progress: ProgressCallback | None = None
+    ) -> "FittedRecommender":
+        """The same recommender for another catalog; only new titles are embedded.
+
+        Args:
+            catalog: The items. Counts of items that stay are kept; new items have none.
+            progress: Called with (titles embedded, titles to embed).
+        """
+        count_of = dict(zip(self.catalog.item_ids, self.counts.tolist(), strict=True))
+        counts = np.array([count_of.get(item, 0) for item in catalog.item_ids], dtype=np.int64)
+        return FittedRecommender(
+            self.settings,
+            self.encoder.with_catalog(catalog, counts=counts, progress=progress),
+            catalog=catalog,
+            counts=counts,
+            item_type=self.item_type,
+            fusion=self.fusion,
+        )
+
+    def beams(self, *, exclude_seen: bool) -> BeamMode:
+        """The generated texts that are grounded: the fusion rule's, else the settings'."""
+        if self.fusion is not None:
+            return self.fusion.rules[exclude_seen].beams
+        beams = self.settings.grounding.beams
+        return beams if beams in self.encoder.methods else "top1"
+
+    def rank(
+        self,
+        encoded: EncodedQueries,
+        histories: Sequence[IntArray],
+        *,
+        k: int,
+        exclude_seen: bool,
+        exclude: Sequence[IntArray] | None = None,
+        beams: BeamMode | None = None,
+    ) -> RankedLists:
+        """Rank the catalog for encoded histories.
+
+        Args:
+            encoded: From the encoder, ``q`` queries.
+            histories: Item numbers of each, oldest first, all that is known.
+            k: Length of each list.
+            exclude_seen: Whether titles in the histories are excluded.
+            exclude: Item numbers that each list must not hold either, with their titles.
+            beams: The generated texts that are grounded; as `beams` gives them by default.
+        """
+        excluded = (
+            list(exclude) if exclude is not None else [np.zeros(0, dtype=np.int64)] * len(histories)
+        )
+        if exclude_seen:
+            excluded = [
+                np.concatenate([more, seen]) for more, seen in zip(excluded, histories, strict=True)
+            ]
+        return self.encoder.ranker.rank(
+            encoded,
+            k=k,
+            beams=beams or self.beams(exclude_seen=exclude_seen),
+            exclude=excluded,
+            fuse=self._fuse(histories, exclude_seen=exclude_seen),
+        )
+
+    def score(
+        self, encoded: EncodedQueries, queries: EvalQueries, *, signals: Mapping[str, Scorer]
+    ) -> ScoredQueries:
+        """Distances and signals' scores of queries whose targets are known.
+
+        Args:
+            encoded: The queries' histories, encoded.
+            queries: Histories and targets.
+            signals: By name, fitted on this catalog's items.
+        """
+        return ScoredQueries(
+            self.encoder.ranker,
+            encoded,
+            self.catalog,
+            queries=queries,
+            signals={
+                name: TitleScorer(signal, self.catalog, imputer=self._imputer)
+                for name, signal in signals.items()
+            },
+            beams=list(self.encoder.methods),
+            full_history=self.settings.fusion.history == "full",
+        )
+
+    def save(self, folder: Path) -> None:
+        """Write everything but the base model and the settings into a bundle's folder."""
+        self.encoder.save(folder)
+        self.catalog.save(folder / _CATALOG)
+        pl.DataFrame({"count": self.counts}).write_parquet(folder / _COUNTS)
+        if self.fusion is not None:
+            self.fusion.save(folder / _SIGNALS)
+
+    def _fuse(self, histories: Sequence[IntArray], *, exclude_seen: bool) -> Fuse | None:
+        """Fuses the signals into the distances of some of the histories; None without signals."""
+        fusion = self._catalog_fusion
+        if fusion is None:
+            return None
+        scored = histories
+        if self.settings.fusion.history == "window":
+            length = self.settings.data.max_history_length
+            scored = [history[-length:] for history in histories]
+
+        def fuse(rows: slice, distances: FloatArray) -> FloatArray:
+            return fusion.fuse(distances, scored[rows], exclude_seen=exclude_seen)
+
+        return fuse
 
 
-def learn_injected(
-    parts: Parts,
-    settings: Settings,
-    dataset: Dataset,
-    drawn: Drawn,
-    *,
-    answers: Answers,
-    folder: Path,
-    track: Track,
-) -> Injected:
-    """Learn the signals of the settings and choose on validation how they are put in.
+def load_catalog(folder: Path) -> tuple[Catalog, IntArray]:
+    """Catalog and counts that `FittedRecommender.save` wrote.
 
-    Args:
-        parts: The recommender's.
-        settings: Name the signals and the rule.
-        dataset: What is recommended from.
-        drawn: Its examples.
-        answers: The language model's, to the validation examples.
-        folder: Where networks keep what they learned.
-        track: Called with the name of each network's training.
+    Raises:
+        BundleError: If a file is missing or damaged.
     """
-    chosen = settings.recommend
-    signals = fit_signals(
-        injected_signals(settings, n_items=dataset.catalog.n_items),
-        lessons_of(dataset, drawn),
-        seed=settings.seed,
-        device=settings.model.device,
-        folder=folder,
-        track=track,
-    )
-    return choose_injected(
-        parts.evidence(drawn.valid_queries, answers, signals=signals),
-        signals,
-        how=chosen.rule,
-        exclude_seen=chosen.exclude_seen,
-        full_history=settings.signals.history == "full",
-        item_ids=parts.catalog.item_ids,
-        metric=chosen_by,
-    )
+    return Catalog.load(folder / _CATALOG), pl.read_parquet(folder / _COUNTS)["count"].to_numpy()
 
 
-def untracked(_: str) -> Progress:
-    """A `Track` that reports nothing."""
-    return lambda _done, _total: None
+def load_fusion(folder: Path) -> SignalFusion | None:
+    """Signals that `FittedRecommender.save` wrote; None if there are none.
+
+    Raises:
+        BundleError: If a file is missing, damaged or of another version.
+    """
+    return SignalFusion.load(folder / _SIGNALS) if (folder / _SIGNALS).is_dir() else None

@@ -1,93 +1,115 @@
-"""Signals in a run: what they learn from, how they are put into distances, how they are kept."""
+"""Signals fused into the distances: fitted, selected on validation, applied, saved and loaded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Self
+from typing import Self
 
 import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
-from bigrec.errors import BundleError
-from bigrec.grounding.cold_items import Likes
-from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS, POPULARITY_GAMMAS
-from bigrec.grounding.fusion.gamma_path import Metric
-from bigrec.grounding.fusion.rule import Rule
-from bigrec.grounding.fusion.tuning import best_rule, published_rule
-from bigrec.models.base import Scorer, Signal
-from bigrec.models.popularity import Popularity
-from bigrec.models.registry import Lessons, fit_signal, is_network, load_signal_folder
-from bigrec.models.scaling import minmax
-from bigrec.models.title_groups import group_scores
-from bigrec.recommender.scoring import Evidence, filled
-from bigrec.storage import atomic_folder, read_json, write_json
-from bigrec.types import FloatArray, IntArray, Track
+from bigrec.errors import SettingsError
+from bigrec.evaluation.metrics import selection_metric
+from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.fusion.rule import FusionRule
+from bigrec.grounding.fusion.tuning import optimize_rule
+from bigrec.models.base import ScoringModel
+from bigrec.models.registry import (
+    COOCCURRENCE,
+    EASE,
+    GRU4REC,
+    TrainingData,
+    fit_model,
+    is_network,
+    load_scoring_model,
+)
+from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
+from bigrec.settings import Settings
+from bigrec.settings.sections import FusionSettings
+from bigrec.storage import atomic_folder, check_format, read_json, write_json
+from bigrec.types import BoolArray, IntArray, ProgressFactory
 
-_RULE = "injection.json"
+_RULES = "fusion.json"
 _ITEMS = "items.parquet"
-_FORMAT = 1
+_FORMAT = 2
+# Items up to which EASE's square matrix, 100 MB then, is worth its place in a bundle.
+_MAX_ITEMS_FOR_EASE = 5_000
+_PROTOCOLS = {"seen_included": False, "seen_excluded": True}
 
 
-def fit_signals(
+def signal_names(settings: FusionSettings, *, n_items: int) -> tuple[str, ...]:
+    """Names of the signals to fuse.
+
+    Args:
+        settings: Name them, or leave them to the catalog's size.
+        n_items: Items of the catalog.
+    """
+    if settings.signals != "auto":
+        return settings.signals
+    return (COOCCURRENCE, *((EASE,) if n_items <= _MAX_ITEMS_FOR_EASE else ()), GRU4REC)
+
+
+def fit_models(
     names: Sequence[str],
-    lessons: Lessons,
+    training_data: TrainingData,
+    settings: Settings,
     *,
-    seed: int,
-    device: str,
     folder: Path,
-    track: Track,
-    suffix: str = "",
-) -> dict[str, Signal]:
-    """Learn signals; networks keep what they learned in the folder and are not trained twice.
+    progress_factory: ProgressFactory,
+    few_shot: bool = False,
+) -> dict[str, ScoringModel]:
+    """Fit models; networks are kept in the folder and not trained twice.
 
     Args:
         names: As in `bigrec.models.registry.NAMES`.
-        lessons: What to learn from.
-        seed: Of networks.
-        device: Of networks.
-        folder: One folder in it for each network.
-        track: Called with the name of each network's training.
-        suffix: Added to every name of the result.
+        training_data: Interactions to fit on.
+        settings: Seed and device of networks.
+        folder: Holds one folder for each network.
+        progress_factory: Called with the name of each network's training.
+        few_shot: Whether the data are the few shots, whose networks have separate folders.
     """
-    found = {}
+    models = {}
+    suffix = ", few-shot" if few_shot else ""
     for name in names:
-        label = name + suffix
-        progress = track(f"Training {label}") if is_network(name) else None
-        found[label] = fit_signal(
+        progress = progress_factory(f"Training {name}{suffix}") if is_network(name) else None
+        models[name] = fit_model(
             name,
-            lessons,
-            seed=seed,
-            device=device,
-            folder=folder / label.replace(", ", "-").replace(" ", "-").lower(),
+            training_data,
+            seed=settings.seed,
+            device=settings.model.device,
+            folder=folder / f"{name}{suffix}".replace(", ", "-").replace(" ", "-").lower(),
             progress=progress,
         )
-    return found
+    return models
 
 
 @dataclass(frozen=True, eq=False)
-class Injected:
-    """Signals with the rule that puts them into distances.
+class SignalFusion:
+    """Signals with the rules that fuse them into distances.
 
     Attributes:
-        signals: By name, in the order of the rule's gammas.
-        rule: How.
-        full_history: Whether the signals see all of a history, not the window alone.
+        signals: By name, in the order of the rules' gammas.
+        rules: By protocol: whether seen items are excluded.
         item_ids: The items that the signals know, by their item numbers.
     """
 
-    signals: Mapping[str, Signal] = field(repr=False)
-    rule: Rule
-    full_history: bool
+    signals: Mapping[str, ScoringModel] = field(repr=False)
+    rules: Mapping[bool, FusionRule]
     item_ids: Sequence[str] = field(repr=False)
 
-    @property
-    def name(self) -> str:
-        """What the recommender with its signals is called in tables."""
-        return f"BIGRec + {' & '.join(self.signals)}"
+    def for_catalog(
+        self, catalog: Catalog, *, imputer: ColdItemImputer | None = None
+    ) -> CatalogFusion:
+        """The fusion for a catalog, which may hold items that the signals do not know."""
+        scorers = [
+            TitleScorer(signal, catalog, item_ids=self.item_ids, imputer=imputer)
+            for signal in self.signals.values()
+        ]
+        return CatalogFusion(self.rules, scorers)
 
     def save(self, folder: Path) -> None:
-        """Write signals and rule to a folder of their own, whole or not at all.
+        """Write signals and rules to a folder, whole or not at all.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -97,12 +119,11 @@ class Injected:
                 signal.save(temporary / str(number))
             pl.DataFrame({"item_id": self.item_ids}).write_parquet(temporary / _ITEMS)
             write_json(
-                temporary / _RULE,
+                temporary / _RULES,
                 {
                     "format": _FORMAT,
                     "signals": list(self.signals),
-                    "rule": self.rule.to_json(),
-                    "full_history": self.full_history,
+                    "rules": {name: self.rules[key].to_json() for name, key in _PROTOCOLS.items()},
                 },
             )
 
@@ -113,94 +134,57 @@ class Injected:
         Raises:
             BundleError: If a file is missing, damaged or of another version.
         """
-        about = read_json(folder / _RULE)
-        if about.get("format") != _FORMAT:
-            raise BundleError(
-                f"{folder / _RULE} has format {about.get('format')}; this version of bigrec reads "
-                f"format {_FORMAT}. Make the bundle again."
-            )
+        content = read_json(folder / _RULES)
+        check_format(content, _FORMAT, what=str(folder / _RULES), cure="Make the bundle again.")
         signals = {
-            name: load_signal_folder(folder / str(number))
-            for number, name in enumerate(about["signals"])
+            name: load_scoring_model(folder / str(number))
+            for number, name in enumerate(content["signals"])
         }
-        item_ids = pl.read_parquet(folder / _ITEMS)["item_id"].to_list()
-        return cls(signals, Rule.from_json(about["rule"]), about["full_history"], item_ids)
+        return cls(
+            signals,
+            {key: FusionRule.from_json(content["rules"][name]) for name, key in _PROTOCOLS.items()},
+            pl.read_parquet(folder / _ITEMS)["item_id"].to_list(),
+        )
 
 
-class BoundSignals:
-    """Signals put into the distances of one catalog, which may hold items they never met.
-
-    What a signal does not know is skipped where it stands in a history, and weighs as much as what
-    is most like it, or nothing.
-
-    Args:
-        injected: The signals and their rule.
-        catalog: What is ranked.
-        likes: Gives titles that the signals never met the scores of those most like them.
-    """
-
-    def __init__(self, injected: Injected, catalog: Catalog, *, likes: Likes | None = None) -> None:
-        self.injected = injected
-        self._likes = likes
-        self._catalog = catalog
-        places = {item: number for number, item in enumerate(injected.item_ids)}
-        # The signals' number of every item of the catalog, -1 for those they do not know.
-        self._known = np.array([places.get(item, -1) for item in catalog.item_ids], dtype=np.int64)
-
-    def fuse(self, distances: FloatArray, histories: Sequence[IntArray]) -> FloatArray:
-        """Put the signals in.
-
-        Args:
-            distances: Of the rule's beam mode, ``[q, g]``, lower is better.
-            histories: Item numbers of this catalog, oldest first.
-
-        Returns:
-            ``[q, g]``, lower is better.
-        """
-        # History rows skip -1, so an unknown item is as if it were not there.
-        known = [self._known[history] for history in histories]
-        weights = [self._weights(signal, known) for signal in self.injected.signals.values()]
-        return self.injected.rule.apply(distances, weights)
-
-    def _weights(self, signal: Signal, histories: Sequence[IntArray]) -> FloatArray:
-        scores = signal.scores(histories)
-        lowest = scores.min(axis=1, keepdims=True)
-        here = np.where(self._known >= 0, scores[:, self._known], lowest)
-        catalog = self._catalog
-        grouped = group_scores(here, catalog.group, n_groups=catalog.n_groups)
-        return minmax(filled(signal, grouped, self._likes))
-
-
-def choose_injected(
-    valid: Evidence,
-    signals: Mapping[str, Signal],
+def select_rule(
+    valid: ScoredQueries,
+    signals: Sequence[str],
+    settings: FusionSettings,
     *,
-    how: Literal["best", "published"],
     exclude_seen: bool,
-    full_history: bool,
-    item_ids: Sequence[str],
-    metric: Metric,
-) -> Injected:
-    """Put all signals of the evidence in, by the rule that does best on validation queries.
+) -> FusionRule:
+    """Select the rule of the settings' method that does best on validation queries.
 
     Args:
-        valid: Evidence of the validation examples.
-        signals: Those of the evidence.
-        how: ``best`` of all rules, or the ``published`` product with the best gammas.
-        exclude_seen: Whether seen items are left out of the ranking.
-        full_history: Which histories the signals were given.
-        item_ids: The items that the signals know, by their item numbers.
-        metric: From ranks to a figure, higher is better.
+        valid: Validation queries, with the signals.
+        signals: Names of the signals to fuse.
+        settings: Method and fixed gammas.
+        exclude_seen: The protocol.
+
+    Raises:
+        SettingsError: If a gamma is fixed for a signal that is not fused.
     """
-    queries = valid.fusable(list(signals), exclude_seen=exclude_seen)
-    gammas = gammas_of(next(iter(signals.values())))
-    if how == "published":
-        rule = published_rule(queries, metric=metric, gammas=gammas)
-    else:
-        rule = best_rule(queries, metric=metric, gammas=gammas)[0]
-    return Injected(signals, rule, full_history, item_ids)
+    unknown = sorted(set(settings.gammas) - set(signals))
+    if unknown:
+        raise SettingsError(
+            f"fusion.gammas names {unknown[0]!r}, which is not fused: expected some of "
+            f"{', '.join(signals)}."
+        )
+    return optimize_rule(
+        valid.fusion_input(signals, exclude_seen=exclude_seen),
+        metric=selection_metric,
+        family=settings.method,
+        gammas=valid.signals[signals[0]].scorer.gamma_grid,
+        fixed={
+            place: settings.gammas[name]
+            for place, name in enumerate(signals)
+            if name in settings.gammas
+        },
+    )
 
 
-def gammas_of(signal: Scorer) -> FloatArray:
-    """The published grid for a signal."""
-    return POPULARITY_GAMMAS if isinstance(signal, Popularity) else COLLABORATIVE_GAMMAS
+def known_titles(catalog: Catalog, counts: IntArray) -> BoolArray:
+    """Titles with training interactions, ``[t]``."""
+    occurrences = np.bincount(catalog.title_ids, weights=counts, minlength=catalog.n_titles)
+    return np.asarray(occurrences > 0)

@@ -1,108 +1,101 @@
-"""How the language model answers a history: it writes titles, or it points at them.
+"""The language model as a query encoder: it writes titles, or it encodes the history itself.
 
-Either way an answer lies among the catalog's titles, and what follows is the same: all of them,
-ranked by distance.
+Either way a history becomes vectors in the space of the catalog's titles, and all titles are ranked
+by distance to them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, Self
 
 from bigrec.data.catalog import Catalog
-from bigrec.errors import SettingsError
-from bigrec.grounding.beams import BeamMode, Queries
-from bigrec.grounding.cold_items import Likes
+from bigrec.evaluation.method import MethodId
+from bigrec.grounding.beams import BeamMode, EncodedQueries
+from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
-from bigrec.lm.generation.transformers import TransformersGenerator
 from bigrec.lm.model import LanguageModel
-from bigrec.models.llm import DIRECT, DirectGrounder
+from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
+from bigrec.recommender.generated_texts import generate_in_parts
 from bigrec.settings import Settings
-from bigrec.types import BoolArray, GeneratedText, IntArray, Progress
+from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback
 
-WRITTEN: Mapping[BeamMode, str] = {"first": "BIGRec, first beam", "all": "BIGRec, all beams"}
-"""What a recommender that writes is called in tables, by the texts that count."""
-
-POINTED: Mapping[BeamMode, str] = {"first": DIRECT}
-"""What a recommender that points is called: there is one answer to a history."""
-
-_ADAPTER, _INDEX, _NETWORK = "adapter", "index", "direct"
+_ADAPTER, _INDEX, _RETRIEVER = "adapter", "index", "retriever"
 
 
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What the language model answered to ``q`` histories.
-
-    Attributes:
-        queries: The answers as points.
-        texts: What it wrote for each history, most probable first; nothing where it points.
-    """
-
-    queries: Queries = field(repr=False)
-    texts: Sequence[Sequence[GeneratedText]] = field(repr=False)
-
-
-class Answerer(Protocol):
-    """A language model that answers histories with points among a catalog's titles.
+class QueryEncoder(Protocol):
+    """A language model that encodes histories as vectors among a catalog's titles.
 
     Attributes:
         lm: The language model.
-        names: What the recommender is called in tables, by the beam modes that it has.
-        ranker: Ranks the catalog by distance to the points.
+        methods: The unfused recommender in tables, by the beam modes that it has.
+        ranker: Ranks the catalog by distance to the encoded queries.
     """
 
     lm: LanguageModel
-    names: Mapping[BeamMode, str]
+    methods: Mapping[BeamMode, MethodId]
     ranker: Ranker
 
-    def answer(self, histories: Sequence[IntArray], *, progress: Progress | None = None) -> Answers:
-        """Answer histories.
+    def encode(
+        self,
+        histories: Sequence[IntArray],
+        *,
+        texts_folder: Path | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> EncodedQueries:
+        """Encode histories.
 
         Args:
-            histories: Item numbers of each, oldest first, all that is known; it reads as many as
-                the settings say.
-            progress: Called with (histories done, histories in all).
+            histories: Item numbers of each, oldest first, of any length; the newest
+                ``max_history_length`` are read.
+            texts_folder: Stores generated texts, so that an interrupted call resumes. Retrieval
+                generates none.
+            progress: Called with (histories done, histories in total).
         """
         ...
 
     def with_catalog(
-        self, catalog: Catalog, *, counts: IntArray, progress: Progress | None = None
+        self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None
     ) -> Self:
-        """The same for another catalog: only titles that are new cost anything."""
+        """The same encoder for another catalog; only new titles are embedded."""
         ...
 
-    def likes(self, known: BoolArray) -> Likes | None:
-        """For titles that signals do not know, those they know that are most like them.
+    def cold_item_imputer(self, known: BoolArray) -> ColdItemImputer | None:
+        """The imputer of signals' scores for cold titles, by their nearest known titles.
 
         Args:
-            known: Which titles signals know, ``[g]``.
+            known: Titles with training interactions, ``[t]``.
 
         Returns:
-            None where the model's space says too little about it.
+            None if the encoder's space is not made for similarity of titles.
         """
         ...
 
     def save(self, folder: Path) -> None:
-        """Write into a bundle's folder what was learned and where the titles lie."""
+        """Write what was trained and the item index into a bundle's folder."""
         ...
 
 
-class Writer:
-    """Writes titles, and embeds what it wrote (published).
+class GenerativeQueryEncoder:
+    """Generative mode: writes titles and embeds them, as in the paper.
 
     Args:
-        settings: Of prompts, generation and embedding.
+        settings: Of prompt, decoding and embedding.
         lm: The language model with its adapter.
-        catalog: What can be recommended.
-        counts: How often each item occurs in the training split, ``[n]``.
-        noun: What the prompt calls a title.
-        index: Embeddings made before. One of another catalog or space is brought up to date, one
-            of another embedder is made anew.
-        index_parts: Folder that lets an interrupted embedding go on.
+        catalog: The items.
+        counts: Occurrences of each item in the training split, ``[n]``.
+        item_type: What the prompt calls one item.
+        index: Embeddings made before. Those of another catalog or normalization are updated, those
+            of another embedder made anew.
+        index_parts: Folder from which an interrupted embedding resumes.
         progress: Called with (titles embedded, titles to embed).
     """
+
+    methods: Mapping[BeamMode, MethodId] = {
+        "top1": MethodId("BIGRec"),
+        "all": MethodId("BIGRec, all beams"),
+    }
 
     def __init__(
         self,
@@ -111,185 +104,186 @@ class Writer:
         *,
         catalog: Catalog,
         counts: IntArray,
-        noun: str,
+        item_type: str,
         index: ItemIndex | None = None,
         index_parts: Path | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> None:
         self.lm = lm
-        self.names = WRITTEN
-        self.embedder = make_embedder(lm, settings)
-        self.renderer = make_renderer(lm.tokenizer, settings)
-        self.generator = make_generator(lm, self.renderer, catalog.group_titles, settings=settings)
-        titles, space = catalog.group_titles, settings.embed.space
-        if index is None or not index.belongs_to(self.embedder, titles, space=space):
+        titles = catalog.unique_titles
+        normalization = settings.generative.embedding.normalization
+        self._embedder = make_embedder(lm, settings)
+        self._renderer = make_renderer(lm.tokenizer, settings)
+        self._generator = make_generator(lm, self._renderer, titles, settings=settings)
+        if index is None or not index.belongs_to(
+            self._embedder, titles, normalization=normalization
+        ):
             index = ItemIndex.build(
                 titles,
-                self.embedder,
-                space=space,
+                self._embedder,
+                normalization=normalization,
                 previous=index,
                 parts=index_parts,
                 progress=progress,
             )
-        self.index = index
-        self.ranker = Ranker(index, catalog.group, counts=counts)
+        self.ranker = Ranker(index, catalog.title_ids, counts=counts)
         self._settings = settings
         self._catalog = catalog
-        self._noun = noun
+        self._item_type = item_type
 
-    def write(
-        self, histories: Sequence[IntArray], *, progress: Progress | None = None
+    def encode(
+        self,
+        histories: Sequence[IntArray],
+        *,
+        texts_folder: Path | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> EncodedQueries:
+        """See `QueryEncoder`."""
+        if texts_folder is None:
+            texts = self._write(histories, progress=progress)
+        else:
+            texts = generate_in_parts(
+                self._write, histories, folder=texts_folder, progress=progress
+            )
+        return self.ranker.encode(texts, self._embedder)
+
+    def _write(
+        self, histories: Sequence[IntArray], *, progress: ProgressCallback | None = None
     ) -> list[list[GeneratedText]]:
-        """What the language model writes for histories of item numbers, best first."""
         titles = self._catalog.titles
-        length = self._settings.data.history_length
+        length = self._settings.data.max_history_length
         prompts = [
-            self.renderer.prompt_ids([titles[item] for item in history[-length:]], self._noun)
+            self._renderer.prompt_ids([titles[item] for item in history[-length:]], self._item_type)
             for history in histories
         ]
-        generator = self.generator
-        if self._settings.generate.titles == "unseen" and isinstance(
-            generator, TransformersGenerator
-        ):
-            seen = [[titles[item] for item in history] for history in histories]
-            return generator.generate(prompts, excluded=seen, progress=progress)
-        return generator.generate(prompts, progress=progress)
-
-    def ground(
-        self, texts: Sequence[Sequence[GeneratedText]], *, progress: Progress | None = None
-    ) -> Answers:
-        """Embed what was written; ``progress`` counts texts."""
-        return Answers(self.ranker.queries(texts, self.embedder, progress=progress), texts)
-
-    def answer(self, histories: Sequence[IntArray], *, progress: Progress | None = None) -> Answers:
-        """See `Answerer`."""
-        return self.ground(self.write(histories, progress=progress))
+        if self._settings.generative.decoding.constraint != "unseen":
+            return self._generator.generate(prompts, progress=progress)
+        seen = [[titles[item] for item in history] for history in histories]
+        return self._generator.generate(prompts, excluded=seen, progress=progress)
 
     def with_catalog(
-        self, catalog: Catalog, *, counts: IntArray, progress: Progress | None = None
+        self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None
     ) -> Self:
-        """See `Answerer`."""
+        """See `QueryEncoder`."""
         return type(self)(
             self._settings,
             self.lm,
             catalog=catalog,
             counts=counts,
-            noun=self._noun,
-            index=self.index,
+            item_type=self._item_type,
+            index=self.ranker.index,
             progress=progress,
         )
 
-    def likes(self, known: BoolArray) -> None:
-        """None: where only the published space is at hand, signals stay as published."""
+    def cold_item_imputer(self, known: BoolArray) -> None:
+        """None: the paper's space orders titles by their last token, not by their content."""
 
     def save(self, folder: Path) -> None:
-        """See `Answerer`."""
+        """See `QueryEncoder`."""
         self.lm.save_adapter(folder / _ADAPTER)
-        self.index.save(folder / _INDEX)
+        self.ranker.index.save(folder / _INDEX)
 
 
-class Pointer:
-    """Points at titles (`bigrec.models.llm`).
+class RetrievalQueryEncoder:
+    """Retrieval mode: the language model's state after a history is the query.
 
     Args:
-        grounder: Trained on titles, for a catalog.
-        catalog: What can be recommended, of the grounder's groups.
-        counts: How often each item occurs in the training split, ``[n]``.
-        history_length: Most items of a history that are read, the newest ones.
+        retriever: Trained, for the catalog.
+        catalog: The items.
+        counts: Occurrences of each item in the training split, ``[n]``.
+        max_history_length: Number of newest items that are read of a history.
     """
+
+    methods: Mapping[BeamMode, MethodId] = {"top1": MethodId(LLM_RETRIEVAL)}
 
     def __init__(
         self,
-        grounder: DirectGrounder,
+        retriever: LLMRetriever,
         *,
         catalog: Catalog,
         counts: IntArray,
-        history_length: int,
+        max_history_length: int,
     ) -> None:
-        self.lm = grounder.lm
-        self.names = POINTED
-        self.grounder = grounder
-        self.ranker = Ranker(grounder.item_index(), catalog.group, counts=counts)
-        self._history_length = history_length
+        self.lm = retriever.lm
+        self.ranker = Ranker(retriever.item_index(), catalog.title_ids, counts=counts)
+        self._retriever = retriever
+        self._max_history_length = max_history_length
 
-    def answer(self, histories: Sequence[IntArray], *, progress: Progress | None = None) -> Answers:
-        """See `Answerer`."""
-        points = self.grounder.points([history[-self._history_length :] for history in histories])
+    def encode(
+        self,
+        histories: Sequence[IntArray],
+        *,
+        texts_folder: Path | None = None,  # noqa: ARG002 - the protocol's; no texts are generated
+        progress: ProgressCallback | None = None,
+    ) -> EncodedQueries:
+        """See `QueryEncoder`."""
+        newest = [history[-self._max_history_length :] for history in histories]
+        encoded = EncodedQueries.from_vectors(self._retriever.encode(newest))
         if progress is not None:
             progress(len(histories), len(histories))
-        return Answers(Queries.of_points(points), [[] for _ in histories])
+        return encoded
 
     def with_catalog(
-        self, catalog: Catalog, *, counts: IntArray, progress: Progress | None = None
+        self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None
     ) -> Self:
-        """See `Answerer`."""
+        """See `QueryEncoder`."""
         return type(self)(
-            self.grounder.with_catalog(catalog, progress=progress),
+            self._retriever.with_catalog(catalog, progress=progress),
             catalog=catalog,
             counts=counts,
-            history_length=self._history_length,
+            max_history_length=self._max_history_length,
         )
 
-    def likes(self, known: BoolArray) -> Likes:
-        """By the part of a point in which like titles are near each other."""
-        return self.grounder.likes(known)
+    def cold_item_imputer(self, known: BoolArray) -> ColdItemImputer:
+        """See `QueryEncoder`."""
+        return self._retriever.cold_item_imputer(known)
 
     def save(self, folder: Path) -> None:
-        """See `Answerer`."""
-        self.grounder.save(folder / _NETWORK)
-        self.grounder.index.save(folder / _INDEX)
+        """See `QueryEncoder`."""
+        self._retriever.save(folder / _RETRIEVER)
+        self._retriever.index.save(folder / _INDEX)
 
 
-def make_pointer(
-    grounder: DirectGrounder, settings: Settings, *, catalog: Catalog, counts: IntArray
-) -> Pointer:
-    """What points, as the settings say."""
-    return Pointer(
-        grounder, catalog=catalog, counts=counts, history_length=settings.data.history_length
-    )
-
-
-def load_answerer(
+def load_query_encoder(
     folder: Path,
     settings: Settings,
     lm: LanguageModel,
     *,
     catalog: Catalog,
     counts: IntArray,
-    noun: str,
-) -> Answerer:
-    """What ``save`` wrote into a bundle's folder, on the base model that it was learned on.
+    item_type: str,
+) -> QueryEncoder:
+    """Read what ``save`` wrote into a bundle's folder.
 
     Args:
         folder: The bundle.
-        settings: What it was made with.
-        lm: The base model; for direct grounding as `load_cut_model` gives it.
+        settings: The bundle's.
+        lm: The base model, as `load_encoder_model` gives it; it carries the adapter afterwards.
         catalog: The bundle's.
-        counts: How often each item occurs in the training split, ``[n]``.
-        noun: What the prompt calls a title.
+        counts: Occurrences of each item in the training split, ``[n]``.
+        item_type: What the prompt calls one item.
 
     Raises:
         BundleError: If a file is missing, damaged, of another version or of another model.
-        StaleIndexError: If the titles' places were made with another model or catalog.
+        StaleIndexError: If the item index was made with another model or catalog.
     """
     index = ItemIndex.load(folder / _INDEX)
-    if settings.grounding == "direct":
-        grounder = DirectGrounder.load(folder / _NETWORK, lm=lm, index=index, group=catalog.group)
-        return make_pointer(grounder, settings, catalog=catalog, counts=counts)
-    lm.load_adapter(folder / _ADAPTER)
-    index.check(make_embedder(lm, settings), catalog.group_titles, space=settings.embed.space)
-    return Writer(settings, lm, catalog=catalog, counts=counts, noun=noun, index=index)
-
-
-def writer_of(answerer: Answerer) -> Writer:
-    """The answerer as one that writes.
-
-    Raises:
-        SettingsError: If it points.
-    """
-    if not isinstance(answerer, Writer):
-        raise SettingsError(
-            "this recommender points at titles and writes none: set grounding to 'written' for "
-            "texts."
+    if settings.mode == "retrieval":
+        retriever = LLMRetriever.load(
+            folder / _RETRIEVER, lm=lm, index=index, title_ids=catalog.title_ids
         )
-    return answerer
+        return RetrievalQueryEncoder(
+            retriever,
+            catalog=catalog,
+            counts=counts,
+            max_history_length=settings.data.max_history_length,
+        )
+    lm.load_adapter(folder / _ADAPTER)
+    index.check(
+        make_embedder(lm, settings),
+        catalog.unique_titles,
+        normalization=settings.generative.embedding.normalization,
+    )
+    return GenerativeQueryEncoder(
+        settings, lm, catalog=catalog, counts=counts, item_type=item_type, index=index
+    )

@@ -1,160 +1,251 @@
-"""What speaks for each item in each query: distances to answers, and signals' scores.
+"""Scores of every title for every query: distances to the encoded history, and signals.
 
-Evidence comes in pieces of some queries at a time, so that memory does not grow with their number.
+Queries are scored in batches, so that memory does not grow with their number.
 """
 
+import copy
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
 from bigrec.data.catalog import Catalog
-from bigrec.grounding.beams import BeamDistances, BeamMode
-from bigrec.grounding.cold_items import Likes
-from bigrec.grounding.fusion.rule import Rule
-from bigrec.grounding.fusion.tuning import Fusable
+from bigrec.grounding.beams import BeamDistances, BeamMode, EncodedQueries
+from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.fusion.formulas import min_max
+from bigrec.grounding.fusion.rule import FusionRule
+from bigrec.grounding.fusion.tuning import FusionInput
+from bigrec.grounding.ranker import Ranker
 from bigrec.models.base import Scorer
-from bigrec.models.llm import DirectGrounder
-from bigrec.models.precomputed import External
-from bigrec.models.scaling import minmax
-from bigrec.models.title_groups import group_scores
-from bigrec.recommender.factory import Queries
-from bigrec.recommender.query_encoders import Answerer, Answers
+from bigrec.recommender.training_data import EvalQueries
 from bigrec.types import FloatArray, IntArray
 
 
-def filled(signal: Scorer, scores: FloatArray, likes: Likes | None) -> FloatArray:
-    """A signal's scores with those of titles that it never met taken over from their likes.
+class TitleScorer:
+    """A scorer for the titles of a catalog, which may hold items that the scorer does not know.
+
+    The one path from a signal's scores to its weights, in serving and in validation.
 
     Args:
-        signal: Scores from files and a model that reads titles know such titles themselves.
-        scores: ``[q, g]``.
-        likes: None to leave the scores as they are.
+        scorer: Scores the items that it was fitted on.
+        catalog: The titles to score.
+        item_ids: Ids of the scorer's items; the catalog's own by default. Other items are skipped
+            in histories and scored as low as the lowest.
+        imputer: Imputes the weights of cold titles, unless the scorer knows cold items itself.
     """
-    if likes is None or isinstance(signal, (External, DirectGrounder)):
-        return scores
-    return likes.fill(scores)
+
+    def __init__(
+        self,
+        scorer: Scorer,
+        catalog: Catalog,
+        *,
+        item_ids: Sequence[str] | None = None,
+        imputer: ColdItemImputer | None = None,
+    ) -> None:
+        self.scorer = scorer
+        self._catalog = catalog
+        self._imputer = None if scorer.knows_cold_items else imputer
+        # The scorer's number of every item of the catalog, -1 if it does not know the item.
+        self._numbers: IntArray | None = None
+        if item_ids is not None and list(item_ids) != catalog.item_ids:
+            number_of = {item: number for number, item in enumerate(item_ids)}
+            self._numbers = np.array(
+                [number_of.get(item, -1) for item in catalog.item_ids], dtype=np.int64
+            )
+
+    def scores(self, histories: Sequence[IntArray]) -> FloatArray:
+        """Scores of the titles, ``[q, t]``, higher is better; cold titles are not imputed.
+
+        Args:
+            histories: Item numbers of the catalog, oldest first.
+        """
+        scores = self._item_scores(histories)
+        return title_scores(scores, self._catalog.title_ids, n_titles=self._catalog.n_titles)
+
+    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
+        """Weights of the titles for fusion, ``[q, t]`` in [0, 1]; cold titles are imputed.
+
+        Args:
+            histories: Item numbers of the catalog, oldest first.
+        """
+        return self.weights_of(self.scores(histories))
+
+    def weights_of(self, scores: FloatArray, *, imputed: bool = True) -> FloatArray:
+        """Weights from the scores that `scores` gave, ``[q, t]`` in [0, 1].
+
+        Args:
+            scores: ``[q, t]``.
+            imputed: Whether scores of cold titles are imputed.
+        """
+        if imputed and self._imputer is not None:
+            scores = self._imputer.impute(scores)
+        return min_max(scores)
+
+    def at_queries(self, positions: slice) -> Self:
+        """The scorer for some of the evaluated queries."""
+        scorer = self.scorer.at_queries(positions)
+        if scorer is self.scorer:
+            return self
+        scorer_of_some = copy.copy(self)
+        scorer_of_some.scorer = scorer
+        return scorer_of_some
+
+    def _item_scores(self, histories: Sequence[IntArray]) -> FloatArray:
+        if self._numbers is None:
+            return self.scorer.scores(histories)
+        # -1 is padding to every scorer, so an unknown item is as if it were not there.
+        scores = self.scorer.scores([self._numbers[history] for history in histories])
+        lowest = scores.min(axis=1, keepdims=True)
+        return np.where(self._numbers >= 0, scores[:, self._numbers], lowest)
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
-    """The evidence of some queries, ``c`` of them.
+class CatalogFusion:
+    """Signals fused into the distances of one catalog.
 
     Attributes:
-        rows: Which queries.
-        targets: Group number of each target, ``[c]``.
-        seen: Groups of all that each user had before.
+        rules: By protocol: whether seen items are excluded.
+        scorers: The signals for the catalog's titles, in the order of the rules' gammas.
+    """
+
+    rules: Mapping[bool, FusionRule]
+    scorers: Sequence[TitleScorer] = field(repr=False)
+
+    def fuse(
+        self, distances: FloatArray, histories: Sequence[IntArray], *, exclude_seen: bool
+    ) -> FloatArray:
+        """Fuse the signals into distances.
+
+        Args:
+            distances: Of the rule's beam mode, ``[q, t]``, lower is better.
+            histories: Item numbers of the catalog, oldest first.
+            exclude_seen: The protocol whose rule is applied.
+
+        Returns:
+            ``[q, t]``, lower is better.
+        """
+        weights = [scorer.weights(histories) for scorer in self.scorers]
+        return self.rules[exclude_seen].apply(distances, weights)
+
+
+@dataclass(frozen=True, eq=False)
+class ScoreBatch:
+    """Scores of some queries, ``c`` of them.
+
+    Attributes:
+        rows: The queries.
+        targets: Title id of each target, ``[c]``.
+        seen: Title ids of all that each user had before.
     """
 
     rows: slice
     targets: IntArray = field(repr=False)
     seen: list[IntArray] = field(repr=False)
     _chunk: BeamDistances = field(repr=False)
-    _evidence: "Evidence" = field(repr=False)
+    _queries: "ScoredQueries" = field(repr=False)
     _distances: dict[BeamMode, FloatArray] = field(default_factory=dict, repr=False)
     _scores: dict[str, FloatArray] = field(default_factory=dict, repr=False)
     _weights: dict[tuple[str, bool], FloatArray] = field(default_factory=dict, repr=False)
 
     def distances(self, beams: BeamMode) -> FloatArray:
-        """Distances to what the model answered, ``[c, g]``, lower is better."""
+        """Distances to the encoded queries, ``[c, t]``, lower is better."""
         if beams not in self._distances:
             self._distances[beams] = self._chunk.combine(beams)[0]
         return self._distances[beams]
 
     def scores(self, name: str) -> FloatArray:
-        """A signal's scores, ``[c, g]``, higher is better."""
+        """Scores of a signal, ``[c, t]``, higher is better."""
         if name not in self._scores:
-            self._scores[name] = self._evidence.scores(name, self.rows)
+            self._scores[name] = self._queries.scores(name, self.rows)
         return self._scores[name]
 
-    def weights(self, name: str, *, with_model: bool = True) -> FloatArray:
-        """A signal's scores scaled to [0, 1] in each query, ``[c, g]``.
+    def fused(self, rule: FusionRule, names: Sequence[str]) -> FloatArray:
+        """Distances with signals fused in, ``[c, t]``, lower is better."""
+        weights = [self.weights(name) for name in names]
+        return rule.apply(self.distances(rule.beams), weights)
+
+    def fused_without_model(self, rule: FusionRule, names: Sequence[str]) -> FloatArray:
+        """Signals fused into the first of them, as `FusionInput.without_model` does, ``[c, t]``."""
+        first, *others = (self.weights(name, imputed=False) for name in names)
+        return rule.apply(1 - first, others)
+
+    def weights(self, name: str, *, imputed: bool = True) -> FloatArray:
+        """Weights of a signal, ``[c, t]`` in [0, 1].
 
         Args:
             name: The signal.
-            with_model: Whether titles that it never met get the scores of those that the language
-                model finds most like them.
+            imputed: Whether scores of cold titles are imputed, which takes the language model.
         """
-        key = name, with_model
-        if key not in self._weights:
-            scores = self.scores(name)
-            self._weights[key] = minmax(self._evidence.filled(name, scores, with_model=with_model))
-        return self._weights[key]
-
-    def fused(self, rule: Rule, names: Sequence[str]) -> FloatArray:
-        """Distances with signals put in by a rule, ``[c, g]``, lower is better."""
-        return rule.apply(self.distances(rule.beams), [self.weights(name) for name in names])
-
-    def fused_without_model(self, rule: Rule, names: Sequence[str]) -> FloatArray:
-        """Signals put into the first of them, as `Fusable.without_model` does, ``[c, g]``."""
-        first, *others = (self.weights(name, with_model=False) for name in names)
-        return rule.apply(1 - first, others)
+        if (name, imputed) not in self._weights:
+            scorer = self._queries.signals[name]
+            self._weights[name, imputed] = scorer.weights_of(self.scores(name), imputed=imputed)
+        return self._weights[name, imputed]
 
 
-class Evidence:
-    """Distances and signals of queries whose targets are known.
+class ScoredQueries:
+    """Distances and signals' scores of queries whose targets are known.
 
     Args:
-        answerer: The language model, and the ranker that computes the distances.
-        answers: Its answers.
-        catalog: What is ranked.
+        ranker: Computes the distances.
+        encoded: The queries' vectors.
+        catalog: The titles that are ranked.
         queries: Histories and targets, ``q`` of them.
-        signals: By the name that they are asked for with.
-        likes: Gives titles that signals never met the scores of those most like them.
-        full_history: Whether signals see all that came before a target, not the window alone.
+        signals: By name.
+        beams: The beam modes of the encoder.
+        full_history: Whether signals score the full history, not the model's window alone.
     """
 
     def __init__(
         self,
-        answerer: Answerer,
-        answers: Answers,
+        ranker: Ranker,
+        encoded: EncodedQueries,
         catalog: Catalog,
         *,
-        queries: Queries,
-        signals: Mapping[str, Scorer],
-        likes: Likes | None = None,
+        queries: EvalQueries,
+        signals: Mapping[str, TitleScorer],
+        beams: Sequence[BeamMode],
         full_history: bool = False,
     ) -> None:
+        self.ranker = ranker
+        self.encoded = encoded
+        self.queries = queries
         self.signals = dict(signals)
-        self.names = answerer.names
-        self.targets = catalog.group[queries.targets]
-        self.seen = [np.unique(catalog.group[items]) for items in queries.full_histories]
-        self._ranker = answerer.ranker
-        self._catalog = catalog
-        self._likes = likes
+        self.beams = tuple(beams)
+        self.n_titles = catalog.n_titles
+        self.targets = catalog.title_ids[queries.targets]
+        self.seen = [np.unique(catalog.title_ids[items]) for items in queries.full_histories]
         self._histories = queries.full_histories if full_history else queries.histories
-        self._answers = answers.queries
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def scores(self, name: str, rows: slice) -> FloatArray:
-        """A signal's scores for some of the queries, ``[c, g]``, higher is better."""
-        signal, histories = self.signals[name], self._histories[rows]
-        if isinstance(signal, External):
-            signal = signal.take(np.arange(rows.start, rows.stop))
-        catalog = self._catalog
-        return group_scores(signal.scores(histories), catalog.group, n_groups=catalog.n_groups)
+        """Scores of a signal for some of the queries, ``[c, t]``, higher is better."""
+        return self.signals[name].at_queries(rows).scores(self._histories[rows])
 
-    def filled(self, name: str, scores: FloatArray, *, with_model: bool) -> FloatArray:
-        """A signal's scores as they are put into distances, ``[c, g]``; see `Piece.weights`."""
-        return filled(self.signals[name], scores, self._likes if with_model else None)
+    def batches(self) -> Iterator[ScoreBatch]:
+        """The scores, batch by batch."""
+        for chunk in self.ranker.iter_distances(self.encoded, beams="all"):
+            rows = chunk.rows
+            yield ScoreBatch(rows, self.targets[rows], self.seen[rows], chunk, self)
 
-    def pieces(self) -> Iterator[Piece]:
-        """The evidence, piece by piece."""
-        for chunk in self._ranker.iter_distances(self._answers, beams="all"):
-            yield Piece(chunk.rows, self.targets[chunk.rows], self.seen[chunk.rows], chunk, self)
+    def fusion_input(
+        self, names: Sequence[str], *, exclude_seen: bool, imputed: bool = True
+    ) -> FusionInput:
+        """All that a rule fuses, at once: for as many queries as fit in memory.
 
-    def fusable(
-        self, names: Sequence[str], *, exclude_seen: bool, with_model: bool = True
-    ) -> Fusable:
-        """Everything that a rule puts together, at once: for as many queries as fit in memory."""
-        every = slice(0, len(self))
-        return Fusable(
+        Args:
+            names: The signals.
+            exclude_seen: Whether seen titles are excluded from the ranking.
+            imputed: Whether signals' scores of cold titles are imputed.
+        """
+        every_row = slice(0, len(self))
+        return FusionInput(
             distances=self._distances,
             weights=[
-                minmax(self.filled(name, self.scores(name, every), with_model=with_model))
+                self.signals[name].weights_of(self.scores(name, every_row), imputed=imputed)
                 for name in names
             ],
             targets=self.targets,
@@ -163,8 +254,41 @@ class Evidence:
 
     @cached_property
     def _distances(self) -> dict[BeamMode, FloatArray]:
-        """Of all queries: every rule that is tried asks for the same."""
-        pieces = list(self.pieces())
+        """Of all queries: every rule that is tried needs the same."""
+        batches = list(self.batches())
         return {
-            mode: np.concatenate([piece.distances(mode) for piece in pieces]) for mode in self.names
+            mode: np.concatenate([batch.distances(mode) for batch in batches])
+            for mode in self.beams
         }
+
+
+def title_scores(scores: FloatArray, title_ids: IntArray, *, n_titles: int) -> FloatArray:
+    """Give every title the score of its best item.
+
+    A hit counts for any item of the target's title, so a title ranks where its best item does.
+
+    Args:
+        scores: ``[..., n]``, higher is better.
+        title_ids: Title id of every item, ``[n]``.
+        n_titles: Number of titles, ``t``.
+
+    Returns:
+        ``[..., t]``. A NaN among a title's items makes its score NaN.
+
+    Raises:
+        ValueError: If the lengths differ, a title id is out of range or a title has no item.
+    """
+    if scores.shape[-1] != len(title_ids):
+        raise ValueError(
+            f"scores has shape {scores.shape} and title_ids has {len(title_ids)} items; expected "
+            "one score for each item in the last dimension."
+        )
+    present = np.unique(title_ids)
+    if not np.array_equal(present, np.arange(n_titles)):
+        raise ValueError(
+            f"title_ids holds {len(present)} different ids; expected each of 0 to "
+            f"{n_titles - 1} at least once."
+        )
+    order = np.argsort(title_ids, kind="stable")
+    starts = np.searchsorted(title_ids[order], np.arange(n_titles))
+    return np.asarray(np.maximum.reduceat(scores[..., order], starts, axis=-1))

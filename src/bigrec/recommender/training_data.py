@@ -1,99 +1,156 @@
-"""What is learned from: all training interactions, or the few examples alone."""
+"""The examples of a run: drawn from a dataset's split, for training and for evaluation."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
-from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
+from bigrec.data.examples import (
+    Examples,
+    TitleExample,
+    all_position_windows,
+    mix,
+    sample_windows,
+    title_examples,
+    window_examples,
+)
 from bigrec.data.interactions import Interactions
-from bigrec.grounding.index import ItemIndex
-from bigrec.models.llm import DirectGrounder, TitleFeatures
-from bigrec.models.registry import Lessons
-from bigrec.recommender.factory import Drawn, load_cut_model
+from bigrec.data.sources import load_bigrec_json, load_dataset
+from bigrec.data.splits import TRAIN, Split, split_dataset
+from bigrec.models.registry import TrainingData
 from bigrec.settings import Settings
-from bigrec.types import IntArray, Progress
+from bigrec.settings.sections import DataSettings, SourceSettings
+from bigrec.types import BoolArray, IntArray
 
-FEW_SHOT = ", few-shot"
-"""Ends the names of baselines that learned from the language model's own examples."""
+EvalSplit = Literal["valid", "test"]
+"""The splits that are ranked."""
 
-
-def lessons_of(dataset: Dataset, drawn: Drawn) -> Lessons:
-    """All training interactions."""
-    valid = drawn.stop_queries
-    return Lessons(
-        interactions=dataset.interactions,
-        train=drawn.train_rows,
-        n_items=dataset.catalog.n_items,
-        valid_histories=valid.histories,
-        valid_targets=valid.targets,
-    )
+# Not the run's seed: runs that differ in their seed are compared on the same examples.
+_EVALUATION_SEED = 0
+# By fewer, a network that has learned nothing yet can look better for an epoch by luck.
+_MIN_EARLY_STOPPING_EXAMPLES = 2000
 
 
-def few_shot_lessons(dataset: Dataset, drawn: Drawn) -> Lessons:
-    """The examples that the language model got, each as a user of its own."""
-    interactions = _as_users(drawn.train_items)
-    valid = drawn.stop_queries
-    return Lessons(
-        interactions=interactions,
-        train=np.ones(len(interactions), dtype=np.bool_),
-        n_items=dataset.catalog.n_items,
-        valid_histories=valid.histories,
-        valid_targets=valid.targets,
-    )
+@dataclass(frozen=True, eq=False)
+class EvalQueries:
+    """Histories whose targets are known.
+
+    Attributes:
+        user_ids: User of each query.
+        histories: Item numbers of each history, oldest first, at most ``max_history_length``.
+        full_histories: Item numbers of all that the user had before the target.
+        targets: Item number of each target, ``[q]``.
+    """
+
+    user_ids: list[str]
+    histories: list[IntArray]
+    full_histories: list[IntArray]
+    targets: IntArray
+
+    def __len__(self) -> int:
+        return len(self.targets)
 
 
-def direct_lessons(dataset: Dataset, drawn: Drawn, settings: Settings) -> Lessons:
-    """What a recommender that points at titles learns from, as its settings say."""
-    if settings.direct.learn_from == "examples":
-        return few_shot_lessons(dataset, drawn)
-    return lessons_of(dataset, drawn)
+@dataclass(frozen=True, eq=False)
+class PreparedData:
+    """The examples of a run.
+
+    Attributes:
+        train: Training examples of all datasets, mixed.
+        train_items: Item numbers of each training example of the main dataset, oldest first, the
+            target last.
+        valid: Validation examples of all datasets.
+        valid_queries: Validation examples of the main dataset.
+        early_stopping_queries: Validation examples by which networks stop: the same, or more if
+            these are few because the language model has to write for each.
+        test_queries: Test examples of the main dataset, or of a file.
+        train_rows: The main dataset's interactions in the training split, ``[m]``.
+        counts: Occurrences of each item in the training split, ``[n]``.
+        sizes: Number of examples in each split before sampling.
+    """
+
+    train: list[TitleExample]
+    train_items: list[IntArray]
+    valid: list[TitleExample]
+    valid_queries: EvalQueries
+    early_stopping_queries: EvalQueries
+    test_queries: EvalQueries
+    train_rows: BoolArray
+    counts: IntArray
+    sizes: dict[str, int]
+
+    def queries(self, split: EvalSplit) -> EvalQueries:
+        """The queries of a split."""
+        return self.test_queries if split == "test" else self.valid_queries
 
 
-def train_direct(
-    lessons: Lessons,
-    settings: Settings,
-    *,
-    catalog: Catalog,
-    folder: Path,
-    suffix: str = "",
-    reading: Progress | None = None,
-    learning: Progress | None = None,
-) -> DirectGrounder:
-    """Teach the language model to point at titles; what was learned is not learned twice.
-
-    Args:
-        lessons: What it learns from.
-        settings: Of the base model and of direct grounding.
-        catalog: Its titles are what is pointed at.
-        folder: Where their features and what was learned are kept.
-        suffix: Tells several lessons of a folder apart, as in the names of their methods.
-        reading: Called with (titles read, titles to read).
-        learning: Called with (targets learned, targets to learn in all epochs).
+def load_source(settings: SourceSettings) -> Dataset:
+    """Load a dataset as its settings say.
 
     Raises:
-        ModelError: If the base model has fewer layers than asked for, or cannot be loaded.
+        DataError: If the files cannot be used.
     """
-    chosen = settings.direct
-    # A model of its own each time: the adapter stays in it.
-    lm = load_cut_model(settings)
-    if not (folder / "index").is_dir():
-        ItemIndex.build(
-            catalog.group_titles,
-            TitleFeatures(lm),
-            parts=folder / "parts",
-            progress=reading,
-        ).save(folder / "index")
-    return DirectGrounder.fit(
-        lm,
-        ItemIndex.load(folder / "index"),
-        lessons,
-        group=catalog.group,
-        seed=settings.seed,
-        folder=folder / (suffix.strip(", ") or "all"),
-        progress=learning,
-        **chosen.model_dump(exclude={"layers", "learn_from"}),
+    options = settings.model_dump(include=set(SourceSettings.model_fields), exclude_none=True)
+    return load_dataset(options.pop("source"), **options)
+
+
+def prepare_examples(dataset: Dataset, settings: Settings) -> PreparedData:
+    """Split a dataset and draw the examples.
+
+    Args:
+        dataset: The main dataset, whose catalog is recommended from.
+        settings: Sizes, windows, the seed and further training sources, which are loaded.
+
+    Raises:
+        DataError: If a split has no examples or a further source cannot be used.
+    """
+    data = settings.data
+    datasets = [dataset, *map(load_source, data.extra_train_sources)]
+    splits = [_split(source, data) for source in datasets]
+    rows, train, valid = [], [], []
+    for source, split in zip(datasets, splits, strict=True):
+        rows.append(_train_rows(source, split, settings))
+        train.append(window_examples(rows[-1], source))
+        valid.append(title_examples(_sample_valid(split, data), source))
+    split = splits[0]
+    return PreparedData(
+        train=mix(train, seed=settings.seed),
+        train_items=[dataset.interactions.items[example] for example in rows[0]],
+        valid=mix(valid, seed=_EVALUATION_SEED),
+        valid_queries=_eval_queries(dataset, _sample_valid(split, data)),
+        early_stopping_queries=_eval_queries(
+            dataset, _sample_valid(split, data, at_least=_MIN_EARLY_STOPPING_EXAMPLES)
+        ),
+        test_queries=_test_queries(dataset, split, data),
+        train_rows=split.row_splits == TRAIN,
+        counts=split.train_counts(dataset.catalog.n_items),
+        sizes={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
+    )
+
+
+def all_training_data(dataset: Dataset, prepared: PreparedData) -> TrainingData:
+    """All training interactions."""
+    return _training_data(dataset, prepared, dataset.interactions, train=prepared.train_rows)
+
+
+def few_shot_training_data(dataset: Dataset, prepared: PreparedData) -> TrainingData:
+    """The examples of generative fine-tuning, each as the sequence of a user."""
+    interactions = _as_users(prepared.train_items)
+    every_row = np.ones(len(interactions), dtype=np.bool_)
+    return _training_data(dataset, prepared, interactions, train=every_row)
+
+
+def _training_data(
+    dataset: Dataset, prepared: PreparedData, interactions: Interactions, *, train: BoolArray
+) -> TrainingData:
+    return TrainingData(
+        interactions=interactions,
+        train=train,
+        n_items=dataset.catalog.n_items,
+        valid_histories=prepared.early_stopping_queries.histories,
+        valid_targets=prepared.early_stopping_queries.targets,
     )
 
 
@@ -105,4 +162,60 @@ def _as_users(sequences: Sequence[IntArray]) -> Interactions:
         times=None,
         ratings=None,
         splits=None,
+    )
+
+
+def _split(dataset: Dataset, data: DataSettings) -> Split:
+    return split_dataset(
+        dataset.interactions,
+        method=data.split_method,
+        max_history_length=data.max_history_length,
+        min_history=data.min_history,
+    )
+
+
+def _train_rows(dataset: Dataset, split: Split, settings: Settings) -> list[IntArray]:
+    """Rows of the interactions of each training example, the target last."""
+    size, window = settings.data.max_train_examples, settings.generative.finetune.window
+    if window is not None:
+        windows = all_position_windows(
+            dataset.interactions, split.row_splits == TRAIN, window=window
+        )
+        return sample_windows(windows, size, seed=settings.seed)
+    sampled = split.train.sample(size, seed=settings.seed)
+    starts = dataset.interactions.user_start[sampled.users]
+    firsts = np.maximum(starts, sampled.rows - sampled.max_history_length)
+    return [np.arange(first, row + 1) for first, row in zip(firsts, sampled.rows, strict=True)]
+
+
+def _test_queries(dataset: Dataset, split: Split, data: DataSettings) -> EvalQueries:
+    if data.test_file is None:
+        return _eval_queries(
+            dataset, split.test.sample(data.max_test_examples, seed=_EVALUATION_SEED)
+        )
+    examples = load_bigrec_json(data.test_file)[: data.max_test_examples]
+    histories = [dataset.catalog.resolve(example.history) for example in examples]
+    return EvalQueries(
+        user_ids=[str(number) for number in range(len(examples))],
+        histories=histories,
+        full_histories=histories,
+        targets=dataset.catalog.resolve([example.target for example in examples]),
+    )
+
+
+def _sample_valid(split: Split, data: DataSettings, *, at_least: int = 0) -> Examples:
+    size = None if data.max_valid_examples is None else max(data.max_valid_examples, at_least)
+    return split.valid.sample(size, seed=_EVALUATION_SEED)
+
+
+def _eval_queries(dataset: Dataset, examples: Examples) -> EvalQueries:
+    interactions = dataset.interactions
+    starts = interactions.user_start[examples.users]
+    return EvalQueries(
+        user_ids=[interactions.user_ids[user] for user in examples.users],
+        histories=[history[history >= 0] for history in examples.histories()],
+        full_histories=[
+            interactions.items[start:row] for start, row in zip(starts, examples.rows, strict=True)
+        ],
+        targets=examples.targets,
     )

@@ -1,25 +1,26 @@
-"""Settings of a run: one immutable section for each stage, read from YAML and checked whole."""
+"""Settings of a run: one immutable section for each job, read from YAML and checked whole."""
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from bigrec.errors import SettingsError
+from bigrec.settings.applicability import inapplicable, without_inapplicable
+from bigrec.settings.old_names import check_old_names, check_old_preset
 from bigrec.settings.sections import (
     CompareSettings,
     DataSettings,
-    DirectSettings,
-    EmbedSettings,
-    GenerateSettings,
+    FusionSettings,
+    GenerativeSettings,
+    GroundingSettings,
     ModelSettings,
-    PromptSettings,
     RecommendSettings,
+    RetrievalSettings,
     Section,
-    SignalSettings,
-    TrainSettings,
 )
 from bigrec.storage import write_text
 
@@ -29,35 +30,52 @@ _PRESETS = Path(__file__).parent / "presets"
 class Settings(Section):
     """All settings of a run."""
 
-    data: DataSettings = DataSettings()
-    prompt: PromptSettings = PromptSettings()
-    model: ModelSettings = ModelSettings()
-    train: TrainSettings = TrainSettings()
-    generate: GenerateSettings = GenerateSettings()
-    embed: EmbedSettings = EmbedSettings()
-    recommend: RecommendSettings = RecommendSettings()
-    signals: SignalSettings = SignalSettings()
-    direct: DirectSettings = DirectSettings()
-    compare: CompareSettings = CompareSettings()
-    grounding: Literal["direct", "written"] = "direct"
-    """How the language model answers: it points at the next title among the catalog's, learned on
-    every title of every sequence, or it writes titles, which are embedded (published)."""
+    mode: Literal["retrieval", "generative"] = "retrieval"
+    """``retrieval``: the language model encodes a history, and items are ranked by distance to it.
+    ``generative``: it writes titles, which are embedded and grounded (paper). The section of the
+    other mode is refused."""
     seed: int = 0
-    """Decides sampling, initialization, order and dropout."""
+    """Seed of sampling, initialization, order and dropout."""
+    data: DataSettings = DataSettings()
+    model: ModelSettings = ModelSettings()
+    retrieval: RetrievalSettings = RetrievalSettings()
+    generative: GenerativeSettings = GenerativeSettings()
+    grounding: GroundingSettings = GroundingSettings()
+    recommend: RecommendSettings = RecommendSettings()
+    fusion: FusionSettings = FusionSettings()
+    compare: CompareSettings = CompareSettings()
+
+    @model_validator(mode="after")
+    def _refuse_what_has_no_effect(self) -> Self:
+        problems = inapplicable(self)
+        if problems:
+            raise PydanticCustomError("no_effect", "\n  ".join(problems))
+        return self
 
     @classmethod
-    def read(cls, path: Path | str | None = None, overrides: Sequence[str] = ()) -> Self:
-        """Read a YAML file and apply overrides such as ``train.epochs=3``.
+    def read(
+        cls,
+        path: Path | str | None = None,
+        overrides: Sequence[str] = (),
+        *,
+        previous: Path | None = None,
+    ) -> Self:
+        """Read a YAML file and apply overrides such as ``retrieval.epochs=3``.
 
         Args:
             path: A file, the name of a preset (`preset_names`), or None for the defaults.
             overrides: ``section.field=value``, the value as YAML.
+            previous: A file that `write` wrote, to start from instead of ``path``. Only what it
+                changes of the defaults counts, so that an override may change the mode.
 
         Raises:
-            SettingsError: If the file is missing or not YAML, or a value is unknown or wrong; all
-                problems are named at once.
+            SettingsError: If the file is missing or not YAML, or a value is unknown, wrong or
+                without effect; all problems are named at once.
         """
-        values = {} if path is None else _read_yaml(_preset(path) or Path(path))
+        if previous is not None:
+            values = cls.read(previous).model_dump(mode="json", exclude_defaults=True)
+        else:
+            values = {} if path is None else _read_yaml(_preset(path) or Path(path))
         for override in overrides:
             _apply(values, override)
         return cls.checked(values)
@@ -67,16 +85,21 @@ class Settings(Section):
         """Settings from nested values.
 
         Raises:
-            SettingsError: Naming every value that is unknown or wrong.
+            SettingsError: Naming every value that is unknown, wrong or without effect.
         """
+        check_old_names(values)
         try:
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_explain(cls, error)) from None
 
+    def to_dict(self) -> dict[str, Any]:
+        """Every value that has an effect, defaults included, JSON-like; `checked` reads it."""
+        return without_inapplicable(self)
+
     def write(self, path: Path) -> None:
-        """Write every value as YAML, defaults included."""
-        text = yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+        """Write `to_dict` as YAML, whole or not at all."""
+        text = yaml.safe_dump(self.to_dict(), sort_keys=False, allow_unicode=True)
         write_text(path, text)
 
 
@@ -86,6 +109,7 @@ def preset_names() -> list[str]:
 
 
 def _preset(name: Path | str) -> Path | None:
+    check_old_preset(str(name))
     file = _PRESETS / f"{name}.yaml"
     return file if str(name) in preset_names() else None
 
@@ -105,7 +129,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise SettingsError(
             f"settings file {path} holds a {type(values).__name__}: expected sections such as "
-            "'train:' with values below them."
+            "'data:' with values below them."
         )
     return values
 
@@ -114,7 +138,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
     name, equals, text = override.partition("=")
     if not equals or not name.strip():
         raise SettingsError(
-            f"override {override!r}: expected section.field=value, such as train.epochs=3."
+            f"override {override!r}: expected section.field=value, such as retrieval.epochs=3."
         )
     *sections, field = name.strip().split(".")
     for section in sections:
@@ -144,7 +168,9 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     lines = []
     for problem in error.errors():
         place = ".".join(str(part) for part in problem["loc"])
-        if problem["type"] == "extra_forbidden":
+        if problem["type"] == "no_effect":
+            lines.append(problem["msg"])
+        elif problem["type"] == "extra_forbidden":
             section = _section(cls, [str(part) for part in problem["loc"][:-1]])
             known = ", ".join(section.model_fields) if section is not None else "nothing"
             lines.append(f"{place}: there is no such setting. Known here: {known}.")

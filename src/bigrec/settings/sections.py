@@ -1,8 +1,9 @@
 """The sections of the settings: every value that can be chosen, with its effect.
 
-``bigrec info --settings`` prints the texts under the fields.
+``bigrec config`` prints the texts under the fields.
 """
 
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -28,13 +29,13 @@ class SourceSettings(Section):
     source: str = "ml-100k"
     """A folder, a file of interactions, or the short name ``ml-100k``."""
     items: str | None = None
-    """The file of titles, where it is not in the source folder."""
-    kind: str = "auto"
-    """Format of the files; ``auto`` tells it from what is there."""
+    """The file of titles, if it is not in the source folder."""
+    format: str = "auto"
+    """Format of the files; ``auto`` detects it."""
     name: str | None = None
-    """What the dataset is called in tables; by default from the source."""
-    noun: str | None = None
-    """What one title is called in the prompt: movie, video game, book."""
+    """Name of the dataset in tables; by default from the source."""
+    item_type: str | None = None
+    """What the prompt calls one item: movie, video game, book."""
     user_id: str | None = None
     """Column of the user."""
     item_id: str | None = None
@@ -46,13 +47,13 @@ class SourceSettings(Section):
     time: str | None = None
     """Column of the timestamp."""
     order: str | None = None
-    """Column of the position in the user's history, where there is no timestamp."""
+    """Column of the position in the user's history, if there is no timestamp."""
     rating: str | None = None
     """Column of the rating, optional."""
     split: str | None = None
     """Column that says train, valid or test, optional."""
     min_rating: float | None = None
-    """Leave out interactions rated lower. None keeps all, as published."""
+    """Drop interactions rated lower. None keeps all, as in the paper."""
     decode_html: bool = True
     """Turn ``&amp;`` in titles into ``&``."""
     article_first: bool = False
@@ -60,39 +61,28 @@ class SourceSettings(Section):
 
 
 class DataSettings(SourceSettings):
-    """The dataset that is recommended from, and how it becomes examples."""
+    """The dataset to recommend from, and how it becomes examples."""
 
-    split_method: Literal["auto", "global_time", "leave_one_out", "given"] = "auto"
-    """``auto`` takes the given split where there is one, else global time 8:1:1 (published)."""
-    history_length: PositiveInt = 10
-    """Most recent items that make a history (published: 10)."""
+    split_method: Literal["auto", "global_time", "leave_one_out", "predefined"] = "auto"
+    """``auto`` takes the predefined split if there is one, else global time 8:1:1 (paper)."""
+    max_history_length: PositiveInt = 10
+    """Most recent items that make a history (paper: 10)."""
     min_history: PositiveInt = 1
-    """Fewest items before a target. 10 gives the published samples for movies."""
-    train_examples: PositiveInt | None = 1024
-    """Random training examples, the few shots; None takes all."""
-    valid_examples: PositiveInt | None = 2000
-    """Random validation examples: what stops training and chooses rules; None takes all. Networks
-    among signals are stopped by at least 2,000."""
-    test_examples: PositiveInt | None = 5000
-    """Random test examples (published: 5,000); None takes all."""
+    """Fewest items before a target. 10 gives the paper's samples for movies."""
+    max_train_examples: PositiveInt | None = 1024
+    """Random training examples, the few shots; None takes all. Limits what the language model is
+    trained on in generative mode, and in retrieval mode with ``retrieval.train_on: examples``."""
+    max_valid_examples: PositiveInt | None = 2000
+    """Random validation examples, for early stopping and for choosing fusion rules; None takes
+    all. Sequential baselines stop by at least 2,000."""
+    max_test_examples: PositiveInt | None = 5000
+    """Random test examples (paper: 5,000); None takes all."""
     test_file: str | None = None
-    """Published BIGRec examples (JSON) to test on in place of the dataset's own."""
-    also_train_on: tuple[SourceSettings, ...] = ()
-    """Further datasets whose training examples are mixed in, as many from each."""
-
-
-class PromptSettings(Section):
-    """Wording of the prompt."""
-
-    instruction: str = "Given {noun}s in the order a user chose them, write the next {noun}."
-    """What the model is asked; short, because every sample pays for it."""
-    cue: str = "Next {noun}:"
-    """Plain style only: the line that asks for the answer."""
-    style: Literal["auto", "chat", "plain", "list"] = "auto"
-    """``auto`` uses the tokenizer's chat template where it has one; ``list`` has the model go on
-    with the list of titles, so that every title can be learnt as it is asked for."""
-    max_tokens: Annotated[int, Field(ge=32)] = 512
-    """Longest prompt and answer; older titles are left out of a longer one."""
+    """BIGRec examples (JSON, the format of the paper's authors) to test on instead of the
+    dataset's own."""
+    extra_train_sources: tuple[SourceSettings, ...] = ()
+    """Further datasets whose training examples are mixed in, as many from each. Generative mode
+    only."""
 
 
 class ModelSettings(Section):
@@ -103,7 +93,7 @@ class ModelSettings(Section):
     revision: str | None = None
     """Branch, tag or commit on the hub."""
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
-    """``auto`` is bfloat16 where the device computes in it natively, else float32."""
+    """``auto`` is bfloat16 if the device computes in it natively, else float32."""
     device: str = "auto"
     """``auto`` takes CUDA, then Apple's GPU, then the CPU."""
     quantize_bits: Literal[4, 8] | None = None
@@ -112,36 +102,98 @@ class ModelSettings(Section):
     """Run code that comes with the model. Only for authors you trust."""
 
 
-class TrainSettings(Section):
+class RetrievalSettings(Section):
+    """Retrieval mode: the language model encodes a history, and items are ranked by distance."""
+
+    train_on: Literal["interactions", "examples"] = "interactions"
+    """All training interactions, or the training examples alone, the few shots."""
+    truncate_layers: PositiveInt | None = 10
+    """Keep only the first layers of the base model; None keeps all. A third of SmolLM2's layers
+    learned more in the same time than all of them."""
+    lora_r: PositiveInt = 16
+    """LoRA rank."""
+    lora_alpha: PositiveInt = 32
+    """LoRA scale, applied as ``lora_alpha / lora_r``."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """LoRA dropout; on a CPU it takes a fifth of the time."""
+    target_modules: tuple[str, ...] | str | None = "all-linear"
+    """Module names or ``all-linear``; None takes the query and value projections."""
+    max_length: PositiveInt = 50
+    """Longest stretch of a user's items in one training sequence."""
+    content_dim: PositiveInt = 512
+    """Dimensions of the untrained text part of an item's vector."""
+    embedding_dim: PositiveInt = 256
+    """Dimensions of the trained part of an item's vector."""
+    projection_dim: PositiveInt = 1024
+    """Width of the hidden layer between an item's text features and its trained part."""
+    feature_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Dropout probability of an item's text features during training."""
+    embedding_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    """Dropout probability of the language model's input embeddings during training."""
+    id_embedding_dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
+    """Dropout probability of an item's ID embedding during training. Items with the embedding
+    dropped are represented by their text alone, so the model also works for cold items. At 1
+    there are no ID embeddings."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Peak learning rate, decayed to 0 by a cosine."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.01
+    """Weight decay of AdamW."""
+    batch_size: PositiveInt | None = None
+    """Approximate number of targets in an optimizer step. None takes a hundredth of all targets,
+    between 128 and 768: every step updates the whole catalog, which costs most in small steps."""
+    epochs: PositiveInt = 5
+    """Maximum passes over the interactions."""
+    early_stopping_patience: PositiveInt = 2
+    """Epochs without a better validation NDCG@10 before training stops."""
+
+
+class PromptSettings(Section):
+    """Wording of the prompt."""
+
+    instruction: str = (
+        "Given {item_type}s in the order a user chose them, write the next {item_type}."
+    )
+    """The task, stated once in every prompt; short, because every sample pays for it."""
+    response_prefix: str = "Next {item_type}:"
+    """Plain style only: the line that asks for the answer."""
+    style: Literal["auto", "chat", "plain", "list"] = "auto"
+    """``auto`` uses the tokenizer's chat template if it has one; ``list`` lets the model continue
+    the list of titles, so that every title can be a training target."""
+    max_tokens: Annotated[int, Field(ge=32)] = 512
+    """Longest prompt and answer; older titles are dropped from a longer one."""
+
+
+class FinetuneSettings(Section):
     """LoRA fine-tuning."""
 
-    rank: PositiveInt = 8
-    """LoRA rank (published: 8)."""
-    alpha: PositiveInt = 16
-    """LoRA scale, applied as alpha / rank (published: 16)."""
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    """LoRA dropout (published: 0.05)."""
+    lora_r: PositiveInt = 8
+    """LoRA rank (paper: 8)."""
+    lora_alpha: PositiveInt = 16
+    """LoRA scale, applied as ``lora_alpha / lora_r`` (paper: 16)."""
+    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    """LoRA dropout (paper: 0.05)."""
     target_modules: tuple[str, ...] | str | None = None
-    """Module names or ``all-linear``; None takes the query and value projections (published)."""
+    """Module names or ``all-linear``; None takes the query and value projections (paper)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate. Published for a 7B model: 1e-4; small models want more."""
+    """Peak learning rate. Paper, for a 7B model: 1e-4; small models want more."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
-    """Steps to the peak, at most a tenth of all (published: 20)."""
+    """Steps to the peak, at most a tenth of all (paper: 20)."""
     batch_size: PositiveInt = 32
-    """Examples in an optimizer step (published: 128)."""
-    micro_batch_size: PositiveInt = 8
+    """Examples in an optimizer step (paper: 128)."""
+    per_device_batch_size: PositiveInt = 8
     """Examples in one forward pass. Lower it to save memory."""
     epochs: PositiveInt = 5
-    """Most passes over the examples (published: 50)."""
-    patience: PositiveInt = 2
-    """Epochs without a better validation loss before training stops (published: 5)."""
-    loss_on: Literal["response", "titles", "all"] = "response"
-    """Learn the target only, every title of history and target, or every token (published)."""
+    """Maximum passes over the examples (paper: 50)."""
+    early_stopping_patience: PositiveInt = 2
+    """Epochs without a better validation loss before training stops (paper: 5)."""
+    loss: Literal["completion", "titles", "full"] = "completion"
+    """Tokens in the loss: the target's, those of every title in history and target, or all
+    (paper)."""
     window: Annotated[int, Field(ge=2)] | None = None
-    """Dense targets: train on windows of so many titles that do not overlap, cut from users' whole
-    training histories, in place of a history and a target. Meant for ``loss_on: titles``."""
+    """All-position targets: train on non-overlapping windows of so many titles, cut from users'
+    training histories, instead of on a history and a target. Meant for ``loss: titles``."""
     save_every_s: Annotated[float, Field(gt=0)] = 300.0
-    """Longest time between two checkpoints."""
+    """Longest time between two checkpoints, in seconds."""
     report_to: tuple[str, ...] = ()
     """Experiment trackers: tensorboard, mlflow, wandb, trackio."""
 
@@ -155,126 +207,102 @@ class ServerSettings(Section):
     base_url: str = "http://localhost:8000/v1"
     """Address of the protocol's root."""
     model: str | None = None
-    """What the server calls the fine-tuned model; None asks it and takes its only one."""
+    """The server's name for the fine-tuned model; None takes its only one."""
     timeout_s: Annotated[float, Field(gt=0)] = 60.0
-    """Longest time for one prompt."""
+    """Longest time for one prompt, in seconds."""
     retries: Annotated[int, Field(ge=0)] = 3
-    """Times that a prompt is sent again after a failure that may pass."""
+    """Times that a prompt is sent again after a transient failure."""
     concurrency: PositiveInt = 16
-    """Prompts that are under way at once."""
+    """Prompts in flight at once."""
 
 
-class GenerateSettings(Section):
-    """What the model writes for a history."""
+class DecodingSettings(Section):
+    """How the model writes titles for a history."""
 
-    beams: PositiveInt = 4
-    """Texts written for each history (published: 4); 1 is greedy, the fast option."""
+    num_beams: PositiveInt = 4
+    """Texts written for each history (paper: 4); 1 is greedy, the fast option."""
     max_new_tokens: PositiveInt | None = None
     """Longest text in tokens; None takes the longest title of the catalog, at most 64."""
     batch_size: PositiveInt = 16
     """Histories in a batch. Lower it to save memory."""
     length_penalty: float = 1.0
-    """Exponent of the length that divides a beam's log-probability (published: 1)."""
+    """Exponent of the length that divides a beam's log-probability (paper: 1)."""
     backend: Literal["auto", "transformers", "ctranslate2", "openai"] = "auto"
-    """``auto`` is transformers, and for a single beam on a CPU CTranslate2, where it is installed
-    and runs the model rightly: without beams it is the faster one, with them it is not."""
+    """``auto`` is transformers, and for a single beam on a CPU CTranslate2 if it is installed and
+    supports the model: it is faster without beams only."""
     compute_type: Literal["auto", "float32", "int8", "bfloat16", "float16"] = "auto"
-    """CTranslate2 only: ``auto`` computes as the model does; ``int8`` is smaller and inexact, for
-    small models so much that other texts are written."""
-    titles: Literal["free", "catalog", "unseen"] = "free"
-    """What can be written: anything (published); titles of the catalog, which leaves nothing to
-    ground; or those that are not in the history. The last two with transformers only."""
+    """CTranslate2 only: ``auto`` computes as the model does; ``int8`` is smaller but inexact, so
+    that a small model writes other texts."""
+    constraint: Literal["none", "catalog", "unseen"] = "none"
+    """What can be written: anything (paper); titles of the catalog only, which leaves nothing to
+    ground; or titles that are not in the history. The last two need the transformers backend."""
     server: ServerSettings = ServerSettings()
-    """Where ``openai`` finds the model."""
+    """The server of the ``openai`` backend."""
 
 
-class EmbedSettings(Section):
-    """The space in which generated texts and items meet."""
+class EmbeddingSettings(Section):
+    """The space in which generated texts and items are compared."""
 
     embedder: str = "base"
-    """``base`` is the base model with its adapter off (published), else the name of a
+    """``base`` is the base model with its adapter off (paper), else the name of a
     sentence-transformers model."""
     pooling: Literal["last", "mean"] = "last"
-    """The last token's state (published), or the mean of all."""
-    space: Literal["raw", "centred", "standardised", "whitened"] = "raw"
-    """``raw`` is as published; the others are fitted on the catalog."""
+    """The last token's state (paper), or the mean of all. Base model only."""
+    normalization: Literal["none", "center", "standardize", "whiten"] = "none"
+    """``none`` is the paper's; the others are fitted on the catalog."""
+
+
+class GenerativeSettings(Section):
+    """Generative mode, the paper's: the language model writes titles, which are embedded."""
+
+    prompt: PromptSettings = PromptSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    decoding: DecodingSettings = DecodingSettings()
+    embedding: EmbeddingSettings = EmbeddingSettings()
+
+
+class GroundingSettings(Section):
+    """How the language model's output becomes a ranking of the catalog."""
+
+    beams: Literal["top1", "all"] = "all"
+    """Generative mode only. ``top1`` grounds the top beam only (paper); ``all`` takes an item's
+    best distance over the beams, weighted by their probability."""
 
 
 class RecommendSettings(Section):
-    """How texts become a list."""
+    """Recommended lists."""
 
-    beams: Literal["first", "all"] = "all"
-    """``first`` grounds the best beam only (published); ``all`` takes an item's best distance
-    over the beams, weighted by their probability."""
     exclude_seen: bool = True
-    """Leave out what is in the history. The published protocol keeps it; both are reported."""
-    inject: tuple[str, ...] | Literal["auto"] = "auto"
-    """Signals put into the distances, such as ``[EASE, SASRec]``; they go into the bundle. ``auto``
-    is co-occurrence and GRU4Rec, and EASE too in a catalog of up to 5,000 items, where its matrix
-    is small. ``[]`` leaves the language model alone."""
-    rule: Literal["best", "published"] = "best"
-    """How: by what does best on validation, or by the published product on the first beam."""
+    """Exclude the user's full history. The paper's protocol includes it; both are reported."""
 
 
-class SignalSettings(Section):
-    """Popularity, collaborative signals and their histories."""
+class FusionSettings(Section):
+    """Scores of other models fused into the distances."""
 
+    signals: tuple[str, ...] | Literal["auto"] = "auto"
+    """Models to fuse, such as ``[EASE, SASRec]``; they are saved in the bundle. ``auto`` is
+    co-occurrence and GRU4Rec, and EASE in a catalog of up to 5,000 items, where its matrix is
+    small. ``[]`` uses the language model alone."""
+    method: Literal["auto", "paper", "product", "weighted_sum", "rrf"] = "auto"
+    """``auto`` tries every method and keeps the best on validation; ``paper`` is the product on
+    the top beam; ``product`` may also use a floor and all beams; ``weighted_sum`` subtracts
+    min-max or z-score normalized scores; ``rrf`` is reciprocal rank fusion."""
+    gammas: Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    """Fixed gammas by signal, such as ``{EASE: 0.5}``. Those not named are searched for on
+    validation. Needs ``method`` paper, product or weighted_sum."""
     history: Literal["window", "full"] = "window"
-    """Signals see the history that the language model sees, or all that a user did before."""
-    new_titles: Literal["likes", "last"] = "likes"
-    """What signals give to titles that they never met: with direct grounding what they give to the
-    titles most like them, or as little as to any. Signals by themselves are left as they are."""
+    """Signals score the history that the language model reads, or the user's full history."""
+    cold_items: Literal["knn", "lowest"] = "knn"
+    """Retrieval mode only. Scores of a signal for items it was not trained on: ``knn`` imputes
+    them from their nearest neighbors by title; ``lowest`` ranks them last. Signals that are ranked
+    by themselves stay as they are."""
 
 
-class DirectSettings(Section):
-    """Direct grounding: the model points at the next title instead of writing it."""
-
-    learn_from: Literal["all", "examples"] = "all"
-    """All training interactions, or the training examples alone, the few shots."""
-    layers: PositiveInt | None = 10
-    """First layers of the base model that are used; None is all. A third of SmolLM2's learned more
-    in the same time than all of them."""
-    rank: PositiveInt = 16
-    """LoRA rank."""
-    alpha: PositiveInt = 32
-    """LoRA scale, applied as alpha / rank."""
-    lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """LoRA dropout; on a CPU it takes a fifth of the time."""
-    target_modules: tuple[str, ...] | str | None = "all-linear"
-    """Module names or ``all-linear``; None takes the query and value projections."""
-    max_length: PositiveInt = 50
-    """Longest stretch of a user's titles that is learned from at once."""
-    title_size: PositiveInt = 512
-    """Size of the part of a point in which like titles are near each other, untrained."""
-    size: PositiveInt = 256
-    """Size of the part that is learned."""
-    hidden_size: PositiveInt = 1024
-    """Of the layer between a title's features and the part that is learned."""
-    item_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    """Share of a title's features left out in training."""
-    input_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
-    """Share of what the model reads left out in training."""
-    id_dropout: Annotated[float, Field(ge=0, le=1)] = 0.2
-    """Beside its features a title has a vector of its own, learned where it occurs: share of titles
-    that do without in training, so that new titles are served too. 1 gives none a vector."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate, from which a cosine goes down to 0."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.01
-    """Of AdamW."""
-    batch_size: PositiveInt | None = None
-    """Targets of an optimizer step, about; None takes about a hundred steps an epoch, with 128 to
-    768 targets: every step moves the whole catalog, which small ones would spend their time on."""
-    epochs: PositiveInt = 5
-    """Passes over the interactions, at most."""
-    patience: PositiveInt = 2
-    """Epochs without a better validation NDCG@10 before training stops."""
-
-
-class ExternalSettings(Section):
-    """Scores that a model outside of bigrec wrote for the validation and the test examples."""
+class PrecomputedSettings(Section):
+    """Scores that another model wrote for the validation and the test examples."""
 
     name: str
-    """What the model is called in tables."""
+    """Name of the model in tables."""
     valid: str
     """NPY ``[q, n]`` in the order of the examples, or Parquet by user; see the guide."""
     test: str
@@ -282,12 +310,12 @@ class ExternalSettings(Section):
 
 
 class CompareSettings(Section):
-    """Comparison with signals and injections."""
+    """Comparison with baselines and fusions."""
 
     reference: str = "auto"
-    """Method that the others are compared with, query by query. ``auto`` is the baseline
-    on all data that does best on validation."""
-    signals: tuple[str, ...] = (
+    """Method that the others are compared with, query by query. ``auto`` is the baseline on all
+    data that does best on validation."""
+    baselines: tuple[str, ...] = (
         "popularity",
         "co-occurrence",
         "EASE",
@@ -296,18 +324,17 @@ class CompareSettings(Section):
         "Caser",
         "SASRec, DROS",
     )
-    """Baselines, trained on all training data."""
+    """Models trained on all training data and ranked by themselves."""
     few_shot: bool = True
-    """Also train every baseline on the very examples that the language model got."""
-    direct: bool = False
-    """With ``grounding: written``, also train the language model to point at titles, on all data
-    and on the few shots; it can be injected by the name ``BIGRec, direct``."""
-    inject: tuple[str, ...] | Literal["auto"] = "auto"
-    """Signals to put into the distances, several at once joined by ``&``. ``auto`` is popularity,
-    co-occurrence, EASE, SASRec and GRU4Rec, each by itself, co-occurrence & GRU4Rec, and
-    co-occurrence & EASE with neither, either and both of the networks: those of them that are
-    compared."""
-    external: tuple[ExternalSettings, ...] = ()
-    """Scores from files, which can be injected by their name."""
+    """Also train every baseline on the few shots: the examples of generative fine-tuning."""
+    retrieval: bool = False
+    """Generative mode only: also train the language model for retrieval, on all data and on the
+    few shots, and compare it as ``LLM retrieval``."""
+    fusions: tuple[str, ...] | Literal["auto"] = "auto"
+    """Signals to fuse into the distances, several at once joined by ``&``. ``auto`` is popularity,
+    co-occurrence, EASE, SASRec and GRU4Rec each by itself, co-occurrence & GRU4Rec, and
+    co-occurrence & EASE with neither, either and both of the networks: those that are compared."""
+    precomputed: tuple[PrecomputedSettings, ...] = ()
+    """Scores from files, which can be fused by their name."""
     seeds: tuple[int, ...] = ()
     """Seeds to repeat everything with, training included, beside the run's own."""

@@ -40,7 +40,7 @@ def test_reviews_of_2018_are_read(tmp_path: Path, packed: str) -> None:
     write(tmp_path / f"Video_Games_5.json{packed}", REVIEWS_2018)
     write(tmp_path / f"meta_Video_Games.json{packed}", META_2018)
     made = load_dataset(tmp_path)
-    assert (made.name, made.noun) == ("Video_Games_5", "product")
+    assert (made.name, made.item_type) == ("Video_Games_5", "product")
     assert made.catalog.item_ids == ["B1", "B2"]
     assert made.catalog.titles == ["A & B", "C"]
     assert made.catalog.categories == ["Games > PC", ""]
@@ -53,8 +53,8 @@ def test_reviews_of_2018_are_read(tmp_path: Path, packed: str) -> None:
 def test_reviews_of_2023_are_read(tmp_path: Path, packed: str) -> None:
     write(tmp_path / f"Video_Games.jsonl{packed}", REVIEWS_2023)
     write(tmp_path / f"meta_Video_Games.jsonl{packed}", META_2023)
-    made = load_dataset(tmp_path, noun="game")
-    assert (made.name, made.noun) == ("Video_Games", "game")
+    made = load_dataset(tmp_path, item_type="game")
+    assert (made.name, made.item_type) == ("Video_Games", "game")
     assert made.catalog.categories == ["Games > PC", ""]
     np.testing.assert_array_equal(made.interactions.items, [0, 1])
     np.testing.assert_array_equal(made.interactions.times, [10_000, 20_000])
@@ -69,7 +69,7 @@ def test_ratings_only_of_2023_are_read(tmp_path: Path) -> None:
         np.testing.assert_array_equal(made.interactions.times, [10_000, 20_000])
 
 
-def test_reviews_without_meta_are_told(tmp_path: Path) -> None:
+def test_reviews_without_meta_are_reported(tmp_path: Path) -> None:
     write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
     with pytest.raises(DataError, match=r"no file of titles beside them: expected meta_\*\.json"):
         read_2018(tmp_path, None)
@@ -82,13 +82,13 @@ def test_reviews_of_two_categories_are_refused(tmp_path: Path) -> None:
         read_2018(tmp_path, None)
 
 
-def test_one_edition_is_not_taken_for_the_other(tmp_path: Path) -> None:
+def test_reviews_of_the_other_edition_are_ignored(tmp_path: Path) -> None:
     write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
     write(tmp_path / "meta_Video_Games.json", META_2018)
     assert read_2023(tmp_path, None) is None
 
 
-def test_other_meta_is_not_taken(tmp_path: Path) -> None:
+def test_meta_of_the_other_edition_is_ignored(tmp_path: Path) -> None:
     write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
     write(tmp_path / "meta_Video_Games.json", META_2023)
     assert read_2018(tmp_path, None) is None
@@ -108,7 +108,7 @@ def test_a_category_may_be_text_in_one_line_and_a_list_in_another(tmp_path: Path
     assert load_dataset(tmp_path).catalog.categories == ["Games > PC", "PC"]
 
 
-def test_products_that_nobody_reviewed_are_not_in_the_catalog(tmp_path: Path) -> None:
+def test_products_without_reviews_are_not_in_the_catalog(tmp_path: Path) -> None:
     write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
     write(tmp_path / "meta_Video_Games.json", [*META_2018, {"asin": "B9", "title": "Unsold"}])
     assert "Unsold" not in load_dataset(tmp_path).catalog.titles

@@ -39,7 +39,7 @@ def write_csv(folder: Path) -> Path:
 
 
 def check(made: Dataset, *, ratings: list[float]) -> None:
-    assert made.noun == "movie"
+    assert made.item_type == "movie"
     assert made.interactions.user_ids == ["7"]
     np.testing.assert_array_equal(made.interactions.items, [0, 1])
     np.testing.assert_array_equal(made.interactions.times, [10, 20])
@@ -70,31 +70,31 @@ def test_the_csv_editions_are_read(tmp_path: Path) -> None:
     assert made.catalog.titles[1] == "Matrix, The (1999)"
 
 
-def test_the_file_of_ratings_stands_for_its_folder(tmp_path: Path) -> None:
+def test_the_file_of_ratings_is_a_source_like_its_folder(tmp_path: Path) -> None:
     check(load_dataset(write_100k(tmp_path) / "u.data"), ratings=[5, 3])
 
 
-def test_a_title_that_holds_the_separator_stays_whole(tmp_path: Path) -> None:
+def test_a_title_with_the_separator_stays_whole(tmp_path: Path) -> None:
     write_dat(tmp_path, encoding="utf-8")
     (tmp_path / "movies.dat").write_text("1::A :: B::Drama\n2::C::Drama\n")
     assert load_dataset(tmp_path).catalog.titles == ["A :: B", "C"]
 
 
-def test_ratings_without_movies_are_told(tmp_path: Path) -> None:
+def test_ratings_without_movies_are_reported(tmp_path: Path) -> None:
     write_100k(tmp_path)
     (tmp_path / "u.item").unlink()
     with pytest.raises(DataError, match=r"but no u\.item with the titles: .* does not exist"):
         read(tmp_path, None)
 
 
-def test_a_line_of_too_few_fields_is_told(tmp_path: Path) -> None:
+def test_a_line_of_too_few_fields_is_reported(tmp_path: Path) -> None:
     write_dat(tmp_path, encoding="utf-8")
     (tmp_path / "movies.dat").write_text("1::A::Drama\n2::B\n")
     with pytest.raises(DataError, match=r"movies\.dat has 2 fields in line 2: expected at least 3"):
         read(tmp_path, None)
 
 
-def test_ratings_of_another_dataset_are_not_taken_for_movielens(tmp_path: Path) -> None:
+def test_ratings_of_another_dataset_are_ignored(tmp_path: Path) -> None:
     (tmp_path / "ratings.csv").write_text("user,item,stars\n")
     assert read(tmp_path, None) is None
     assert read(tmp_path / "ratings.csv", None) is None

@@ -26,7 +26,7 @@ def write(folder: Path, *, item: str | None = ITEM) -> Path:
 
 def test_atomic_files_are_read(tmp_path: Path) -> None:
     made = load_dataset(write(tmp_path))
-    assert (made.name, made.noun) == ("tiny", "movie")
+    assert (made.name, made.item_type) == ("tiny", "movie")
     assert made.catalog.item_ids == ["01", "02"]
     assert made.catalog.titles == ['Toy "Story" (1995)', "unkonwn"]
     assert made.catalog.categories == ["Animation Comedy", "unknown"]
@@ -34,19 +34,19 @@ def test_atomic_files_are_read(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.interactions.times, [10, 20])
 
 
-def test_the_inter_file_stands_for_its_folder(tmp_path: Path) -> None:
+def test_the_inter_file_is_a_source_like_its_folder(tmp_path: Path) -> None:
     assert load_dataset(write(tmp_path) / "tiny.inter").name == "tiny"
 
 
 @pytest.mark.parametrize("title", ["title", "item_name", "name"])
-def test_other_title_columns_are_found(tmp_path: Path, title: str) -> None:
+def test_other_title_columns_are_detected(tmp_path: Path, title: str) -> None:
     write(tmp_path, item=f"item_id:token\t{title}:token_seq\n01\tA\n02\tB\n")
     made = load_dataset(tmp_path)
     assert made.catalog.titles == ["A", "B"]
-    assert made.noun == "item"
+    assert made.item_type == "item"
 
 
-def test_items_without_a_title_column_are_told(tmp_path: Path) -> None:
+def test_items_without_a_title_column_are_reported(tmp_path: Path) -> None:
     write(tmp_path, item="item_id:token\tlabel:token_seq\n01\tA\n")
     with pytest.raises(DataError, match=r"no column 'title'.* are: item_id, label\. Name .*title="):
         load_dataset(tmp_path)
@@ -57,7 +57,7 @@ def test_a_title_column_is_named_by_the_caller(tmp_path: Path) -> None:
     assert load_dataset(tmp_path, title="label").catalog.titles == ["A"]
 
 
-def test_interactions_without_items_are_told(tmp_path: Path) -> None:
+def test_interactions_without_items_are_reported(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"but no file of titles: .*tiny\.item does not exist"):
         read(write(tmp_path, item=None), None)
 
@@ -78,7 +78,7 @@ def test_the_wheels_copy_of_movielens_is_found() -> None:
     assert (installed_ml_100k() / "ml-100k.inter").is_file()
 
 
-def test_without_the_wheel_the_command_to_install_it_is_told(
+def test_without_the_wheel_the_error_names_the_install_command(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     def missing(name: str) -> None:

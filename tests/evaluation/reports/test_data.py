@@ -2,12 +2,14 @@ from dataclasses import replace
 
 import pytest
 
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.reports.data import ComparisonReport, GammaPath
 from bigrec.evaluation.segments import SegmentRow
 
-PATH = GammaPath("ours", False, (0.0, 1.0), (0.5, 0.25), (0.4, 0.3), 1.0)
-ROW = SummaryRow("ours", False, "hr@10", 0.5, 0.25, 0.75)
+OURS = MethodId("ours")
+PATH = GammaPath(OURS, False, (0.0, 1.0), (0.5, 0.25), (0.4, 0.3), 1.0)
+ROW = SummaryRow(OURS, False, "hr@10", 0.5, 0.25, 0.75)
 
 
 def test_a_path_whose_lengths_differ_is_refused() -> None:
@@ -22,6 +24,10 @@ def test_a_chosen_gamma_off_the_grid_is_refused() -> None:
 
 def test_reports_of_the_same_content_are_equal_whatever_their_sequences() -> None:
     segment = SegmentRow("cold", 3, ROW)
-    first = ComparisonReport("t", "ours", [ROW], [], [], [PATH], {"target": [segment]}, [], [])
-    second = ComparisonReport("t", "ours", (ROW,), (), (), (PATH,), {"target": (segment,)}, (), ())
+    first = ComparisonReport(
+        "t", OURS, [OURS], [ROW], [], [], [PATH], {"target": [segment]}, [], []
+    )
+    second = ComparisonReport(
+        "t", OURS, (OURS,), (ROW,), (), (), (PATH,), {"target": (segment,)}, (), ()
+    )
     assert first == second

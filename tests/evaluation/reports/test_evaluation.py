@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bigrec.errors import BundleError
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.reports.evaluation import (
     Report,
@@ -15,11 +16,12 @@ from bigrec.evaluation.reports.evaluation import (
 from bigrec.types import Recommendation
 from tests.evaluation.reports.parsed_page import ParsedPage
 
+OURS = MethodId("ours")
 ROWS = [
-    SummaryRow("ours", False, "hr@10", 0.0333, 0.018, 0.0504),
-    SummaryRow("popularity", False, "hr@10", 0.02, 0.01, 0.03),
-    SummaryRow("ours", False, "mrr", 0.01, 0.005, 0.015),
-    SummaryRow("ours", True, "hr@10", 0.04, 0.02, 0.06),
+    SummaryRow(OURS, False, "hr@10", 0.0333, 0.018, 0.0504),
+    SummaryRow(MethodId("popularity"), False, "hr@10", 0.02, 0.01, 0.03),
+    SummaryRow(OURS, False, "mrr", 0.01, 0.005, 0.015),
+    SummaryRow(OURS, True, "hr@10", 0.04, 0.02, 0.06),
 ]
 EXAMPLE = ReportExample(
     history=["Alien", "<b>Brazil</b>"],
@@ -34,7 +36,7 @@ REPORT = Report(
     settings={"model": "small", "ks": [1, 3]},
     examples=[EXAMPLE],
     plots={"HR & NDCG": b"png"},
-    timings={"generate": 12.34},
+    timings_s={"generate": 12.34},
     notes=["Read me < first."],
 )
 
@@ -74,10 +76,10 @@ def test_the_best_of_a_metric_is_marked_within_its_protocol(page: str) -> None:
     assert '<td class="best">0.040 [0.020, 0.060]</td>' in page
 
 
-def test_the_protocols_have_tables_of_their_own(parsed: ParsedPage) -> None:
-    kept = parsed.text.index("Published protocol: seen items kept in the ranking")
-    excluded = parsed.text.index("Seen items excluded from the ranking")
-    assert kept < parsed.text.index("0.033 [") < excluded < parsed.text.index("0.040 [")
+def test_each_protocol_has_its_own_table(parsed: ParsedPage) -> None:
+    included = parsed.text.index("Seen items included, as in the paper")
+    excluded = parsed.text.index("Seen items excluded")
+    assert included < parsed.text.index("0.033 [") < excluded < parsed.text.index("0.040 [")
 
 
 def test_shares_settings_and_timings_are_listed(parsed: ParsedPage) -> None:
@@ -87,9 +89,9 @@ def test_shares_settings_and_timings_are_listed(parsed: ParsedPage) -> None:
 
 def test_a_metric_that_a_method_lacks_stays_empty(tmp_path: Path) -> None:
     rows = [
-        SummaryRow("ours", False, "hr@1", 0.5, 0.4, 0.6),
-        SummaryRow("ours", False, "hr@3", 0.7, 0.6, 0.8),
-        SummaryRow("random", False, "hr@1", 0.1, 0.0, 0.2),
+        SummaryRow(OURS, False, "hr@1", 0.5, 0.4, 0.6),
+        SummaryRow(OURS, False, "hr@3", 0.7, 0.6, 0.8),
+        SummaryRow(MethodId("random"), False, "hr@1", 0.1, 0.0, 0.2),
     ]
     write_report(tmp_path / "report.html", Report(title="t", rows=rows))
     assert "<td>0.100 [0.000, 0.200]</td><td></td>" in (tmp_path / "report.html").read_text()
@@ -102,9 +104,15 @@ def test_a_report_of_nothing_is_only_its_heading(tmp_path: Path) -> None:
 
 def test_json_holds_the_same_content() -> None:
     content = json.loads(json.dumps(report_json(REPORT)))
-    assert content["format"] == 1
+    assert content["format"] == 2
     assert content["rows"][0] == {
-        "method": "ours",
+        "method": {
+            "model": "ours",
+            "fusion": "none",
+            "signals": [],
+            "training_data": "all",
+            "label": "ours",
+        },
         "exclude_seen": False,
         "metric": "hr@10",
         "value": 0.0333,
@@ -125,11 +133,11 @@ def test_a_report_comes_back_from_its_json() -> None:
 
 
 def test_json_of_another_format_is_refused() -> None:
-    with pytest.raises(BundleError, match="report has format 2; this version of bigrec reads form"):
-        report_from_json({**report_json(REPORT), "format": 2})
+    with pytest.raises(BundleError, match="report has format 1; this bigrec reads format 2"):
+        report_from_json({**report_json(REPORT), "format": 1})
 
 
-@pytest.mark.parametrize("changes", [{"rows": [{"method": "ours"}]}, {"examples": [{}]}])
+@pytest.mark.parametrize("changes", [{"rows": [{"method": OURS.to_json()}]}, {"examples": [{}]}])
 def test_incomplete_json_is_refused(changes: dict[str, list[object]]) -> None:
-    with pytest.raises(BundleError, match=r"report is damaged: .* Run the evaluation again"):
+    with pytest.raises(BundleError, match=r"report is damaged at .* Run the evaluation again"):
         report_from_json({**report_json(REPORT), **changes})

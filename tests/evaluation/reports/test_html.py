@@ -1,43 +1,57 @@
-import pytest
+from typing import Any
 
-from bigrec.evaluation.protocol import SummaryRow
-from bigrec.evaluation.reports.html import (
-    cell,
-    details,
-    metric_tables,
-    page,
-    pairs,
-    paragraphs,
-    plot,
-    setting_text,
-    table,
-)
+import pytest
+from jinja2 import UndefinedError
+
+from bigrec.evaluation.reports.html import environment, render, setting_text
+from bigrec.evaluation.reports.table import Cell, Table
 from tests.evaluation.reports.parsed_page import ParsedPage
+
+TABLE = Table("Title", ("Method", "HR@1"), ((Cell("ours"), Cell("0.250", "[0.125, 0.375]")),))
+
+
+def macro(name: str, *values: Any) -> str:
+    """A macro's HTML without the whitespace at its ends."""
+    templates = environment().get_template("macros.html.j2").module
+    return str(getattr(templates, name)(*values)).strip()
+
+
+def page(**values: Any) -> str:
+    return render("page.html.j2", **{"title": "Title", "notes": [], **values})
 
 
 def test_a_page_is_well_formed_and_needs_no_other_file() -> None:
-    parsed = ParsedPage.of(page("Title", paragraphs(["One", "Two"])))
+    parsed = ParsedPage.of(page(notes=["One", "Two"]))
     assert parsed.open == []
     assert parsed.sources == []
     assert {"script", "link"}.isdisjoint(parsed.tags)
 
 
 def test_the_class_of_a_page_is_that_of_its_body() -> None:
-    assert '<body class="wide">' in page("Title", [], css="wide")
-    assert "<body>" in page("Title", [])
+    assert '<body class="wide">' in page(css="wide")
+    assert "<body>" in page()
+
+
+def test_the_style_is_part_of_the_page() -> None:
+    style = page().partition("<style>")[2].partition("</style>")[0]
+    # light and dark, heads in sight, and all rows in print
+    for rule in ("color-scheme: light dark", "position: sticky", "@media print", "td:first-child"):
+        assert rule in style
 
 
 @pytest.mark.parametrize(
     "html",
     [
-        page("<b>", []),
-        *paragraphs(["<b>"]),
-        cell("<b>"),
-        table(["<b>"], []),
-        pairs([("<b>", "x")]),
-        pairs([("x", "<b>")]),
-        plot("<b>", b""),
-        details("<b>", ""),
+        page(title="<b>"),
+        page(notes=["<b>"]),
+        macro("table", Table("", ("<b>",), ())),
+        macro("table", Table("", (), ((Cell("<b>"),),))),
+        macro("table", Table("", (), ((Cell("x", "<b>"),),))),
+        macro("titled", Table("<b>", (), ())),
+        macro("titled", Table("x", (), (), note="<b>")),
+        macro("folded", Table("<b>", (), ())),
+        macro("folded", Table("x", (), (), note="<b>")),
+        macro("plot", "<b>", b""),
     ],
 )
 def test_text_is_escaped(html: str) -> None:
@@ -45,33 +59,45 @@ def test_text_is_escaped(html: str) -> None:
     assert "<b>" not in html
 
 
-def test_a_table_without_heads_has_no_head() -> None:
-    assert "<thead>" not in table([], [[cell("x")]])
+def test_a_name_that_is_missing_is_refused() -> None:
+    with pytest.raises(UndefinedError, match="'notes' is undefined"):
+        render("page.html.j2", title="Title")
+
+
+def test_a_table_has_a_head_and_a_row_for_each_row() -> None:
+    parsed = ParsedPage.of(macro("table", TABLE))
+    assert parsed.cells == [["Method", "HR@1"], ["ours", "0.250 [0.125, 0.375]"]]
+    assert '<table class="numbers">' in macro("table", TABLE, "numbers")
+    assert "<table>" in macro("table", TABLE)
+
+
+def test_a_table_without_columns_has_no_head() -> None:
+    assert "<thead>" not in macro("table", Table("", (), ((Cell("x"),),)))
+
+
+def test_marks_are_classes_of_cells() -> None:
+    cells = (Cell("1", mark="best"), Cell("2", mark="weak"), Cell("3"))
+    row = '<tr><td class="best">1</td><td class="weak">2</td><td>3</td></tr>'
+    assert row in macro("table", Table("", (), (cells,)))
+
+
+def test_a_titled_table_follows_its_title_and_note() -> None:
+    html = macro("titled", Table("Title", ("Method",), (), note="Note."))
+    assert html.index("<h3>Title</h3>") < html.index("<p>Note.</p>") < html.index("<table>")
+    assert "<p>" not in macro("titled", TABLE)
+
+
+def test_a_folded_table_is_closed_under_its_title() -> None:
+    html = macro("folded", TABLE)
+    assert html.startswith("<details><summary>Title</summary>")
+    assert ParsedPage.of(html).open == []
 
 
 def test_a_plot_is_inside_the_page() -> None:
     # base64 of "png"
-    assert 'src="data:image/png;base64,cG5n"' in plot("Caption", b"png")
-
-
-def test_details_are_closed_unless_asked_for() -> None:
-    assert details("More", "<p>x</p>") == "<details><summary>More</summary><p>x</p></details>"
-    assert details("More", "", opened=True).startswith("<details open>")
+    assert 'src="data:image/png;base64,cG5n"' in macro("plot", "Caption", b"png")
 
 
 def test_a_setting_is_shown_as_text_or_json() -> None:
     assert setting_text("small") == "small"
     assert setting_text({"ks": [1, None]}) == '{"ks": [1, null]}'
-
-
-def test_each_kind_of_metric_has_a_table_with_the_best_of_every_column_in_bold() -> None:
-    rows = [
-        SummaryRow("ours", False, "hr@1", 0.25, 0.125, 0.375),
-        SummaryRow("ours", False, "mrr", 0.5, 0.25, 0.75),
-        SummaryRow("other", False, "hr@1", 0.5, 0.375, 0.625),
-    ]
-    first, second = metric_tables(rows)
-    assert "<td>ours</td><td>0.250 [0.125, 0.375]</td>" in first
-    assert '<td>other</td><td class="best">0.500 [0.375, 0.625]</td>' in first
-    assert "<th>MRR</th>" in second
-    assert "other" not in second

@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS, POPULARITY_GAMMAS, inject
-from bigrec.grounding.fusion.gamma_path import gamma_path_ranks, published_selection, select_gamma
+from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS, POPULARITY_GAMMAS, fuse_product
+from bigrec.grounding.fusion.gamma_path import gamma_path_ranks, paper_selection, select_gamma
 from bigrec.grounding.ranks import target_ranks
 from bigrec.types import FloatArray, IntArray
 
@@ -19,7 +19,7 @@ ENDS = arrays(np.float64, (Q, G), elements=st.sampled_from([0.0, 1.0]))
 # Few values, whose products tie in real numbers but for rounding.
 SIXTHS = arrays(np.float64, (Q, G), elements=st.integers(0, 6).map(lambda value: value / 6))
 # Values one or two roundings apart, whose products tie or do not by rounding alone.
-NEIGHBOURS = arrays(
+NEIGHBORS = arrays(
     np.float64, (Q, G), elements=st.integers(0, 3).map(lambda steps: 0.3 + steps * 2.0**-54)
 )
 # Any float, but none so small that a product underflows to 0.
@@ -35,11 +35,15 @@ def brute_force(
     targets: IntArray,
     *,
     gammas: FloatArray,
-    eps: float = 0.0,
+    floor: float = 0.0,
     exclude: list[IntArray] | None = None,
 ) -> IntArray:
     columns = [
-        target_ranks(inject(distances, weights, gamma=gamma, eps=eps), targets, exclude=exclude)
+        target_ranks(
+            fuse_product(distances, [weights], gammas=[gamma], floor=floor),
+            targets,
+            exclude=exclude,
+        )
         for gamma in gammas
     ]
     return np.stack(columns, axis=1)
@@ -94,7 +98,7 @@ def test_with_eps_the_nearest_group_can_be_passed() -> None:
         np.array([[0.0, 1.0]]),
         np.array([0]),
         gammas=np.array([0, 1.58, 1.59]),
-        eps=0.5,
+        floor=0.5,
     )
     np.testing.assert_array_equal(ranks, [[0, 0, 1]])
 
@@ -122,19 +126,19 @@ def test_exact_products_give_the_ranks_of_brute_force(
 @SLOW
 @given(SIXTHS, SIXTHS, TARGETS, GRIDS, st.sampled_from([0.0, 0.5]))
 def test_ties_but_for_rounding_fall_as_in_brute_force(
-    distances: FloatArray, weights: FloatArray, targets: IntArray, gammas: FloatArray, eps: float
+    distances: FloatArray, weights: FloatArray, targets: IntArray, gammas: FloatArray, floor: float
 ) -> None:
-    found = gamma_path_ranks(distances, weights, targets, gammas=gammas, eps=eps)
-    expected = brute_force(distances, weights, targets, gammas=gammas, eps=eps)
+    found = gamma_path_ranks(distances, weights, targets, gammas=gammas, floor=floor)
+    expected = brute_force(distances, weights, targets, gammas=gammas, floor=floor)
     np.testing.assert_array_equal(found, expected)
 
 
 @SLOW
-@given(NEIGHBOURS, NEIGHBOURS, TARGETS)
-def test_neighbours_in_floating_point_fall_as_in_brute_force(
+@given(NEIGHBORS, NEIGHBORS, TARGETS)
+def test_neighbors_in_floating_point_fall_as_in_brute_force(
     distances: FloatArray, weights: FloatArray, targets: IntArray
 ) -> None:
-    # a first and a last column of 0 and 1, so that normalising keeps the neighbours
+    # a first and a last column of 0 and 1, so that normalizing keeps the neighbors
     ends = np.zeros((Q, 1)), np.ones((Q, 1))
     distances = np.concatenate([distances, *ends], axis=1)
     weights = np.concatenate([weights, *ends], axis=1)
@@ -146,12 +150,12 @@ def test_neighbours_in_floating_point_fall_as_in_brute_force(
 @SLOW
 @given(ANY, ANY | ENDS, TARGETS, GRIDS, st.sampled_from([0.0, 1e-6]))
 def test_any_numbers_give_the_ranks_of_brute_force_up_to_rounding(
-    distances: FloatArray, weights: FloatArray, targets: IntArray, gammas: FloatArray, eps: float
+    distances: FloatArray, weights: FloatArray, targets: IntArray, gammas: FloatArray, floor: float
 ) -> None:
-    found = gamma_path_ranks(distances, weights, targets, gammas=gammas, eps=eps)
-    expected = brute_force(distances, weights, targets, gammas=gammas, eps=eps)
+    found = gamma_path_ranks(distances, weights, targets, gammas=gammas, floor=floor)
+    expected = brute_force(distances, weights, targets, gammas=gammas, floor=floor)
     for query, j in np.argwhere(found != expected):
-        products = inject(distances, weights, gamma=gammas[j], eps=eps)[query]
+        products = fuse_product(distances, [weights], gammas=[gammas][j], floor=floor)[query]
         close = np.isclose(products, products[targets[query]], rtol=1e-12, atol=0)
         assert abs(found[query, j] - expected[query, j]) <= np.count_nonzero(close) - 1
 
@@ -166,7 +170,7 @@ def test_any_numbers_give_the_ranks_of_brute_force_up_to_rounding(
 def test_exclusions_give_the_ranks_of_brute_force(
     distances: FloatArray, weights: FloatArray, targets: IntArray, exclude: list[IntArray]
 ) -> None:
-    exclude = [groups.astype(np.int64) for groups in exclude]
+    exclude = [title_ids.astype(np.int64) for title_ids in exclude]
     gammas = np.arange(5.0)
     found = gamma_path_ranks(distances, weights, targets, gammas=gammas, exclude=exclude)
     expected = brute_force(distances, weights, targets, gammas=gammas, exclude=exclude)
@@ -225,13 +229,13 @@ def test_groups_out_of_range_are_refused() -> None:
         gamma_path_ranks(np.eye(2), np.eye(2), zeros, gammas=gammas, exclude=[zeros, zeros - 1])
 
 
-def test_wrong_weights_eps_and_distances_are_refused() -> None:
+def test_wrong_weights_floor_and_distances_are_refused() -> None:
     gammas, zeros = np.arange(2.0), np.zeros(2, dtype=np.int64)
     with pytest.raises(ValueError, match=r"weights holds values from 0\.0 to 2\.0"):
         gamma_path_ranks(np.eye(2), 2 * np.eye(2), zeros, gammas=gammas)
-    with pytest.raises(ValueError, match="eps is -1; expected a finite number of at least 0"):
-        gamma_path_ranks(np.eye(2), np.eye(2), zeros, gammas=gammas, eps=-1)
-    with pytest.raises(ValueError, match="distances holds NaN or infinity"):
+    with pytest.raises(ValueError, match="floor is -1; expected a finite number of at least 0"):
+        gamma_path_ranks(np.eye(2), np.eye(2), zeros, gammas=gammas, floor=-1)
+    with pytest.raises(ValueError, match="values of query 0 hold NaN or infinity"):
         gamma_path_ranks(np.full((2, 2), np.nan), np.eye(2), zeros, gammas=gammas)
 
 
@@ -254,7 +258,7 @@ def test_the_smallest_of_the_best_gammas_is_chosen() -> None:
 def test_the_published_selection_chooses_for_every_metric_by_itself() -> None:
     # mean inverse ranks: 0.1, 0.5, 0.55, 0.55
     metrics = {"hr@1": first_share, "hr@2": lambda ranks: float((ranks < 2).mean())}
-    found = published_selection(PATH, GAMMAS, metrics=metrics | {"mrr": mean_inverse})
+    found = paper_selection(PATH, GAMMAS, metrics=metrics | {"mrr": mean_inverse})
     assert found == {"hr@1": 1.0, "hr@2": 0.5, "mrr": 1.0}
 
 
@@ -276,5 +280,5 @@ def test_float32_weights_give_the_ranks_of_brute_force_without_a_warning() -> No
     targets = rng.integers(50, size=20)
     path = gamma_path_ranks(distances, weights, targets, gammas=COLLABORATIVE_GAMMAS)
     for column, gamma in zip(path.T, COLLABORATIVE_GAMMAS, strict=True):
-        expected = target_ranks(inject(distances, weights, gamma=gamma), targets)
+        expected = target_ranks(fuse_product(distances, [weights], gammas=[gamma]), targets)
         np.testing.assert_array_equal(column, expected)

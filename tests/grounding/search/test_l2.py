@@ -13,7 +13,7 @@ def _points(seed: int, *shape: int) -> FloatArray:
 
 
 @pytest.mark.parametrize("offset", [0.0, 1e3])
-def test_distances_are_those_of_float64_whatever_all_embeddings_share(offset: float) -> None:
+def test_distances_are_those_of_float64_with_and_without_a_shared_component(offset: float) -> None:
     queries = _points(0, 20, 64) + np.float32(offset)
     points = _points(1, 1500, 64) + np.float32(offset)
     expected = cdist(queries.astype(np.float64), points.astype(np.float64))
@@ -53,16 +53,16 @@ def test_inputs_stay_as_they_are() -> None:
     np.testing.assert_array_equal(queries, before[1])
 
 
-@given(seed=st.integers(0, 10_000), q=st.integers(1, 6), g=st.integers(1, 40))
-def test_a_batch_gives_what_its_queries_give_alone(seed: int, q: int, g: int) -> None:
-    queries, l2 = _points(seed, q, 8), ExactL2(_points(seed + 1, g, 8))
+@given(seed=st.integers(0, 10_000), q=st.integers(1, 6), m=st.integers(1, 40))
+def test_a_batch_gives_what_its_queries_give_alone(seed: int, q: int, m: int) -> None:
+    queries, l2 = _points(seed, q, 8), ExactL2(_points(seed + 1, m, 8))
     alone = np.concatenate([l2.distances(queries[i : i + 1]) for i in range(q)])
     np.testing.assert_allclose(l2.distances(queries), alone, rtol=1e-6)
 
 
 def test_more_memory_allows_more_queries_and_too_little_one() -> None:
-    # 100 points of size 10: every query takes 4 * 100 bytes of distances, and one that is being
-    # computed 20 * 10 + 13 * 100 more, which 512 are at a time.
+    # 100 points of size 10: every query takes 4 * 100 bytes of distances. The 512 of a block take
+    # 20 * 10 + 13 * 100 bytes more each.
     l2 = ExactL2(np.zeros((100, 10), dtype=np.float32))
     assert l2.queries_within(7 * (400 + 1_500)) == 7
     assert l2.queries_within(512 * 1_500 + 1_000 * 400) == 1_000
@@ -77,12 +77,12 @@ def test_half_squared_distances_lie_between_the_bounds(seed: int, d: int, spread
     lengths = np.float32(spread) ** np.random.default_rng(seed).uniform(-1, 1, (40, 1))
     points, queries = _points(seed + 1, 40, d) * lengths.astype(np.float32), _points(seed, 10, d)
     l2 = ExactL2(points)
-    placed = l2.place(queries)
-    lower, upper = l2.bounds(placed, slice(3, 40), room=np.empty((2, 370), dtype=np.float32))
+    centered = l2.center(queries)
+    lower, upper = l2.bounds(centered, slice(3, 40), buffer=np.empty((2, 370), dtype=np.float32))
     true = cdist(queries.astype(np.float64), points[3:].astype(np.float64), "sqeuclidean") / 2
-    own, error = placed.squares[:, None] / 2, l2.half_error(placed.squares)[:, None]
-    assert (lower - error <= true - own).all()
-    assert (true - own <= upper + error).all()
+    half, error = centered.squares[:, None] / 2, l2.half_error(centered.squares)[:, None]
+    assert (lower - error <= true - half).all()
+    assert (true - half <= upper + error).all()
 
 
 def test_squared_distances_of_a_pair_do_not_depend_on_the_others() -> None:
@@ -94,5 +94,5 @@ def test_squared_distances_of_a_pair_do_not_depend_on_the_others() -> None:
 
 
 def test_vectors_too_far_for_float32_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"is 1e\+30 from the catalog's middle"):
+    with pytest.raises(ValueError, match=r"is 1e\+30 from the catalog's center"):
         ExactL2(_points(10, 3, 4)).distances(np.full((1, 4), 1e30, dtype=np.float32))

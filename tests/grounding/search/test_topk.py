@@ -23,7 +23,7 @@ def test_the_bound_of_a_narrow_row_is_its_kth_smallest() -> None:
     np.testing.assert_array_equal(kth_bound(np.array([[4.0, 1.0, 3.0, 2.0]]), 2), [2.0])
 
 
-def test_parts_are_at_least_k_and_a_short_row_is_its_own_parts() -> None:
+def test_there_are_at_least_k_parts_and_a_short_row_is_not_divided() -> None:
     # 700 columns are 70 parts of 10 where k is 10, and 140 of 5 where it is 20
     row = np.arange(700.0)[None]
     np.testing.assert_array_equal(part_minima(row, 10), row[:, :70])
@@ -31,7 +31,7 @@ def test_parts_are_at_least_k_and_a_short_row_is_its_own_parts() -> None:
     np.testing.assert_array_equal(part_minima(row, 700), row)
 
 
-def test_candidates_go_to_their_places_and_ties_after_what_was_there() -> None:
+def test_candidates_are_merged_in_order_and_ties_go_after_earlier_values() -> None:
     values, numbers = merge_smallest(
         np.array([[1.0, 2.0], [5.0, np.inf]]),
         np.array([[4, 0], [3, -1]]),
@@ -58,5 +58,5 @@ def test_flat_pairs_name_the_row_of_every_entry() -> None:
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_rows_are_counted_one_by_one(count: int) -> None:
-    chosen = np.array([[True, False, True], [False, False, False]])[:count]
-    np.testing.assert_array_equal(count_rows(chosen), [2, 0][:count])
+    mask = np.array([[True, False, True], [False, False, False]])[:count]
+    np.testing.assert_array_equal(count_rows(mask), [2, 0][:count])

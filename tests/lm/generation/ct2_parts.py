@@ -1,4 +1,4 @@
-"""What the tests of CTranslate2 need beside the tiny model."""
+"""A counted converter and random adapters for the tests of CTranslate2."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from bigrec.lm.model import LanguageModel, quiet_peft
 
 
 class Counting:
-    """The real converter, counted."""
+    """The real converter, with a count of its calls."""
 
     def __init__(self) -> None:
         self.calls = 0
@@ -22,7 +22,7 @@ class Counting:
 
 
 def attach_adapter(lm: LanguageModel, *, seed: int) -> None:
-    """Attach a random adapter that changes what the model writes."""
+    """Attach a random adapter, which changes the model's logits."""
     torch.manual_seed(seed)
     with quiet_peft():
         lm.model = get_peft_model(lm.model, LoraConfig(r=2, task_type="CAUSAL_LM"))

@@ -1,4 +1,4 @@
-"""Conversion for CTranslate2: what is kept, what is refused, and that the model stays as it is."""
+"""Conversion for CTranslate2: the cache, models that are refused, and the unchanged original."""
 
 import os
 import sys
@@ -34,7 +34,7 @@ def test_a_model_is_converted_once(lm: LanguageModel, tmp_path: Path) -> None:
     assert convert.calls == len(folders) == 1
 
 
-def test_each_adapter_has_a_conversion_of_its_own(lm: LanguageModel, tmp_path: Path) -> None:
+def test_each_adapter_has_its_conversion(lm: LanguageModel, tmp_path: Path) -> None:
     convert = Counting()
     folders = [converted_folder(lm, cache=tmp_path, convert=convert)]
     for seed in (1, 2):
@@ -44,7 +44,7 @@ def test_each_adapter_has_a_conversion_of_its_own(lm: LanguageModel, tmp_path: P
     assert convert.calls == len(set(folders)) == 3
 
 
-def test_a_saved_adapter_finds_its_conversion_again(
+def test_a_loaded_adapter_has_the_conversion_of_the_saved_one(
     lm: LanguageModel, tiny_model: Path, tmp_path: Path
 ) -> None:
     convert = Counting()
@@ -57,7 +57,7 @@ def test_a_saved_adapter_finds_its_conversion_again(
     assert convert.calls == 1
 
 
-def test_the_four_last_used_are_kept(lm: LanguageModel, tmp_path: Path) -> None:
+def test_the_four_most_recently_used_are_kept(lm: LanguageModel, tmp_path: Path) -> None:
     def folder(name: str) -> Path:
         return converted_folder(replace(lm, base_fingerprint=name), cache=tmp_path)
 
@@ -70,7 +70,7 @@ def test_the_four_last_used_are_kept(lm: LanguageModel, tmp_path: Path) -> None:
     assert set(tmp_path.iterdir()) == {folders[0], *folders[2:], last}
 
 
-def test_the_model_stays_as_it_is(lm: LanguageModel, tmp_path: Path) -> None:
+def test_the_model_does_not_change(lm: LanguageModel, tmp_path: Path) -> None:
     attach_adapter(lm, seed=1)
     before = {name: weight.clone() for name, weight in lm.model.state_dict().items()}
     config = lm.model.config.to_dict()
@@ -95,12 +95,12 @@ def test_a_conversion_that_fails_leaves_nothing(lm: LanguageModel, tmp_path: Pat
 def test_a_conversion_that_computes_something_else_is_refused(
     lm: LanguageModel, tmp_path: Path
 ) -> None:
-    def overlook_rope(model: Any, folder: Path) -> None:
+    def ignore_rope(model: Any, folder: Path) -> None:
         model.config.rope_parameters = {"rope_type": "default", "rope_theta": 10.0}
         Counting()(model, folder)
 
     with pytest.raises(ModelError, match=r"does not compute what base model .* off by \d+\.\d%"):
-        converted_folder(lm, cache=tmp_path, convert=overlook_rope)
+        converted_folder(lm, cache=tmp_path, convert=ignore_rope)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -118,7 +118,7 @@ def test_a_model_loaded_in_few_bits_is_refused(lm: LanguageModel, tmp_path: Path
         converted_folder(lm, cache=tmp_path)
 
 
-def test_an_architecture_that_ctranslate2_does_not_know_is_refused(
+def test_an_architecture_that_ctranslate2_does_not_support_is_refused(
     lm: LanguageModel, tmp_path: Path
 ) -> None:
     small = OlmoConfig(
@@ -135,7 +135,7 @@ def test_an_architecture_that_ctranslate2_does_not_know_is_refused(
         converted_folder(other, cache=tmp_path)
 
 
-def test_a_device_that_ctranslate2_does_not_know_is_refused(
+def test_a_device_that_ctranslate2_does_not_support_is_refused(
     lm: LanguageModel, tmp_path: Path
 ) -> None:
     other = with_model(lm, lm.model.to("meta"))
@@ -144,7 +144,7 @@ def test_a_device_that_ctranslate2_does_not_know_is_refused(
         converted_folder(other, cache=tmp_path)
 
 
-def test_without_ctranslate2_what_to_install_is_told(
+def test_a_missing_ctranslate2_says_which_extra_to_install(
     lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("ctranslate2", "ctranslate2.converters"):

@@ -1,29 +1,23 @@
-"""Tiny training runs: seconds on one core."""
+"""Tiny networks: seconds of training on one core."""
 
 from typing import Any
 
 import numpy as np
 
 from bigrec.data.interactions import Interactions
-from bigrec.models.neural import Architecture, NeuralSignal
-from tests.models.fakes import every_row, interactions
+from bigrec.models.neural import Architecture, SequentialModel
+from tests.models.fakes import N, all_rows, ring
 
-N = 8
 ARCHITECTURES: list[Architecture] = ["SASRec", "GRU4Rec", "Caser"]
-
-
-def ring() -> Interactions:
-    """Users who walk a ring of items: item i is always followed by i + 1, the last by 0."""
-    return interactions(*[[(start + step) % N for step in range(9)] for start in range(N)])
 
 
 def fit(
     architecture: Architecture, of: Interactions | None = None, /, **options: Any
-) -> NeuralSignal:
-    """Fit a network of a few hundred weights on the ring, or on other interactions."""
+) -> SequentialModel:
+    """Fit a network of a few hundred weights to the ring, or to other interactions."""
     of = ring() if of is None else of
-    settings: dict[str, Any] = {
-        "train": every_row(of),
+    defaults: dict[str, Any] = {
+        "train": all_rows(of),
         "n_items": N,
         "valid_histories": [np.array([2, 3]), np.array([6, 7])],
         "valid_targets": np.array([4, 0]),
@@ -35,9 +29,9 @@ def fit(
         "epochs": 3,
         "device": "cpu",
     }
-    return NeuralSignal.fit(of, architecture=architecture, **(settings | options))
+    return SequentialModel.fit(of, architecture=architecture, **(defaults | options))
 
 
-def weights(signal: NeuralSignal) -> dict[str, np.ndarray]:
-    """All weights of a signal's network."""
-    return {name: value.numpy() for name, value in signal.network.state_dict().items()}
+def weights(model: SequentialModel) -> dict[str, np.ndarray]:
+    """All weights of a model's network."""
+    return {name: value.numpy() for name, value in model.network.state_dict().items()}

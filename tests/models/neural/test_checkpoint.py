@@ -1,4 +1,4 @@
-"""An interrupted run goes on as if nothing had happened."""
+"""An interrupted training is resumed exactly."""
 
 import logging
 from pathlib import Path
@@ -7,32 +7,32 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bigrec.models.neural import Architecture, NeuralSignal
+from bigrec.models.neural import Architecture, SequentialModel
 from tests.models.neural.fakes import ARCHITECTURES, fit, weights
 
 CHECKPOINT = Path("checkpoint")
-RUN: dict[str, Any] = {"epochs": 4, "patience": 4, "dropout": 0.3}
+ARGUMENTS: dict[str, Any] = {"epochs": 4, "early_stopping_patience": 4, "dropout": 0.3}
 
 
 def interrupted(architecture: Architecture, folder: Path, *, after: int, **options: Any) -> None:
-    """A run that is stopped by Ctrl-C within the epoch behind some whole ones."""
+    """A training that is stopped by Ctrl-C within the epoch after some complete ones."""
 
     def stop(done: int, total: int) -> None:
-        if done * RUN["epochs"] > after * total:
+        if done * ARGUMENTS["epochs"] > after * total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        fit(architecture, folder=folder, progress=stop, **(RUN | options))
+        fit(architecture, folder=folder, progress=stop, **(ARGUMENTS | options))
 
 
-def assert_equal(one: NeuralSignal, other: NeuralSignal) -> None:
-    for name, value in weights(one).items():
-        np.testing.assert_array_equal(value, weights(other)[name])
+def assert_equal(model: SequentialModel, expected: SequentialModel) -> None:
+    for name, value in weights(expected).items():
+        np.testing.assert_array_equal(weights(model)[name], value)
 
 
 @pytest.mark.parametrize("options", [{}, {"robust": True, "n_negatives": 4}], ids=str)
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_a_run_that_goes_on_gives_what_an_uninterrupted_one_does(
+def test_a_resumed_training_equals_an_uninterrupted_one(
     architecture: Architecture, options: dict[str, Any], tmp_path: Path
 ) -> None:
     interrupted(architecture, tmp_path, after=2, **options)
@@ -41,18 +41,18 @@ def test_a_run_that_goes_on_gives_what_an_uninterrupted_one_does(
         architecture,
         folder=tmp_path,
         progress=lambda done, total: shares.append(done / total),
-        **RUN,
+        **ARGUMENTS,
         **options,
     )
     assert 0.5 < shares[0] <= 0.75
     assert shares[-1] == 1
-    assert_equal(resumed, fit(architecture, **RUN, **options))
+    assert_equal(resumed, fit(architecture, **ARGUMENTS, **options))
 
 
-def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
-    first = fit("SASRec", folder=tmp_path, **RUN)
+def test_a_finished_training_is_loaded(tmp_path: Path) -> None:
+    first = fit("SASRec", folder=tmp_path, **ARGUMENTS)
     calls: list[int] = []
-    again = fit("SASRec", folder=tmp_path, progress=lambda done, _: calls.append(done), **RUN)
+    again = fit("SASRec", folder=tmp_path, progress=lambda done, _: calls.append(done), **ARGUMENTS)
     assert calls == []
     assert_equal(again, first)
 
@@ -60,29 +60,29 @@ def test_a_finished_run_is_read_back(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "change", [{"seed": 1}, {"hidden_size": 8}, {"valid_targets": np.array([4, 1])}], ids=str
 )
-def test_a_checkpoint_of_another_run_is_not_gone_on_with(
+def test_a_checkpoint_of_another_training_is_not_resumed(
     change: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fit("GRU4Rec", folder=tmp_path, **RUN)
+    fit("GRU4Rec", folder=tmp_path, **ARGUMENTS)
     with caplog.at_level(logging.WARNING):
-        other = fit("GRU4Rec", folder=tmp_path, **RUN, **change)
+        other = fit("GRU4Rec", folder=tmp_path, **ARGUMENTS, **change)
     assert "starts anew: the checkpoint in" in caplog.text
-    assert_equal(other, fit("GRU4Rec", **RUN, **change))
+    assert_equal(other, fit("GRU4Rec", **ARGUMENTS, **change))
 
 
-def test_a_damaged_checkpoint_is_not_gone_on_with(
+def test_a_damaged_checkpoint_is_not_resumed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    fit("GRU4Rec", folder=tmp_path, **RUN)
+    fit("GRU4Rec", folder=tmp_path, **ARGUMENTS)
     with (tmp_path / CHECKPOINT / "arrays.safetensors").open("ab") as stream:
         stream.write(b"x")
     with caplog.at_level(logging.WARNING):
-        again = fit("GRU4Rec", folder=tmp_path, **RUN)
+        again = fit("GRU4Rec", folder=tmp_path, **ARGUMENTS)
     assert "starts anew, the checkpoint cannot be used" in caplog.text
-    assert_equal(again, fit("GRU4Rec", **RUN))
+    assert_equal(again, fit("GRU4Rec", **ARGUMENTS))
 
 
-def test_a_run_stopped_within_an_epoch_leaves_the_last_checkpoint(
+def test_a_training_stopped_within_an_epoch_keeps_the_last_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     interrupted("GRU4Rec", tmp_path, after=1)
@@ -93,13 +93,13 @@ def test_a_run_stopped_within_an_epoch_leaves_the_last_checkpoint(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr("torch.optim.AdamW.step", stop)
-        fit("GRU4Rec", folder=tmp_path, **RUN)
+        fit("GRU4Rec", folder=tmp_path, **ARGUMENTS)
     after = {file.name: file.read_bytes() for file in (tmp_path / CHECKPOINT).iterdir()}
     assert after == before
-    assert_equal(fit("GRU4Rec", folder=tmp_path, **RUN), fit("GRU4Rec", **RUN))
+    assert_equal(fit("GRU4Rec", folder=tmp_path, **ARGUMENTS), fit("GRU4Rec", **ARGUMENTS))
 
 
 def test_a_checkpoint_holds_no_pickle(tmp_path: Path) -> None:
-    fit("SASRec", folder=tmp_path, **RUN)
+    fit("SASRec", folder=tmp_path, **ARGUMENTS)
     files = sorted(file.name for file in tmp_path.rglob("*") if file.is_file())
-    assert files == ["arrays.safetensors", "signal.json"]
+    assert files == ["arrays.safetensors", "model.json"]

@@ -29,11 +29,11 @@ def network() -> EmbeddingNetwork:
 
 HIDDEN = torch.tensor([[0.5, -1.0, 2.0], [1.0, 0.0, -0.5]])
 TARGETS = torch.tensor([3, 0])
-LOG_SHARES = torch.tensor([0.4, 0.3, 0.1, 0.1, 0.1]).log()
+LOG_POPULARITY = torch.tensor([0.4, 0.3, 0.1, 0.1, 0.1]).log()
 
 
 def by_hand(scores: list[float], *, target: int) -> Candidates:
-    """One target among all items, alike in popularity."""
+    """Candidates for one target: all items, of equal popularity."""
     n = len(scores)
     return Candidates(
         torch.tensor([scores]),
@@ -50,51 +50,53 @@ def test_softmax_loss_is_the_negative_log_probability_of_the_target() -> None:
 
 
 def test_softmax_loss_is_summed_over_targets() -> None:
-    one = by_hand([math.log(3), 0.0], target=0)
-    two = Candidates(one.scores.repeat(2, 1), torch.tensor([0, 1]), one.log_counts, one.log_shares)
-    assert float(softmax_loss(two)) == pytest.approx(-math.log(3 / 4) - math.log(1 / 4))
+    first = by_hand([math.log(3), 0.0], target=0)
+    both = Candidates(
+        first.scores.repeat(2, 1), torch.tensor([0, 1]), first.log_counts, first.log_popularity
+    )
+    assert float(softmax_loss(both)) == pytest.approx(-math.log(3 / 4) - math.log(1 / 4))
 
 
 def test_scores_of_all_candidates_are_products_and_biases(network: EmbeddingNetwork) -> None:
-    found = all_candidates(network, HIDDEN, TARGETS, log_shares=LOG_SHARES).scores
+    scores = all_candidates(network, HIDDEN, TARGETS, log_popularity=LOG_POPULARITY).scores
     expected = HIDDEN @ network.items.weight[:N].T + network.bias
-    torch.testing.assert_close(found, expected)
+    torch.testing.assert_close(scores, expected)
 
 
 @pytest.mark.parametrize("robust", [False, True])
-def test_every_item_drawn_once_is_the_loss_over_all(
+def test_every_item_sampled_once_gives_the_loss_over_all(
     network: EmbeddingNetwork, robust: bool
 ) -> None:
     def loss(candidates: Candidates) -> Tensor:
         return robust_loss(candidates, temperature=2.0) if robust else softmax_loss(candidates)
 
-    whole = all_candidates(network, HIDDEN, TARGETS, log_shares=LOG_SHARES)
-    drawn = sampled_candidates(
-        network, HIDDEN, TARGETS, negatives=torch.arange(N), log_shares=LOG_SHARES
+    whole = all_candidates(network, HIDDEN, TARGETS, log_popularity=LOG_POPULARITY)
+    sampled = sampled_candidates(
+        network, HIDDEN, TARGETS, negatives=torch.arange(N), log_popularity=LOG_POPULARITY
     )
-    torch.testing.assert_close(loss(drawn), loss(whole))
+    torch.testing.assert_close(loss(sampled), loss(whole))
 
 
 def test_sampled_sums_are_right_on_average(network: EmbeddingNetwork) -> None:
-    # Over all pairs of draws, the mean of the estimated sum of e^score is the sum itself.
+    # Over all pairs of negatives, the mean of the estimated sum of e^score is the sum itself.
     pairs = torch.cartesian_prod(torch.arange(N), torch.arange(N))
     sums = []
     for negatives in pairs:
-        drawn = sampled_candidates(
-            network, HIDDEN, TARGETS, negatives=negatives, log_shares=LOG_SHARES
+        sampled = sampled_candidates(
+            network, HIDDEN, TARGETS, negatives=negatives, log_popularity=LOG_POPULARITY
         )
-        sums.append((drawn.scores + drawn.log_counts).exp().sum(dim=1))
+        sums.append((sampled.scores + sampled.log_counts).exp().sum(dim=1))
     expected = network.scores(HIDDEN).exp().sum(dim=1)
     torch.testing.assert_close(torch.stack(sums).mean(dim=0), expected)
 
 
-def test_a_drawn_item_that_is_the_target_is_left_out(network: EmbeddingNetwork) -> None:
-    drawn = sampled_candidates(
-        network, HIDDEN, TARGETS, negatives=torch.tensor([3, 3]), log_shares=LOG_SHARES
+def test_a_negative_that_is_the_target_is_excluded(network: EmbeddingNetwork) -> None:
+    sampled = sampled_candidates(
+        network, HIDDEN, TARGETS, negatives=torch.tensor([3, 3]), log_popularity=LOG_POPULARITY
     )
-    # the first target is 3: nothing is left to compare it with
-    assert (drawn.scores + drawn.log_counts)[0, 1:].tolist() == [-math.inf, -math.inf]
-    assert torch.isfinite(softmax_loss(drawn))
+    # The first target is 3: it has no other candidate.
+    assert (sampled.scores + sampled.log_counts)[0, 1:].tolist() == [-math.inf, -math.inf]
+    assert torch.isfinite(softmax_loss(sampled))
 
 
 def test_robust_loss_is_the_log_mean_of_exponentials_of_squared_errors() -> None:
@@ -111,7 +113,7 @@ def test_robust_loss_weighs_errors_by_popularity() -> None:
         torch.zeros(2),
         torch.tensor([3 / 4, 1 / 4]).log(),
     )
-    # both errors are 1, so the popularity cancels out; with the second at 0 it does not
+    # Both errors are 1, so the popularity cancels out; with the second at 0 it does not.
     assert float(robust_loss(candidates, temperature=1.0)) == pytest.approx(1.0)
     candidates.scores[0, 1] = 0.0
     expected = math.log(3 / 4 * math.e + 1 / 4)
@@ -122,7 +124,7 @@ def test_robust_loss_of_perfect_scores_is_zero() -> None:
     assert float(robust_loss(by_hand([0.0, 1.0, 0.0], target=1), temperature=1.0)) == 0.0
 
 
-def test_a_small_temperature_looks_at_the_largest_error_only() -> None:
+def test_a_small_temperature_gives_the_largest_error() -> None:
     # 0.01 log(e^(9/0.01) / 3) = 9 - 0.01 log 3
     loss = robust_loss(by_hand([1.0, 3.0, 0.0], target=0), temperature=0.01)
     assert float(loss) == pytest.approx(9 - 0.01 * math.log(3))

@@ -3,10 +3,11 @@ import torch
 from torch import Tensor
 
 from bigrec.models.neural.networks import Architecture, EmbeddingNetwork, build_network
-from tests.models.neural.fakes import ARCHITECTURES, N
+from tests.models.fakes import N
+from tests.models.neural.fakes import ARCHITECTURES
 
 
-def made(architecture: Architecture, *, dropout: float = 0.0) -> EmbeddingNetwork:
+def build(architecture: Architecture, *, dropout: float = 0.0) -> EmbeddingNetwork:
     """A network with weights large enough for differences to show."""
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
@@ -24,35 +25,35 @@ def last_scores(network: EmbeddingNetwork, items: list[list[int]]) -> Tensor:
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_padding_on_the_left_changes_nothing(architecture: Architecture) -> None:
-    network = made(architecture)
+    network = build(architecture)
     torch.testing.assert_close(last_scores(network, [[N, N, 3, 5]]), last_scores(network, [[3, 5]]))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_the_order_of_items_matters(architecture: Architecture) -> None:
-    one, other = last_scores(made(architecture), [[1, 2, 3], [2, 1, 3]])
-    assert not torch.allclose(one, other)
+    first, second = last_scores(build(architecture), [[1, 2, 3], [2, 1, 3]])
+    assert not torch.allclose(first, second)
 
 
 @pytest.mark.parametrize("architecture", ["SASRec", "GRU4Rec"])
-def test_a_position_does_not_see_what_comes_after_it(architecture: Architecture) -> None:
-    network = made(architecture)
+def test_a_position_does_not_depend_on_later_ones(architecture: Architecture) -> None:
+    network = build(architecture)
     with torch.inference_mode():
-        one, other = network(torch.tensor([[N, 1, 2, 3], [N, 1, 2, 7]]))
-    torch.testing.assert_close(one[1:3], other[1:3])
-    assert not torch.allclose(one[3], other[3])
+        first, second = network(torch.tensor([[N, 1, 2, 3], [N, 1, 2, 7]]))
+    torch.testing.assert_close(first[1:3], second[1:3])
+    assert not torch.allclose(first[3], second[3])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_nothing_but_padding_gives_finite_scores(architecture: Architecture) -> None:
-    assert last_scores(made(architecture), [[N, N]]).isfinite().all()
+def test_padding_alone_gives_finite_scores(architecture: Architecture) -> None:
+    assert last_scores(build(architecture), [[N, N]]).isfinite().all()
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_gradients_are_finite_beside_padding_and_padding_has_none(
     architecture: Architecture,
 ) -> None:
-    network = made(architecture).train()
+    network = build(architecture).train()
     scores = network.scores(network(torch.tensor([[N, N, 1, 2], [3, 4, 5, 6]])))
     torch.autograd.backward(scores.sum())
     for parameter in network.parameters():
@@ -65,15 +66,15 @@ def test_gradients_are_finite_beside_padding_and_padding_has_none(
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_scores_of_some_items_are_those_of_all(architecture: Architecture) -> None:
-    network = made(architecture)
+    network = build(architecture)
     hidden = torch.linspace(-1, 1, 16).view(2, 8)
-    some = torch.tensor([5, 0, 5])
-    torch.testing.assert_close(network.scores_of(hidden, some), network.scores(hidden)[:, some])
+    items = torch.tensor([5, 0, 5])
+    torch.testing.assert_close(network.scores_of(hidden, items), network.scores(hidden)[:, items])
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_dropout_is_off_outside_of_training(architecture: Architecture) -> None:
-    network = made(architecture, dropout=0.5)
+    network = build(architecture, dropout=0.5)
     torch.testing.assert_close(last_scores(network, [[1, 2]]), last_scores(network, [[1, 2]]))
 
 
@@ -89,7 +90,7 @@ def test_sizes_below_one_are_refused(name: str) -> None:
         build_network("GRU4Rec", n_items=N, **sizes)
 
 
-def test_a_hidden_size_that_heads_cannot_share_is_refused() -> None:
+def test_a_hidden_size_that_the_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match="hidden_size is 7; expected a multiple of 2"):
         build_network("SASRec", n_items=N, max_length=4, hidden_size=7)
 

@@ -2,14 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from bigrec.evaluation.metrics import ndcg_at, target_ranks
+from bigrec.evaluation.metrics import ndcg_at
+from bigrec.grounding.ranks import target_ranks
 from bigrec.models.neural.networks import build_network
 from bigrec.models.neural.validation import ndcg_at_10
 
 N = 30
 
 
-def test_validation_is_the_package_s_own_metric() -> None:
+def test_validation_ndcg_is_that_of_the_evaluation() -> None:
     with torch.random.fork_rng([]):
         torch.manual_seed(0)
         network = build_network("GRU4Rec", n_items=N, max_length=3, hidden_size=4).eval()
@@ -22,8 +23,8 @@ def test_validation_is_the_package_s_own_metric() -> None:
 
 
 @pytest.mark.parametrize(("n_items", "expected"), [(10, 1 / np.log2(11)), (11, 0.0)])
-def test_items_tied_with_the_target_are_ahead_of_it(n_items: int, expected: float) -> None:
+def test_items_tied_with_the_target_rank_before_it(n_items: int, expected: float) -> None:
     network = build_network("GRU4Rec", n_items=n_items, max_length=3, hidden_size=4).eval()
     torch.nn.init.zeros_(network.items.weight)
-    found = ndcg_at_10(network, torch.tensor([[1]]), torch.tensor([0]))
-    assert found == pytest.approx(expected)
+    ndcg = ndcg_at_10(network, torch.tensor([[1]]), torch.tensor([0]))
+    assert ndcg == pytest.approx(expected)

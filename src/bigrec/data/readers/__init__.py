@@ -1,1 +1,1 @@
-"""Readers of published data formats."""
+"""Readers of the formats that datasets are distributed in."""

@@ -18,15 +18,20 @@ from bigrec.data.tables import (
 from bigrec.errors import DataError
 
 _META = "meta_"
-_KINDS = ("json", "json.gz", "jsonl", "jsonl.gz", "csv", "csv.gz")
+_SUFFIXES = ("json", "json.gz", "jsonl", "jsonl.gz", "csv", "csv.gz")
 
 
 @dataclass(frozen=True)
 class _Edition:
     """Fields of one edition.
 
-    All are read as text: a category is a list in one line and text in the next, and the fields
-    that are not needed differ in type even more.
+    All are read as text: a category is a list in one line and text in another. Unused fields differ
+    in type even more.
+
+    Attributes:
+        reviews: Fields of a review.
+        meta: Fields of a product.
+        columns: Options of `SourceTables`.
     """
 
     reviews: tuple[str, ...]
@@ -62,31 +67,31 @@ LOOKS_FOR_2023 = (
 
 
 def read_2018(source: Path, items: Path | None) -> SourceTables | None:
-    """Find reviews of 2018; None where there are none.
+    """Find reviews of 2018; None if there are none.
 
     Raises:
-        DataError: If the file of titles is missing, or there are several files of one kind.
+        DataError: If the file of titles is missing, or there are several of reviews or titles.
     """
     return _read(source, items, _2018)
 
 
 def read_2023(source: Path, items: Path | None) -> SourceTables | None:
-    """Find reviews of 2023; None where there are none.
+    """Find reviews of 2023; None if there are none.
 
     Raises:
-        DataError: If the file of titles is missing, or there are several files of one kind.
+        DataError: If the file of titles is missing, or there are several of reviews or titles.
     """
     return _read(source, items, _2023)
 
 
 def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables | None:
     folder = source if source.is_dir() else source.parent
-    files = sorted(file for kind in _KINDS for file in folder.glob(f"*.{kind}"))
-    found = [file for file in files if not file.name.startswith(_META)]
-    needed = {edition.columns.get("user_id", "user_id"), edition.columns["item_id"]}
+    files = sorted(file for suffix in _SUFFIXES for file in folder.glob(f"*.{suffix}"))
+    not_meta = [file for file in files if not file.name.startswith(_META)]
+    candidates = not_meta if source.is_dir() else [source]
+    required = {edition.columns.get("user_id", "user_id"), edition.columns["item_id"]}
     reviews = only_one(
-        [file for file in (found if source.is_dir() else [source]) if needed <= first_fields(file)],
-        what="reviews",
+        [file for file in candidates if required <= first_fields(file)], what="reviews"
     )
     if reviews is None:
         return None
@@ -96,8 +101,8 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
     if items is None:
         raise DataError(
             f"there are reviews in {reviews}, but no file of titles beside them: expected "
-            f"{_META}*.json or {_META}*.jsonl (also with .gz) in {folder}. Put it there, or give "
-            "it as items."
+            f"{_META}*.json or {_META}*.jsonl (also with .gz) in {folder}. Add it there, or name "
+            "it with items=..."
         )
     if edition.columns["item_id"] not in first_fields(items):
         return None
@@ -105,8 +110,8 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
     interactions = scan_table(reviews, schema=dict.fromkeys(edition.reviews, pl.String()))
     with reading(reviews):
         reviewed = interactions.select(pl.col(item_id).unique()).collect()
-    # The files of titles list every product of the shop. Those that nobody reviewed are left out,
-    # as published: the catalog of the 5-core reviews is the items in them.
+    # The files of titles list every product of the shop. Products without reviews are dropped, as
+    # in the paper: its catalog is the items of the 5-core reviews.
     titles = (
         scan_table(items, schema=dict.fromkeys(edition.meta, pl.String()))
         .join(reviewed.lazy(), on=item_id, how="semi", maintain_order="left")
@@ -118,13 +123,13 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
         titles,
         items,
         name=stem_of(reviews),
-        noun="product",
+        item_type="product",
         columns=edition.columns,
     )
 
 
 def _joined(category: str) -> str:
-    """A list of categories, which comes as JSON text, as "Video Games > PC > Games"."""
+    """Join a JSON list of categories to "Video Games > PC > Games"; other text is unchanged."""
     try:
         value = json.loads(category)
     except json.JSONDecodeError:

@@ -1,4 +1,4 @@
-"""Reader of MovieLens as GroupLens publishes it: 100K, 1M, 10M, and the CSV editions since."""
+"""Reader of MovieLens in GroupLens' formats: 100K, 1M, 10M and the later CSV editions."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -43,7 +43,7 @@ class _Edition(NamedTuple):
 
 
 def read(source: Path, items: Path | None) -> SourceTables | None:
-    """Find an edition of MovieLens; None where there is none.
+    """Find an edition of MovieLens; None if there is none.
 
     Raises:
         DataError: If the file of titles is missing.
@@ -56,7 +56,7 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
         if not movies.is_file():
             raise DataError(
                 f"there is {ratings}, but no {edition.movies} with the titles: {movies} does not "
-                "exist. Put it there, or give it as items."
+                "exist. Add it there, or name it with items=..."
             )
         return SourceTables(
             edition.scan_ratings(ratings),
@@ -64,7 +64,7 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
             edition.scan_movies(movies),
             movies,
             name=ratings.resolve().parent.name,
-            noun="movie",
+            item_type="movie",
             columns={"category": "genres"},
         )
     return None
@@ -82,7 +82,7 @@ def _scan_tabs(path: Path) -> pl.LazyFrame:
 
 
 def _scan_colons(path: Path) -> pl.LazyFrame:
-    # "::" is two separators of one byte with nothing between them; ratings hold no other colon.
+    # "::" reads as two one-byte separators around an empty column; ratings have no other colon.
     columns = [name for column in _COLUMNS for name in (column, f"no {column}")][:-1]
     return _scan_text(path, separator=":", columns=columns).select(_COLUMNS)
 

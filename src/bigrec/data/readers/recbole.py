@@ -1,4 +1,4 @@
-"""Reader of RecBole's atomic files, and of the MovieLens-100K that comes in RecBole's wheel."""
+"""Reader of RecBole's atomic files, also of the MovieLens-100K in RecBole's wheel."""
 
 import importlib.metadata
 from collections.abc import Iterable
@@ -20,25 +20,25 @@ _YEARS = ("release_year", "year")
 
 
 def read(source: Path, items: Path | None) -> SourceTables | None:
-    """Find atomic files; None where there are none.
+    """Find atomic files; None if there are none.
 
     Raises:
         DataError: If the file of titles or its title column is missing, or there are several
             ``.inter`` files.
     """
-    found = sorted(source.glob("*.inter")) if source.is_dir() else [source]
-    inter = only_one([file for file in found if file.suffix == ".inter"], what="interactions")
+    files = sorted(source.glob("*.inter")) if source.is_dir() else [source]
+    inter = only_one([file for file in files if file.suffix == ".inter"], what="interactions")
     if inter is None:
         return None
     items = items or inter.with_suffix(".item")
     if not items.is_file():
         raise DataError(
-            f"there is {inter}, but no file of titles: {items} does not exist. Put it there, or "
-            "give it as items."
+            f"there is {inter}, but no file of titles: {items} does not exist. Add it there, or "
+            "name it with items=..."
         )
     fields = _fields(items)
     columns = {"category": _first(_CATEGORIES, fields), "year": _first(_YEARS, fields)}
-    # Without any of these the default name stays, and the message about it lists the columns.
+    # Without any of them the default gives an error that lists the columns.
     title = _first(_TITLES, fields) or "title"
     columns["title"] = title
     return SourceTables(
@@ -47,13 +47,13 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
         _scan(items),
         items,
         name=inter.stem,
-        noun="movie" if title == "movie_title" else "item",
+        item_type="movie" if title == "movie_title" else "item",
         columns={option: name for option, name in columns.items() if name is not None},
     )
 
 
 def installed_ml_100k() -> Path:
-    """The folder of MovieLens-100K inside the installed wheel ``recbole``, never imported.
+    """Folder of MovieLens-100K in the installed wheel ``recbole``, which is not imported.
 
     Raises:
         DataError: If the wheel is not installed.
@@ -62,13 +62,13 @@ def installed_ml_100k() -> Path:
         files = importlib.metadata.files("recbole") or []
     except importlib.metadata.PackageNotFoundError:
         files = []
-    found = [Path(str(file.locate())) for file in files if file.as_posix() == _WHEEL_FILE]
-    if not found or not found[0].is_file():
+    paths = [Path(str(file.locate())) for file in files if file.as_posix() == _WHEEL_FILE]
+    if not paths or not paths[0].is_file():
         raise DataError(
-            f"the data {SHORT_NAME!r} comes in the wheel recbole, which is not installed. Run: pip "
-            "install --no-deps recbole==1.2.1 - or give the folder of the original files."
+            f"the data {SHORT_NAME!r} is part of the wheel recbole, which is not installed. Run: "
+            "pip install --no-deps recbole==1.2.1 - or give the folder of the original files."
         )
-    return found[0].parent
+    return paths[0].parent
 
 
 def _fields(path: Path) -> list[str]:

@@ -20,10 +20,10 @@ LOOKS_FOR = (
 
 
 def read(source: Path, items: Path | None) -> SourceTables | None:
-    """Find plain tables; None where there are none.
+    """Find plain tables; None if there are none.
 
     Raises:
-        DataError: If one of the two is missing, or there are several of one.
+        DataError: If there is no file of items, or several files of interactions or items.
     """
     if source.is_dir():
         interactions = _named(source, "interactions")
@@ -37,8 +37,8 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
     if items is None:
         raise DataError(
             f"there are interactions in {interactions}, but no file of titles beside them: "
-            f"expected items.csv, items.parquet or alike in {folder}. Put it there, or give it as "
-            "items."
+            f"expected items.csv, items.parquet or similar in {folder}. Add it there, or name it "
+            "with items=..."
         )
     with reading(interactions):
         table = scan_table(interactions)

@@ -1,36 +1,36 @@
-"""What a comparison found: choices, gamma paths, lists, agreement, seeds, all of it together."""
+"""The content of a comparison report: metrics, choices, gamma paths, lists, agreement, seeds."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.segments import SegmentRow
 from bigrec.evaluation.significance import ComparisonRow
 
 _SEQUENCES = (
-    *("rows", "differences", "chosen", "paths", "beyond", "agreement", "gains", "validation"),
-    *("seeds", "notes"),
+    *("recommenders", "rows", "differences", "chosen", "paths", "beyond", "agreement", "gains"),
+    *("validation", "seeds", "notes"),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class ChosenRow:
-    """How signals are put into one method under one protocol, chosen on validation.
+    """How signals are fused under one protocol, selected on validation.
 
     Attributes:
-        method: The method, as tables name it.
-        exclude_seen: Whether seen items are left out of the ranking.
-        rule: How distances and signals are put together; one rule for every metric and K.
-        published: What the published protocol reports on test, by metric; None where it reports
-            nothing for such a method. Each figure may have another gamma, so no single recommender
-            reaches all of them.
+        method: The method.
+        exclude_seen: Whether seen items are excluded from the ranking.
+        rule: Description of the fusion rule; one rule for every metric and K.
+        paper: The paper's protocol on test, by metric; None for a method that the paper does not
+            have. Each figure may have another gamma, so no single recommender reaches all of them.
     """
 
-    method: str
+    method: MethodId
     exclude_seen: bool
     rule: str
-    published: Mapping[str, float] | None
+    paper: Mapping[str, float] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,15 +38,15 @@ class GammaPath:
     """NDCG@10 of one method at every gamma.
 
     Attributes:
-        method: The method, as tables name it.
-        exclude_seen: Whether seen items are left out of the ranking.
+        method: The method.
+        exclude_seen: Whether seen items are excluded from the ranking.
         gammas: The grid, ascending, at least 0.
-        valid: On the validation queries, one for each gamma, in [0, 1], higher is better.
-        test: On the test queries.
-        chosen: The gamma that was chosen on validation, one of ``gammas``.
+        valid: NDCG@10 on the validation queries, one for each gamma, in [0, 1], higher is better.
+        test: NDCG@10 on the test queries.
+        chosen: The gamma selected on validation, one of ``gammas``.
     """
 
-    method: str
+    method: MethodId
     exclude_seen: bool
     gammas: tuple[float, ...]
     valid: tuple[float, ...]
@@ -54,36 +54,37 @@ class GammaPath:
     chosen: float
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be drawn.
+        """Refuse a path that cannot be drawn.
 
         Raises:
             ValueError: If the lengths differ or ``chosen`` is not one of ``gammas``.
         """
+        label = self.method.label
         if not len(self.gammas) == len(self.valid) == len(self.test):
             raise ValueError(
-                f"{self.method!r} has {len(self.gammas)} gammas, {len(self.valid)} validation and "
+                f"{label!r} has {len(self.gammas)} gammas, {len(self.valid)} validation and "
                 f"{len(self.test)} test figures; expected one of each for every gamma."
             )
         if self.chosen not in self.gammas:
             raise ValueError(
-                f"{self.method!r} has the chosen gamma {self.chosen}; expected one of its "
+                f"{label!r} has the chosen gamma {self.chosen}; expected one of its "
                 f"{len(self.gammas)} gammas."
             )
 
 
 @dataclass(frozen=True, slots=True)
 class BeyondRow:
-    """The first 10 of one method's lists, beyond accuracy.
+    """The first 10 of one method's lists, beyond accuracy; see ``beyond_accuracy``.
 
     Attributes:
-        method: The method's name.
-        exclude_seen: Whether seen items are left out of the ranking.
-        coverage: Share of the catalog that is recommended at all, in [0, 1], higher is more varied.
-        novelty: Mean self-information of what is recommended, in bits, higher is less popular.
-        gini: How unequally often items are recommended, in [0, 1], lower is fairer.
+        method: The method.
+        exclude_seen: Whether seen items are excluded from the ranking.
+        coverage: Share of the catalog in at least one list, in [0, 1], higher is more varied.
+        novelty: Mean self-information of the listed items, in bits, higher is less popular.
+        gini: Inequality of the items' frequencies in lists, in [0, 1], lower is fairer.
     """
 
-    method: str
+    method: MethodId
     exclude_seen: bool
     coverage: float
     novelty: float
@@ -92,21 +93,21 @@ class BeyondRow:
 
 @dataclass(frozen=True, slots=True)
 class AgreementRow:
-    """The first 20 of two methods' lists side by side; see ``beyond.agreement_hits``.
+    """The first 20 of two methods' lists; see ``beyond_accuracy.agreement_hits``.
 
     Attributes:
-        method: The one method.
-        other: The other.
-        exclude_seen: Whether seen items are left out of the rankings.
-        overlap: Mean share of a list that the other list holds, too, in [0, 1].
+        method: One method.
+        other: The other method.
+        exclude_seen: Whether seen items are excluded from the rankings.
+        overlap: Mean share of items that the two lists of a query have in common, in [0, 1].
         rate_both: Hits per item that both list; None where there is no such item.
         rate_one: Hits per item that only one lists; None where there is no such item.
-        ratio: ``rate_both / rate_one``, above 1 where agreement is worth something; None where
-            that is not defined.
+        ratio: ``rate_both / rate_one``, above 1 where agreement predicts hits; None where it is
+            not defined.
     """
 
-    method: str
-    other: str
+    method: MethodId
+    other: MethodId
     exclude_seen: bool
     overlap: float
     rate_both: float | None
@@ -116,18 +117,18 @@ class AgreementRow:
 
 @dataclass(frozen=True, slots=True)
 class SeedRow:
-    """One metric of one method over several training runs; see ``paired.over_seeds``.
+    """One metric of one method over several training runs; see ``significance.over_seeds``.
 
     Attributes:
-        method: The method's name.
-        exclude_seen: Whether seen items are left out of the ranking.
+        method: The method.
+        exclude_seen: Whether seen items are excluded from the ranking.
         metric: ``hr@10``, ``ndcg@10``, ... or ``mrr``.
-        mean: Over the seeds, in [0, 1], higher is better.
+        mean: Mean over the seeds, in [0, 1], higher is better.
         deviation: Sample standard deviation over the seeds, at least 0.
         values: The metric by seed.
     """
 
-    method: str
+    method: MethodId
     exclude_seen: bool
     metric: str
     mean: float
@@ -143,25 +144,28 @@ class ComparisonReport:
 
     Attributes:
         title: Heading of the page.
-        reference: Method that the differences are to.
-        rows: Metrics of every method and protocol on the test queries, from ``summarise``.
-        differences: From ``compare_to_reference``.
-        chosen: How signals are put in.
+        reference: The method that differences are to.
+        recommenders: The recommender without signals, once for each beam mode. Plots always show
+            it.
+        rows: Metrics of every method and protocol on the test queries, from ``summarize``.
+        differences: Differences to the reference, from ``compare_to_reference``.
+        chosen: The fusion rules.
         paths: NDCG@10 at every gamma.
-        segments: From ``segment_rows``, by what the queries were sorted by.
+        segments: Rows of ``segment_rows`` by the name of the segmentation.
         beyond: Lists beyond accuracy.
         agreement: Pairs of methods.
-        gains: What the language model adds: each injection against its signals without the model,
-            from ``compare_pairs``.
+        gains: Gains by the language model: each fusion against its signals without the model, from
+            ``compare_pairs``.
         validation: HR@10 and NDCG@10 of every method and protocol on the validation queries.
-        seeds: Several training runs; empty where there is one.
-        shares: What the generated texts are like, from ``text_shares``.
-        settings: What was run, as JSON-like values.
-        notes: Sentences a reader must know to judge the numbers.
+        seeds: Several training runs; empty for a single run.
+        shares: Statistics of the generated texts, from ``generation_stats``.
+        settings: Settings of the run, as JSON-like values.
+        notes: Sentences that a reader needs to judge the numbers.
     """
 
     title: str
-    reference: str
+    reference: MethodId
+    recommenders: Sequence[MethodId]
     rows: Sequence[SummaryRow]
     differences: Sequence[ComparisonRow]
     chosen: Sequence[ChosenRow]
@@ -180,5 +184,5 @@ class ComparisonReport:
         """Make tuples of the sequences."""
         for name in _SEQUENCES:
             object.__setattr__(self, name, tuple(getattr(self, name)))
-        families = {family: tuple(rows) for family, rows in self.segments.items()}
-        object.__setattr__(self, "segments", families)
+        segments = {name: tuple(rows) for name, rows in self.segments.items()}
+        object.__setattr__(self, "segments", segments)

@@ -1,4 +1,4 @@
-"""Plots as PNG bytes, drawn without matplotlib's global state."""
+"""Plots as matplotlib figures and PNG bytes, drawn without matplotlib's global state."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -9,74 +9,82 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from bigrec.evaluation.protocol import SummaryRow
+from bigrec.evaluation.protocol import PROTOCOL_LABELS, SummaryRow
 from bigrec.evaluation.reports.data import GammaPath, SeedRow
 from bigrec.evaluation.segments import SegmentRow
 from bigrec.types import FloatArray
 
 FEW_QUERIES = 30
-"""Segments with fewer queries than these do not set the scale of a plot."""
+"""Segments with fewer queries do not set the scale of a plot."""
 
-# Okabe and Ito's palette, told apart by colour-blind readers; its yellow is too pale for lines.
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Okabe and Ito's palette for color-blind readers; its yellow is too pale for lines.
+_COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = "osD^vPX"
 _LINES = ("-", "--", ":")
 _INK = "#333333"
-_GREY = "#888888"
+_GRAY = "#888888"
 _HATCHES = ("", "////", "....")
 _PANELS = 3
-"""Gamma paths beside one another."""
+"""Gamma paths in one row."""
 _GAMMA_TICKS = (0, 0.5, 1, 3, 10, 30, 99)
 
 # 7 inches are 700 px in a report; drawn at twice that for sharp screens.
 _SIZE = (7.0, 4.0)
 _WIDE = (10.0, 5.5)
 _CROWD = 5
-"""With more methods than these a plot is wide, its legend beside it."""
+"""With more methods a plot is wide and its legend is outside."""
 
 
-def plot_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: bool) -> bytes:
+def to_png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG; equal figures give equal bytes."""
+    buffer = BytesIO()
+    # The version of matplotlib in the metadata would make the bytes differ between versions.
+    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
+    return buffer.getvalue()
+
+
+def draw_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: bool) -> Figure:
     """A metric over the list length, one line per method, intervals as error bars.
 
     Args:
-        rows: From ``summarise``.
+        rows: From ``summarize``.
         metric: ``hr`` or ``ndcg``.
-        exclude_seen: Which of the two protocols.
+        exclude_seen: The protocol.
 
     Raises:
         ValueError: If no row matches.
     """
     prefix = f"{metric}@"
-    chosen = [
+    matching = [
         row for row in rows if row.exclude_seen == exclude_seen and row.metric.startswith(prefix)
     ]
-    _check_found(chosen, metric=metric, exclude_seen=exclude_seen)
-    ks = sorted({int(row.metric.removeprefix(prefix)) for row in chosen})
-    methods = list(dict.fromkeys(row.method for row in chosen))
+    _check_matching(matching, metric=metric, exclude_seen=exclude_seen)
+    ks = sorted({int(row.metric.removeprefix(prefix)) for row in matching})
+    methods = list(dict.fromkeys(row.method for row in matching))
     figure, axes = _figure(_WIDE if len(methods) > _CROWD else _SIZE)
     for number, method in enumerate(methods):
-        own = [row for row in chosen if row.method == method]
-        places = np.array([ks.index(int(row.metric.removeprefix(prefix))) for row in own])
-        # Beside one another within a step, so that the error bars can be told apart.
+        of_method = [row for row in matching if row.method == method]
+        places = np.array([ks.index(int(row.metric.removeprefix(prefix))) for row in of_method])
+        # Shifted within a step, so that error bars do not overlap.
         shift = min(0.08, 0.6 / len(methods)) * (number - (len(methods) - 1) / 2)
-        _error_bars(axes, places + shift, rows=own, number=number)
+        _error_bars(axes, places + shift, rows=of_method, number=number)
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
     axes.set_xlabel("K")
-    axes.set_ylabel(f"{metric.upper()}@K ({_seen(exclude_seen)})")
+    axes.set_ylabel(f"{metric.upper()}@K ({PROTOCOL_LABELS[exclude_seen]})")
     axes.set_ylim(bottom=0)
     _legend(figure, axes, methods=len(methods))
-    return _png(figure)
+    return figure
 
 
-def plot_gamma_paths(paths: Sequence[GammaPath]) -> bytes:
+def draw_gamma_paths(paths: Sequence[GammaPath]) -> Figure:
     """NDCG@10 over gamma, one panel for each method, validation beside test.
 
-    Gamma is linear up to 1 and logarithmic from there: the grid has as many values below 1 as
-    above. The chosen gamma is marked on the test curve. Every panel has its own scale, because the
-    methods are far apart and it is the course of each that is to be seen.
+    Gamma is linear up to 1 and logarithmic above: the grid has as many values below 1 as above.
+    The selected gamma is marked on the test curve. Every panel has its own scale, because the
+    methods are far apart.
 
     Args:
-        paths: Of one protocol.
+        paths: Paths of one protocol.
 
     Raises:
         ValueError: If there is no path.
@@ -96,85 +104,85 @@ def plot_gamma_paths(paths: Sequence[GammaPath]) -> bytes:
             axes.set_xlabel("gamma")
     labels = axes.get_legend_handles_labels()
     figure.legend(*labels, loc="outside upper center", ncols=3, frameon=False)
-    return _png(figure)
+    return figure
 
 
-def plot_segments(rows: Sequence[SegmentRow], *, metric: str, exclude_seen: bool) -> bytes:
+def draw_segments(rows: Sequence[SegmentRow], *, metric: str, exclude_seen: bool) -> Figure:
     """A metric by segment, a bar for each method, intervals as error bars.
 
-    The scale fits the segments of at least `FEW_QUERIES`: the interval of a handful of queries
-    reaches so far that nothing else could be read.
+    The scale fits the segments of at least `FEW_QUERIES`: the wide interval of a handful of
+    queries would make the others unreadable.
 
     Args:
-        rows: From ``segment_rows``, of one family.
+        rows: From ``segment_rows``, of one segmentation.
         metric: ``ndcg@10``, ...
-        exclude_seen: Which of the two protocols.
+        exclude_seen: The protocol.
 
     Raises:
         ValueError: If no row matches.
     """
-    chosen = [
+    matching = [
         row
         for row in rows
         if row.summary.exclude_seen == exclude_seen and row.summary.metric == metric
     ]
-    _check_found(chosen, metric=metric, exclude_seen=exclude_seen)
-    queries = {row.segment: row.queries for row in chosen}
+    _check_matching(matching, metric=metric, exclude_seen=exclude_seen)
+    queries = {row.segment: row.queries for row in matching}
     segments = list(queries)
-    methods = list(dict.fromkeys(row.summary.method for row in chosen))
+    methods = list(dict.fromkeys(row.summary.method for row in matching))
     figure, axes = _figure(_WIDE if len(methods) > _CROWD else _SIZE)
     width = 0.84 / len(methods)
     for number, method in enumerate(methods):
-        own = [row for row in chosen if row.summary.method == method]
+        of_method = [row for row in matching if row.summary.method == method]
         shift = width * (number - (len(methods) - 1) / 2)
-        places = np.array([segments.index(row.segment) for row in own]) + shift
-        _bars(axes, places, rows=[row.summary for row in own], number=number, width=width)
+        places = np.array([segments.index(row.segment) for row in of_method]) + shift
+        _bars(axes, places, rows=[row.summary for row in of_method], number=number, width=width)
     names = [f"{fill(name, 16)}\n{count:,} queries" for name, count in queries.items()]
     axes.set_xticks(range(len(segments)), names)
-    axes.set_ylabel(f"{metric.upper()} ({_seen(exclude_seen)})")
-    tops = [row.summary.high for row in chosen if row.queries >= FEW_QUERIES]
-    # Without a bar above 0 matplotlib's own scale does.
+    axes.set_ylabel(f"{metric.upper()} ({PROTOCOL_LABELS[exclude_seen]})")
+    tops = [row.summary.high for row in matching if row.queries >= FEW_QUERIES]
+    # None leaves the top to matplotlib where no bar is above 0.
     axes.set_ylim(0, 1.05 * max(tops, default=0) or None)
     _legend(figure, axes, methods=len(methods))
-    return _png(figure)
+    return figure
 
 
-def plot_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> bytes:
+def draw_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> Figure:
     """A metric of every training run, with mean and standard deviation over the runs.
 
     Args:
         rows: One for each method, metric and protocol.
         metric: ``hr@10``, ``ndcg@10``, ...
-        exclude_seen: Which of the two protocols.
+        exclude_seen: The protocol.
 
     Raises:
         ValueError: If no row matches.
     """
-    chosen = [row for row in rows if row.exclude_seen == exclude_seen and row.metric == metric]
-    _check_found(chosen, metric=metric, exclude_seen=exclude_seen)
-    figure, axes = _figure((_WIDE[0], 1 + 0.28 * len(chosen)))
-    places = np.arange(len(chosen))
+    matching = [row for row in rows if row.exclude_seen == exclude_seen and row.metric == metric]
+    _check_matching(matching, metric=metric, exclude_seen=exclude_seen)
+    figure, axes = _figure((_WIDE[0], 1 + 0.28 * len(matching)))
+    places = np.arange(len(matching))
     axes.errorbar(
-        [row.mean for row in chosen],
+        [row.mean for row in matching],
         places,
-        xerr=[row.deviation for row in chosen],
+        xerr=[row.deviation for row in matching],
         fmt="|",
         markersize=12,
         capsize=4,
-        color=_COLOURS[0],
+        color=_COLORS[0],
         label="mean and standard deviation",
     )
-    points = [(value, place) for place, row in enumerate(chosen) for value in row.values.values()]
-    values, of_method = zip(*points, strict=True)
-    axes.scatter(values, of_method, s=18, color=_COLOURS[1], alpha=0.8, label="one seed")
-    axes.set_yticks(places, [row.method for row in chosen])
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
-    axes.set_xlabel(f"{metric.upper()} ({_seen(exclude_seen)})")
+    points = [(value, place) for place, row in enumerate(matching) for value in row.values.values()]
+    values, heights = zip(*points, strict=True)
+    axes.scatter(values, heights, s=18, color=_COLORS[1], alpha=0.8, label="one seed")
+    axes.set_yticks(places, [row.method.label for row in matching])
+    axes.set_ylim(len(matching) - 0.5, -0.5)
+    axes.set_xlabel(f"{metric.upper()} ({PROTOCOL_LABELS[exclude_seen]})")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
-    return _png(figure)
+    return figure
 
 
-def plot_losses(log: Sequence[Mapping[str, float]]) -> bytes:
+def draw_losses(log: Sequence[Mapping[str, float]]) -> Figure:
     """Training and validation loss over the training step, or the epoch where there is no step.
 
     Args:
@@ -193,7 +201,7 @@ def plot_losses(log: Sequence[Mapping[str, float]]) -> bytes:
             steps, losses = zip(*points, strict=True)
             marker = _MARKERS[number] if len(points) < 40 else None
             axes.plot(
-                steps, losses, color=_COLOURS[number], label=label, marker=marker, linewidth=1.6
+                steps, losses, color=_COLORS[number], label=label, marker=marker, linewidth=1.6
             )
     if not axes.lines:
         raise ValueError(
@@ -203,10 +211,10 @@ def plot_losses(log: Sequence[Mapping[str, float]]) -> bytes:
     axes.set_ylabel("loss")
     axes.legend(frameon=False)
     axes.set_ylim(bottom=0)
-    return _png(figure)
+    return figure
 
 
-def plot_nearest_distances(distances: FloatArray) -> bytes:
+def draw_nearest_distances(distances: FloatArray) -> Figure:
     """Histogram of the distance from each generated text to its nearest title.
 
     Args:
@@ -218,91 +226,87 @@ def plot_nearest_distances(distances: FloatArray) -> bytes:
     if distances.size == 0:
         raise ValueError("distances is empty; expected one for each query.")
     figure, axes = _figure(_SIZE)
-    axes.hist(distances, bins=40, color=_COLOURS[0], edgecolor="white", linewidth=0.5)
+    axes.hist(distances, bins=40, color=_COLORS[0], edgecolor="white", linewidth=0.5)
     axes.set_xlim(left=0)
     axes.set_xlabel("distance to the nearest title")
     axes.set_ylabel("generated texts")
     axes.set_ylim(bottom=0)
-    return _png(figure)
+    return figure
 
 
 def _error_bars(axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], number: int) -> None:
-    value, beside = _intervals(rows)
-    rounds, colour = divmod(number, len(_COLOURS))
+    values, reach = _intervals(rows)
+    rounds, color = divmod(number, len(_COLORS))
     axes.errorbar(
         places,
-        value,
-        yerr=beside,
-        color=_COLOURS[colour],
-        # Where the colours begin anew, marker and dashes tell the methods apart.
+        values,
+        yerr=reach,
+        color=_COLORS[color],
+        # The colors repeat; marker and dashes then distinguish the methods.
         marker=_MARKERS[(number + rounds) % len(_MARKERS)],
         linestyle=_LINES[rounds % len(_LINES)],
         markersize=5,
         capsize=3,
         linewidth=1.6,
         elinewidth=1.0,
-        label=rows[0].method,
+        label=rows[0].method.label,
     )
 
 
 def _bars(
     axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], number: int, width: float
 ) -> None:
-    value, beside = _intervals(rows)
-    rounds, colour = divmod(number, len(_COLOURS))
+    values, reach = _intervals(rows)
+    rounds, color = divmod(number, len(_COLORS))
     axes.bar(
         places,
-        value,
+        values,
         width=width,
-        yerr=beside,
-        color=_COLOURS[colour],
+        yerr=reach,
+        color=_COLORS[color],
         hatch=_HATCHES[rounds % len(_HATCHES)],
         edgecolor="white",
         linewidth=0.3,
         error_kw={"elinewidth": 0.8, "ecolor": _INK},
-        label=rows[0].method,
+        label=rows[0].method.label,
     )
 
 
 def _gamma_panel(axes: Any, path: GammaPath) -> None:
-    axes.plot(path.gammas, path.valid, color=_GREY, linestyle="--", label="validation")
-    axes.plot(path.gammas, path.test, color=_COLOURS[0], label="test")
-    axes.axvline(path.chosen, color=_COLOURS[1], linestyle=":", linewidth=1)
+    axes.plot(path.gammas, path.valid, color=_GRAY, linestyle="--", label="validation")
+    axes.plot(path.gammas, path.test, color=_COLORS[0], label="test")
+    axes.axvline(path.chosen, color=_COLORS[1], linestyle=":", linewidth=1)
     height = path.test[path.gammas.index(path.chosen)]
     axes.plot(
         [path.chosen],
         [height],
-        color=_COLOURS[1],
+        color=_COLORS[1],
         marker="o",
         linestyle="none",
-        label="chosen on validation",
+        label="selected on validation",
     )
     axes.set_xscale("symlog", linthresh=1)
     largest = max(path.gammas)
     ticks = [tick for tick in _GAMMA_TICKS if tick <= largest]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_title(fill(f"{path.method}: gamma {path.chosen:g}", 40), fontsize=9)
+    axes.set_title(fill(f"{path.method.label}: gamma {path.chosen:g}", 40), fontsize=9)
     axes.set_ylim(bottom=0)
 
 
 def _intervals(rows: Sequence[SummaryRow]) -> tuple[FloatArray, FloatArray]:
-    """Values ``[m]``, and how far their intervals reach below and above, ``[2, m]``."""
+    """Values ``[m]``, and the reach of their intervals below and above, ``[2, m]``."""
     value, low, high = np.array([(row.value, row.low, row.high) for row in rows]).T
-    # The mean of all queries may lie outside a percentile interval by a rounding.
+    # Rounding may put the mean just outside its percentile interval.
     return value, np.maximum(0, [value - low, high - value])
 
 
-def _check_found(rows: Sequence[object], *, metric: str, exclude_seen: bool) -> None:
+def _check_matching(rows: Sequence[object], *, metric: str, exclude_seen: bool) -> None:
     if not rows:
         raise ValueError(
             f"No row has the metric {metric!r} with exclude_seen={exclude_seen}; expected one of "
             "the metrics and protocols that the rows hold."
         )
-
-
-def _seen(exclude_seen: bool) -> str:
-    return "seen items excluded" if exclude_seen else "seen items kept"
 
 
 def _legend(figure: Figure, axes: Any, *, methods: int) -> None:
@@ -330,10 +334,3 @@ def _plain(axes: Any, *, grid: str = "y") -> None:
     axes.grid(axis=grid, color="#dddddd", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.tick_params(colors=_INK)
-
-
-def _png(figure: Figure) -> bytes:
-    buffer = BytesIO()
-    # Without the version of matplotlib in it, the same plot is the same file.
-    figure.savefig(buffer, format="png", dpi=200, metadata={"Software": None})
-    return buffer.getvalue()

@@ -1,66 +1,87 @@
-"""Statistics put into distances: the published injection, and fusions that can change rank 1.
+"""Formulas that fuse signals into distances: the paper's product, weighted sums, reciprocal ranks.
 
-Everything here takes and gives distances, lower is better; ``ranks`` turns them into ranks.
+Every ``fuse_*`` function takes distances and gives distances, lower is better; ``ranks`` turns them
+into ranks.
 """
 
 from collections.abc import Sequence
+from typing import Literal
 
 import numpy as np
 
 from bigrec.types import FloatArray
 
 
-def _grid(*pieces: FloatArray) -> FloatArray:
-    grid = np.concatenate(pieces)
+def _grid(*sections: FloatArray) -> FloatArray:
+    grid = np.concatenate(sections)
     grid.flags.writeable = False
     return grid
 
 
 POPULARITY_GAMMAS = _grid(np.arange(100.0))
-"""Published grid for popularity: 0 to 99 in steps of 1, read-only."""
+"""The paper's grid for popularity: 0 to 99 in steps of 1, read-only."""
 
 # Hundredths by division: multiples of 0.01 would miss values such as 0.29 by a rounding.
 COLLABORATIVE_GAMMAS = _grid(np.arange(100) / 100, np.arange(1.0, 100.0))
-"""Published grid for collaborative weights: 0 to 0.99 by 0.01, then 1 to 99, read-only."""
+"""The paper's grid for collaborative weights: 0 to 0.99 by 0.01, then 1 to 99, read-only."""
 
 
-def normalised(distances: FloatArray) -> FloatArray:
-    """Scale every query's distances to [0, 1] by its minimum and maximum.
+def min_max(values: FloatArray) -> FloatArray:
+    """Scale every query's values to [0, 1] by their minimum and maximum.
 
-    >>> normalised(np.array([[2.0, 4.0, 3.0]]))
-    array([[0. , 1. , 0.5]])
+    >>> min_max(np.array([[2.0, 6.0, 4.0], [3.0, 3.0, 3.0]]))
+    array([[0. , 1. , 0.5],
+           [0. , 0. , 0. ]])
 
     Args:
-        distances: ``[q, g]``, lower is better, finite.
+        values: Scores or distances, ``[q, n]`` or ``[q, t]`` with at least one column.
 
     Returns:
-        ``[q, g]`` float64; 0 in a row whose distances are all equal. Distances that are normalised
-        already come back unchanged.
+        ``(value - min) / (max - min)`` of every row, in the shape, dtype and order of the values.
+        A row of equal values becomes 0.
 
     Raises:
-        ValueError: If ``distances`` is not ``[q, g]`` with ``g >= 1`` or holds NaN or infinity.
+        ValueError: If ``values`` is not two-dimensional, has no column, or holds NaN or infinity.
     """
-    if distances.ndim != 2 or distances.shape[1] == 0:
+    if values.ndim != 2 or values.shape[1] == 0:
         raise ValueError(
-            f"distances has shape {distances.shape}; expected [q, g], one column for each group."
+            f"values has shape {values.shape}; expected [q, n] with at least one item."
         )
-    low = distances.min(axis=1, keepdims=True).astype(np.float64)
-    high = distances.max(axis=1, keepdims=True).astype(np.float64)
-    # NaN and infinity show in the minimum or maximum, so the rows need no look of their own.
-    if not (np.isfinite(low).all() and np.isfinite(high).all()):
+    low = values.min(axis=1, keepdims=True)
+    # The span of a row with NaN or infinity is not finite, so no pass over all values is needed.
+    with np.errstate(invalid="ignore", over="ignore"):
+        span = values.max(axis=1, keepdims=True) - low
+    broken = np.flatnonzero(~np.isfinite(span))
+    if broken.size:
         raise ValueError(
-            "distances holds NaN or infinity; expected finite numbers. Look for them in the "
-            "embeddings, and leave groups out with exclude instead."
+            f"values of query {broken[0]} hold NaN or infinity, or differ by more than a float "
+            "can hold; expected finite numbers."
         )
-    spread = high - low
-    spread[spread == 0] = 1.0
-    scaled: FloatArray = distances - low
-    scaled /= spread
-    return scaled
+    return np.asarray((values - low) / np.where(span > 0, span, 1))
+
+
+def z_score(values: FloatArray) -> FloatArray:
+    """Center every query's values on their mean and divide by their standard deviation.
+
+    >>> z_score(np.array([[1.0, 3.0], [2.0, 2.0]]))
+    array([[-1.,  1.],
+           [ 0.,  0.]])
+
+    Args:
+        values: ``[q, t]``, finite.
+
+    Returns:
+        ``[q, t]``; a row of equal values becomes 0.
+    """
+    centered: FloatArray = values - values.mean(axis=1, keepdims=True)
+    deviation = np.sqrt(np.square(centered).mean(axis=1, keepdims=True))
+    deviation[deviation == 0] = 1.0
+    centered /= deviation
+    return centered
 
 
 def discount(weights: FloatArray, *, gamma: float) -> FloatArray:
-    """Factor ``(1 + W)^-gamma`` that the published injection multiplies a distance by.
+    """Factor ``(1 + W)^-gamma`` by which the paper's product multiplies a distance.
 
     Args:
         weights: Any shape, in [0, 1]; not checked.
@@ -72,159 +93,102 @@ def discount(weights: FloatArray, *, gamma: float) -> FloatArray:
     return np.asarray(np.power(np.add(1.0, weights, dtype=np.float64), -gamma))
 
 
-def inject(
-    distances: FloatArray, weights: FloatArray, *, gamma: float, eps: float = 0.0
-) -> FloatArray:
-    """Put one signal into distances: ``(eps + D^) * (1 + W)^-gamma``, as published at ``eps=0``.
-
-    At ``eps=0`` the nearest group stays at 0 whatever its weight, so rank 1 never changes. A
-    positive ``eps`` lets a heavy group overtake it.
-
-    Args:
-        distances: ``[q, g]``, lower is better; normalised here.
-        weights: ``[q, g]``, or ``[1, g]`` for all queries alike, in [0, 1], higher is better.
-        gamma: How much the signal counts, at least 0.
-        eps: Added to every normalised distance, at least 0.
-
-    Returns:
-        Adjusted distances, ``[q, g]``, lower is better.
-
-    Raises:
-        ValueError: If a shape does not fit or a value is out of range.
-    """
-    return inject_all(distances, [weights], gammas=[gamma], eps=eps)
-
-
-def inject_all(
+def fuse_product(
     distances: FloatArray,
     weights: Sequence[FloatArray],
     *,
     gammas: Sequence[float],
-    eps: float = 0.0,
+    floor: float = 0.0,
 ) -> FloatArray:
-    """Put several signals into distances: ``(eps + D^)`` times every signal's ``discount``.
+    """Fuse by the product ``(floor + D^) * (1 + W)^-gamma``, one factor for each signal.
+
+    ``D^`` is the min-max normalized distance. With ``floor=0`` and one signal this is the paper's
+    formula: the nearest title stays at 0 for every weight, so rank 1 never changes. A positive
+    floor lets a title of large weight overtake it.
 
     Args:
-        distances: ``[q, g]``, lower is better; normalised here.
-        weights: One array for each signal, as in ``inject``.
-        gammas: One exponent for each signal, at least 0.
-        eps: Added to every normalised distance, at least 0.
+        distances: ``[q, t]``, lower is better; normalized here.
+        weights: One array for each signal, ``[q, t]``, or ``[1, t]`` for the same weights in every
+            query; in [0, 1], higher is better.
+        gammas: Exponent of each signal, at least 0.
+        floor: Added to every normalized distance, at least 0.
 
     Returns:
-        Adjusted distances, ``[q, g]``, lower is better.
+        Fused distances, ``[q, t]`` float64, lower is better.
 
     Raises:
-        ValueError: If a shape does not fit, a value is out of range, or there is not one gamma for
-            each signal.
+        ValueError: If a shape does not fit, a value is out of range, or the numbers of signals and
+            gammas differ.
     """
     _check_signals(distances, weights, gammas)
-    check_not_negative(eps, name="eps")
-    adjusted = eps + normalised(distances)
-    for of_signal, gamma in zip(weights, gammas, strict=True):
-        adjusted *= discount(of_signal, gamma=gamma)
-    return adjusted
-
-
-def fuse_additive(
-    distances: FloatArray, weights: Sequence[FloatArray], *, gammas: Sequence[float]
-) -> FloatArray:
-    """Take signals off the normalised distances: ``D^ - sum of gamma * W``; can change rank 1.
-
-    Not in the paper, whose product leaves the nearest group first.
-
-    Args:
-        distances: ``[q, g]``, lower is better; normalised here.
-        weights: One array for each signal, as in ``inject``.
-        gammas: How much each signal counts, at least 0. At 1 a full weight makes up for the
-            largest distance.
-
-    Returns:
-        Fused distances, ``[q, g]``, lower is better, 1 at most; may be negative.
-
-    Raises:
-        ValueError: If a shape does not fit, a value is out of range, or there is not one gamma for
-            each signal.
-    """
-    _check_signals(distances, weights, gammas)
-    fused = normalised(distances)
-    for of_signal, gamma in zip(weights, gammas, strict=True):
-        fused -= gamma * of_signal
+    check_not_negative(floor, name="floor")
+    fused = floor + _normalized(distances)
+    for signal_weights, gamma in zip(weights, gammas, strict=True):
+        fused *= discount(signal_weights, gamma=gamma)
     return fused
 
 
-def fuse_standardised(
-    distances: FloatArray, weights: Sequence[FloatArray], *, gammas: Sequence[float]
+def fuse_weighted_sum(
+    distances: FloatArray,
+    weights: Sequence[FloatArray],
+    *,
+    gammas: Sequence[float],
+    normalization: Literal["min_max", "z_score"] = "min_max",
 ) -> FloatArray:
-    """Take signals off the distances, each in standard deviations: ``z(D) - sum of gamma * z(W)``.
+    """Fuse by the difference ``D^ - sum of gamma * W``, which can change rank 1.
 
-    Not in the paper. Minimum and maximum hang on one item each; mean and deviation over all items
-    say how far a score stands out, so that sources of different shapes weigh alike.
+    Not in the paper. Minimum and maximum depend on one item each. With ``z_score``, distances and
+    weights are measured in standard deviations over all titles, so sources of different shapes
+    weigh alike.
 
     Args:
-        distances: ``[q, g]``, lower is better, finite.
-        weights: One array for each signal, as in ``inject``.
-        gammas: How much each signal counts, at least 0. At 1 it counts as much as the distances.
+        distances: ``[q, t]``, lower is better; normalized here.
+        weights: One array for each signal, as in ``fuse_product``.
+        gammas: Factor of each signal, at least 0. At 1 a full weight offsets the largest distance
+            (``min_max``), or a signal counts as much as the distances (``z_score``).
+        normalization: Of the distances; ``z_score`` is applied to the weights too.
 
     Returns:
-        Fused distances, ``[q, g]``, lower is better; may be negative.
+        Fused distances, ``[q, t]`` float64, lower is better; may be negative.
 
     Raises:
-        ValueError: If a shape does not fit, a value is out of range, or there is not one gamma for
-            each signal.
+        ValueError: If a shape does not fit, a value is out of range, or the numbers of signals and
+            gammas differ.
     """
     _check_signals(distances, weights, gammas)
-    fused = standardised(normalised(distances))
-    for of_signal, gamma in zip(weights, gammas, strict=True):
-        fused -= gamma * standardised(of_signal)
+    by_deviation = normalization == "z_score"
+    fused = _normalized(distances)
+    if by_deviation:
+        fused = z_score(fused)
+    for signal_weights, gamma in zip(weights, gammas, strict=True):
+        fused -= gamma * (z_score(signal_weights) if by_deviation else signal_weights)
     return fused
 
 
-def standardised(values: FloatArray) -> FloatArray:
-    """Every query's values less their mean, in standard deviations.
+def fuse_rrf(distances: FloatArray, weights: Sequence[FloatArray], *, k: int = 60) -> FloatArray:
+    """Fuse by reciprocal ranks (Cormack et al., SIGIR 2009): ``-sum of 1 / (k + rank)``.
 
-    >>> standardised(np.array([[1.0, 3.0], [2.0, 2.0]]))
-    array([[-1.,  1.],
-           [ 0.,  0.]])
-
-    Args:
-        values: ``[q, g]``, finite.
-
-    Returns:
-        ``[q, g]``; 0 in a row whose values are all equal.
-    """
-    centred: FloatArray = values - values.mean(axis=1, keepdims=True)
-    deviation = np.sqrt(np.square(centred).mean(axis=1, keepdims=True))
-    deviation[deviation == 0] = 1.0
-    centred /= deviation
-    return centred
-
-
-def fuse_reciprocal_rank(
-    distances: FloatArray, weights: Sequence[FloatArray], *, k: int = 60
-) -> FloatArray:
-    """Reciprocal rank fusion (Cormack et al., SIGIR 2009) of distances and signals.
-
-    The score ``sum of 1 / (k + rank)`` over the distances and every signal, negated. Only orders
-    count, so it needs neither normalisation nor a gamma, and it can change rank 1.
+    The sum runs over the distances and every signal. Only orders count, so neither normalization
+    nor gammas are needed, and rank 1 can change.
 
     Args:
-        distances: ``[q, g]``, lower is better, finite.
-        weights: One array for each signal, as in ``inject``.
-        k: Evens out the first ranks, at least 1.
+        distances: ``[q, t]``, lower is better, finite.
+        weights: One array for each signal, as in ``fuse_product``.
+        k: Smoothing of the first ranks, at least 1.
 
     Returns:
-        Fused distances, ``[q, g]``, negative, lower is better. The 1-based rank of tied groups is
-        that of the last of them, so a constant signal changes no order.
+        Fused distances, ``[q, t]`` float64, negative, lower is better. Ranks are 1-based, and tied
+        titles share the last of their ranks, so a constant signal changes no order.
 
     Raises:
         ValueError: If a shape does not fit or a value is out of range.
     """
     if k < 1:
-        raise ValueError(f"k is {k}; expected at least 1 (published: 60).")
+        raise ValueError(f"k is {k}; expected at least 1 (Cormack et al.: 60).")
     check_weights(weights, distances.shape)
-    fused = -1.0 / (k + _ranks(normalised(distances)))
-    for of_signal in weights:
-        fused -= 1.0 / (k + _ranks(-of_signal))
+    fused = -1.0 / (k + _ranks(_normalized(distances)))
+    for signal_weights in weights:
+        fused -= 1.0 / (k + _ranks(-signal_weights))
     return fused
 
 
@@ -235,18 +199,18 @@ def check_weights(weights: Sequence[FloatArray], shape: tuple[int, ...]) -> None
         ValueError: If a shape does not fit or a weight is NaN or out of range.
     """
     if len(shape) != 2:
-        raise ValueError(f"distances has shape {shape}; expected [q, g].")
-    for of_signal in weights:
-        if of_signal.shape not in {shape, (1, shape[1])}:
+        raise ValueError(f"distances has shape {shape}; expected [q, t].")
+    for signal_weights in weights:
+        if signal_weights.shape not in {shape, (1, shape[1])}:
             raise ValueError(
-                f"weights has shape {of_signal.shape} for distances of shape {shape}; expected "
-                f"{shape}, or {(1, shape[1])} for the same weights in every query."
+                f"weights has shape {signal_weights.shape} for distances of shape {shape}; "
+                f"expected {shape}, or {(1, shape[1])} for the same weights in every query."
             )
         # Written so that NaN fails too.
-        if of_signal.size and not (of_signal.min() >= 0 and of_signal.max() <= 1):
+        if signal_weights.size and not (signal_weights.min() >= 0 and signal_weights.max() <= 1):
             raise ValueError(
-                f"weights holds values from {of_signal.min()} to {of_signal.max()}; expected 0 to "
-                "1. Scale the signal's scores by minimum and maximum."
+                f"weights holds values from {signal_weights.min()} to {signal_weights.max()}; "
+                "expected 0 to 1. Scale the signal's scores with min_max."
             )
 
 
@@ -254,7 +218,7 @@ def check_not_negative(value: float, *, name: str) -> None:
     """Refuse a number that is negative, NaN or infinite.
 
     Raises:
-        ValueError: If it is.
+        ValueError: If the number is out of range.
     """
     if not 0 <= value < np.inf:
         raise ValueError(f"{name} is {value}; expected a finite number of at least 0.")
@@ -270,6 +234,11 @@ def _check_signals(
     for gamma in gammas:
         check_not_negative(gamma, name="gamma")
     check_weights(weights, distances.shape)
+
+
+def _normalized(distances: FloatArray) -> FloatArray:
+    """Min-max normalized distances in float64: float32 would tie products that differ."""
+    return min_max(distances.astype(np.float64, copy=False))
 
 
 def _ranks(values: FloatArray) -> FloatArray:

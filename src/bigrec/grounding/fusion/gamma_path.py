@@ -1,11 +1,11 @@
-"""The target's rank at every gamma from one pass over the groups, and gammas chosen by it.
+"""The target's rank at every gamma from one pass over the titles, and gammas selected by it.
 
-A group is ahead of the target where ``X_i (1+W_i)^-gamma <= X_t (1+W_t)^-gamma`` with
-``X = eps + D^``. In logarithms both sides are lines in gamma, so a group changes sides at most
+Title ``i`` is ahead of target ``t`` where ``X_i (1+W_i)^-gamma <= X_t (1+W_t)^-gamma`` with
+``X = floor + D^``. In logarithms both sides are lines in gamma, so a title changes sides at most
 once, at ``gamma* = (log X_i - log X_t) / (log(1+W_i) - log(1+W_t))``: counting how many change
-before each grid value gives every rank. Where rounding could put ``gamma*`` on the other side of a
-grid value, the two products themselves are compared there, so that the ranks are those of
-``injection.inject`` followed by ``ranks.target_ranks``, ties included.
+before each grid value gives every rank. Where rounding could move ``gamma*`` across a grid value,
+the two products themselves are compared there, so that the ranks are those of
+``formulas.fuse_product`` followed by ``ranks.target_ranks``, ties included.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +14,7 @@ from typing import Self
 
 import numpy as np
 
-from bigrec.grounding.fusion.formulas import check_not_negative, check_weights, discount, normalised
+from bigrec.grounding.fusion.formulas import check_not_negative, check_weights, discount, min_max
 from bigrec.grounding.ranks import check_queries, check_range
 from bigrec.types import BoolArray, FloatArray, IntArray
 
@@ -24,9 +24,11 @@ Metric = Callable[[IntArray], float]
 # Bound on the rounding errors of logarithms and products together, for each unit of an exponent:
 # some hundred times the 1e-16 of float64. Too large only means more products compared.
 _ROUNDING = 1e-13
-# Divisor in place of 0 for a group of the target's weight, which then changes at no finite gamma.
+# Divisor in place of 0 for a title of the target's weight, which then changes at no finite gamma.
 _NO_SLOPE = 1e-290
 _MAX_CELLS = 2**16
+# Narrower cells than this have no finite number of cells a unit.
+_MIN_WIDTH = 1e-290
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +51,7 @@ class _Grid:
         gammas = gammas.astype(np.float64)
         span = gammas[-1] - gammas[0]
         gap = np.diff(gammas).min(initial=max(span, 1.0))
-        width = max(gap, span / _MAX_CELLS)
+        width = max(gap, span / _MAX_CELLS, _MIN_WIDTH)
         # A little below the cell's edge, because a value's cell is itself found with rounding.
         edges = gammas[0] + (np.arange(int(span / width) + 3) - 1e-6) * width
         return cls(
@@ -62,18 +64,20 @@ class _Grid:
 
     def first_from(self, values: FloatArray) -> IntArray:
         """Number of the first gamma that is at least each value; ``m`` where there is none."""
-        cells = (values - self.gammas[0]) * self._cells_per_unit
+        # With gammas a hair apart the product may overflow, and is clipped to the last cell.
+        with np.errstate(over="ignore"):
+            cells = (values - self.gammas[0]) * self._cells_per_unit
         np.clip(cells, 0, len(self._table) - 1, out=cells)
-        found: IntArray = self._table[cells.astype(np.intp)]
-        below = np.flatnonzero(self._upper[found] < values)
+        first: IntArray = self._table[cells.astype(np.intp)]
+        below = np.flatnonzero(self._upper[first] < values)
         while below.size:
-            found[below] += 1
-            below = below[self._upper[found[below]] < values[below]]
-        return found
+            first[below] += 1
+            below = below[self._upper[first[below]] < values[below]]
+        return first
 
-    def reached(self, found: IntArray, values: FloatArray) -> BoolArray:
+    def reached(self, numbers: IntArray, values: FloatArray) -> BoolArray:
         """Whether the gamma of each number, infinite for ``m``, is at most the value."""
-        return np.asarray(self._upper[found] <= values)
+        return np.asarray(self._upper[numbers] <= values)
 
 
 def gamma_path_ranks(
@@ -82,33 +86,33 @@ def gamma_path_ranks(
     targets: IntArray,
     *,
     gammas: FloatArray,
-    eps: float = 0.0,
+    floor: float = 0.0,
     exclude: Sequence[IntArray] | None = None,
 ) -> IntArray:
     """Rank of each query's target at every gamma, 0 for the best.
 
-    The same as ``target_ranks(inject(distances, weights, gamma=gamma, eps=eps), targets)`` for one
-    gamma after another, at the cost of a few of them (so long as no product underflows to 0).
-    Memory beyond the arguments and the result does not grow with ``q``.
+    The ranks are those of ``fuse_product`` and ``target_ranks`` for every gamma, at the cost of a
+    few of them, unless a product underflows to 0. Memory beyond the arguments and the result
+    does not grow with ``q``.
 
     Args:
-        distances: ``[q, g]``, lower is better; normalised here.
-        weights: ``[q, g]``, or ``[1, g]`` for all queries alike, in [0, 1].
-        targets: Group number of each query's target, ``[q]``.
+        distances: ``[q, t]``, lower is better; normalized here.
+        weights: ``[q, t]``, or ``[1, t]`` for all queries alike, in [0, 1].
+        targets: Title id of each query's target, ``[q]``.
         gammas: Strictly ascending, at least 0, ``[m]``.
-        eps: Added to every normalised distance, at least 0.
-        exclude: For each query groups that are never ahead; none by default.
+        floor: Added to every normalized distance, at least 0.
+        exclude: For each query title ids that are never ahead; none by default.
 
     Returns:
-        0-based ranks, ``[q, m]``. A group tied with the target counts as ahead of it. A target
-        that is itself excluded gets rank ``g``, a miss at every K.
+        0-based ranks, ``[q, m]``. A title tied with the target counts as ahead of it. A target
+        that is itself excluded gets rank ``t``, a miss at every K.
 
     Raises:
         ValueError: If lengths or shapes differ or a value is out of range.
     """
     check_weights([weights], distances.shape)
-    check_not_negative(eps, name="eps")
-    q, n_groups = distances.shape
+    check_not_negative(floor, name="floor")
+    q, n_titles = distances.shape
     check_queries(distances, targets, exclude)
     grid = _Grid.of(gammas)
     rows = np.broadcast_to(weights, distances.shape)
@@ -116,20 +120,20 @@ def gamma_path_ranks(
     # Row by row: a query's arrays then stay in the processor's cache from one step to the next.
     for query in range(q):
         target = int(targets[query])
-        x = eps + normalised(distances[query : query + 1])[0]
+        x = floor + min_max(distances[query : query + 1].astype(np.float64))[0]
         # What is smaller than float64's rounding is a tie, so weights are counted in it too.
         w = rows[query].astype(np.float64, copy=False)
         if exclude is None:
             ranks[query] = _target_path(x, w, target, grid=grid)
             continue
-        check_range(exclude[query], n_groups, name="exclude")
-        kept = np.ones(n_groups, dtype=np.bool_)
+        check_range(exclude[query], n_titles, name="exclude")
+        kept = np.ones(n_titles, dtype=np.bool_)
         kept[exclude[query]] = False
         if kept[target]:
             place = int(np.count_nonzero(kept[:target]))
             ranks[query] = _target_path(x[kept], w[kept], place, grid=grid)
         else:
-            ranks[query] = n_groups
+            ranks[query] = n_titles
     return ranks
 
 
@@ -159,13 +163,13 @@ def select_gamma(path_ranks: IntArray, gammas: FloatArray, *, metric: Metric) ->
     return float(gammas[figures.argmax()])
 
 
-def published_selection(
+def paper_selection(
     path_ranks: IntArray, gammas: FloatArray, *, metrics: Mapping[str, Metric]
 ) -> dict[str, float]:
-    """Choose a gamma for every metric and every K by itself, as published.
+    """Select a gamma for every metric and every K separately, as in the paper.
 
     One row of figures then mixes as many rankers as there are metrics, which no single
-    recommender reaches. Report it as the published protocol, beside one gamma for all.
+    recommender reaches. Report it as the paper's protocol, beside one gamma for all metrics.
 
     Args:
         path_ranks: From ``gamma_path_ranks`` on validation queries, ``[q, m]``.
@@ -173,7 +177,7 @@ def published_selection(
         metrics: Every metric at every K by name, such as ``ndcg@10``.
 
     Returns:
-        The gamma of each name, as ``select_gamma`` chooses it.
+        The gamma of each name, as ``select_gamma`` selects it.
 
     Raises:
         ValueError: As ``select_gamma``.
@@ -195,17 +199,17 @@ def _check_gammas(gammas: FloatArray) -> None:
 
 
 def _target_path(x: FloatArray, w: FloatArray, target: int, *, grid: _Grid) -> IntArray:
-    """Ranks of one query's target, ``[m]``, from ``X`` and ``W`` of the groups ranked, ``[g]``."""
+    """Ranks of one query's target, ``[m]``, from ``X`` and ``W`` of the ranked titles, ``[t]``."""
     x_target, w_target = x[target : target + 1], w[target : target + 1]
     heavier = w >= w_target
-    # A group at 0 stays at 0, ahead of every target that is not.
+    # A title at 0 stays at 0, ahead of every target that is not.
     always = ((x <= x_target) & heavier) | (x == 0)
     # The target itself is among them.
     ranks = np.full(len(grid.gammas), np.count_nonzero(always) - 1)
-    # Farther by no more than rounding can be a tie whatever the weight.
+    # Farther by no more than rounding can be a tie for any weight.
     never = ~((x <= x_target * (1 + grid.tolerance)) | heavier)
     moving = np.flatnonzero(~(always | never))
-    # A target at 0 stays at 0 too: whatever is not at 0 is behind it.
+    # A target at 0 stays at 0 too: all that is not at 0 is behind it.
     if x_target[0] > 0 and moving.size:
         ranks += _moving_ahead(x[moving], w[moving], x_target, w_target, grid=grid)
     return ranks
@@ -214,14 +218,14 @@ def _target_path(x: FloatArray, w: FloatArray, target: int, *, grid: _Grid) -> I
 def _moving_ahead(
     x: FloatArray, w: FloatArray, x_target: FloatArray, w_target: FloatArray, *, grid: _Grid
 ) -> IntArray:
-    """How many of some groups are ahead of the target at each gamma, ``[m]``."""
+    """How many of some titles are ahead of the target at each gamma, ``[m]``."""
     m = len(grid.gammas)
     rise = np.log(x) - np.log(x_target)
     slope = np.log(1.0 + w) - np.log(1.0 + w_target)
     falling = slope <= 0  # ahead up to gamma*; the others are ahead from gamma* on
     rise *= 1.0 - 2.0 * falling  # faster than a masked negation
     np.maximum(np.abs(slope), _NO_SLOPE, out=slope)
-    # gamma* lies in [earliest, latest] whatever the rounding.
+    # gamma* lies in [earliest, latest] for any rounding.
     earliest, latest = (rise - grid.tolerance) / slope, (rise + grid.tolerance) / slope
     change = grid.first_from(earliest)
     doubtful = np.flatnonzero(grid.reached(change, latest))
@@ -231,9 +235,9 @@ def _moving_ahead(
         stop = np.searchsorted(grid.gammas, latest[doubtful], side="right")
         change[doubtful] = np.where(falling[doubtful], start, stop)
         for j in range(start.min(), stop.max()):
-            asked = doubtful[(start <= j) & (j < stop)]
+            compared = doubtful[(start <= j) & (j < stop)]
             gamma = grid.gammas[j]
-            products = x[asked] * discount(w[asked], gamma=gamma)
+            products = x[compared] * discount(w[compared], gamma=gamma)
             ahead[j] = np.count_nonzero(products <= x_target * discount(w_target, gamma=gamma))
     changes = np.bincount(change + (m + 1) * falling, minlength=2 * (m + 1)).reshape(2, m + 1)
     ahead += np.count_nonzero(falling) + np.cumsum(changes[0] - changes[1])[:m]

@@ -1,82 +1,85 @@
-"""How signals are put into distances, as a value that can be chosen, stored and applied."""
+"""How signals are fused into distances, as a value that can be selected, stored and applied."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self, get_args
 
 from bigrec.errors import BundleError
-from bigrec.grounding.beams import BeamMode, check_mode
-from bigrec.grounding.fusion.formulas import (
-    fuse_additive,
-    fuse_reciprocal_rank,
-    fuse_standardised,
-    inject_all,
-)
+from bigrec.grounding.beams import BeamMode, check_beam_mode
+from bigrec.grounding.fusion.formulas import fuse_product, fuse_rrf, fuse_weighted_sum
 from bigrec.types import FloatArray
 
-RuleKind = Literal["product", "sum", "standardised sum", "reciprocal ranks"]
+FusionMethod = Literal["product", "weighted_sum", "rrf"]
+ScoreNormalization = Literal["min_max", "z_score"]
+
+_BEAMS = {"top1": "top beam", "all": "all beams"}
 
 
 @dataclass(frozen=True, slots=True)
-class Rule:
-    """One way of putting signals into the distances of one beam mode.
+class FusionRule:
+    """One way of fusing signals into the distances of one beam mode.
 
     Attributes:
-        kind: ``product`` is the published ``(eps + D^)`` times every ``(1 + W)^-gamma``; ``sum``
-            takes ``gamma W`` off ``D^``; ``standardised sum`` does so in standard deviations of
-            each; ``reciprocal ranks`` adds up ``1 / (60 + rank)``.
-        beams: Which generated texts the distances come from; published: ``first``.
-        gammas: One for each signal; none for reciprocal ranks.
-        eps: Floor of the product. At 0, as published, rank 1 never changes.
+        method: ``product`` is the paper's ``(floor + D^)`` times every ``(1 + W)^-gamma``;
+            ``weighted_sum`` subtracts ``gamma W`` from ``D^``; ``rrf`` sums ``1 / (60 + rank)``.
+        beams: The generated texts whose distances are used; paper: ``top1``.
+        gammas: One for each signal; empty for ``rrf``.
+        floor: Added to every distance of the product. At 0, as in the paper, rank 1 never changes.
+        normalization: Of distances and weights in the weighted sum.
     """
 
-    kind: RuleKind
+    method: FusionMethod
     beams: BeamMode
     gammas: tuple[float, ...] = ()
-    eps: float = 0.0
+    floor: float = 0.0
+    normalization: ScoreNormalization = "min_max"
 
     def __post_init__(self) -> None:
-        """Refuse a kind or a beam mode that does not exist.
+        """Refuse an unknown method, normalization or beam mode.
 
         Raises:
-            ValueError: If there is no such kind or mode.
+            ValueError: If there is no such method, normalization or mode.
         """
-        if self.kind not in get_args(RuleKind):
-            raise ValueError(
-                f"kind is {self.kind!r}: expected one of {', '.join(get_args(RuleKind))}."
-            )
-        check_mode(self.beams)
+        for name, known in (("method", FusionMethod), ("normalization", ScoreNormalization)):
+            if getattr(self, name) not in get_args(known):
+                raise ValueError(
+                    f"{name} is {getattr(self, name)!r}: expected one of "
+                    f"{', '.join(get_args(known))}."
+                )
+        check_beam_mode(self.beams)
 
     def apply(self, distances: FloatArray, weights: Sequence[FloatArray]) -> FloatArray:
-        """Fused distances.
+        """Fuse signals into distances.
 
         Args:
-            distances: Of this rule's beam mode, ``[q, g]``, lower is better.
-            weights: One array for each signal, ``[q, g]`` or ``[1, g]``, in [0, 1].
+            distances: Of this rule's beam mode, ``[q, t]``, lower is better.
+            weights: One array for each signal, ``[q, t]`` or ``[1, t]``, in [0, 1].
 
         Returns:
-            ``[q, g]``, lower is better.
+            ``[q, t]``, lower is better.
 
         Raises:
             ValueError: If a shape does not fit or a value is out of range.
         """
-        if self.kind == "product":
-            return inject_all(distances, weights, gammas=self.gammas, eps=self.eps)
-        if self.kind == "sum":
-            return fuse_additive(distances, weights, gammas=self.gammas)
-        if self.kind == "standardised sum":
-            return fuse_standardised(distances, weights, gammas=self.gammas)
-        return fuse_reciprocal_rank(distances, weights)
+        if self.method == "product":
+            return fuse_product(distances, weights, gammas=self.gammas, floor=self.floor)
+        if self.method == "weighted_sum":
+            return fuse_weighted_sum(
+                distances, weights, gammas=self.gammas, normalization=self.normalization
+            )
+        return fuse_rrf(distances, weights)
 
     def describe(self, *, beams: bool = True) -> str:
         """The rule as tables show it.
 
         Args:
-            beams: Name the beam mode, which says nothing where there is only one.
+            beams: Name the beam mode, which says nothing if there is only one.
         """
-        parts = [f"product, floor {self.eps:g}" if self.eps else str(self.kind)]
-        if beams:
-            parts.insert(0, f"{self.beams} beam{'s' if self.beams == 'all' else ''}")
+        parts = [_BEAMS[self.beams]] if beams else []
+        if self.method == "weighted_sum":
+            parts.append(f"weighted sum ({self.normalization.replace('_', '-')})")
+        else:
+            parts.append(f"product, floor {self.floor:g}" if self.floor else self.method)
         if self.gammas:
             parts.append(f"gamma {', '.join(f'{gamma:g}' for gamma in self.gammas)}")
         return ", ".join(parts)
@@ -94,12 +97,13 @@ class Rule:
         """
         try:
             return cls(
-                kind=content["kind"],
+                method=content["method"],
                 beams=content["beams"],
                 gammas=tuple(map(float, content["gammas"])),
-                eps=float(content["eps"]),
+                floor=float(content["floor"]),
+                normalization=content["normalization"],
             )
         except (KeyError, TypeError, ValueError) as error:
             raise BundleError(
-                f"the stored rule for signals is damaged ({error}): make the bundle again."
+                f"the stored fusion rule is damaged ({error}): make the bundle again."
             ) from None

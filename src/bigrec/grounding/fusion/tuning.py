@@ -1,41 +1,41 @@
-"""The rule for putting signals into distances that does best on validation queries."""
+"""The fusion rule that does best on validation queries."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from bigrec.grounding.beams import BeamMode
-from bigrec.grounding.fusion.formulas import (
-    COLLABORATIVE_GAMMAS,
-    fuse_reciprocal_rank,
-    normalised,
-    standardised,
-)
+from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS, fuse_rrf, min_max, z_score
 from bigrec.grounding.fusion.gamma_path import Metric, gamma_path_ranks, select_gamma
-from bigrec.grounding.fusion.rule import Rule
+from bigrec.grounding.fusion.rule import FusionRule, ScoreNormalization
 from bigrec.grounding.ranks import ranks_along, target_ranks
 from bigrec.types import FloatArray, IntArray
 
-# Floors that are tried beside the published 0.
-_FLOORS = (0.01, 0.1, 1.0)
+RuleFamily = Literal["auto", "paper", "product", "weighted_sum", "rrf"]
+"""Rules to select from: ``auto`` is all of them, ``paper`` the product on the top beam."""
+
+# Floors that are tried beside the paper's 0.
+_FLOORS = (0.0, 0.01, 0.1, 1.0)
 _SUM_GAMMAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0)
-# With several signals, a grid that a search along one gamma after another can afford.
+# With several signals, a grid that coordinate ascent can afford.
 _PRODUCT_GAMMAS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 99.0)
 _ROUNDS = 2
 
+_Judged = tuple[FusionRule, float]
+
 
 @dataclass(frozen=True, eq=False)
-class Fusable:
-    """Queries whose targets are known, with everything that a rule puts together.
+class FusionInput:
+    """Queries whose targets are known, with everything that a rule fuses.
 
     Attributes:
-        distances: By beam mode, ``[q, g]``, lower is better.
-        weights: One array for each signal, ``[q, g]``, in [0, 1].
-        targets: Group number of each query's target, ``[q]``.
-        exclude: For each query the groups left out of the ranking, or None.
+        distances: By beam mode, ``[q, t]``, lower is better.
+        weights: One array for each signal, ``[q, t]``, in [0, 1].
+        targets: Title id of each query's target, ``[q]``.
+        exclude: For each query the titles excluded from the ranking, or None.
     """
 
     distances: Mapping[BeamMode, FloatArray] = field(repr=False)
@@ -43,126 +43,152 @@ class Fusable:
     targets: IntArray = field(repr=False)
     exclude: Sequence[IntArray] | None = field(repr=False)
 
-    def without_model(self) -> "Fusable":
-        """The signals alone: what the first gives low scores is far, and the others are put in."""
+    def without_model(self) -> "FusionInput":
+        """The signals alone: the first one's weights, negated, take the place of distances."""
         first, *others = self.weights
-        return Fusable({"first": 1 - first}, others, self.targets, self.exclude)
+        return FusionInput({"top1": 1 - first}, others, self.targets, self.exclude)
 
     def ranks(self, fused: FloatArray) -> IntArray:
         """0-based target ranks in fused distances, ``[q]``."""
         return target_ranks(fused, self.targets, exclude=self.exclude)
 
 
-def published_rule(queries: Fusable, *, metric: Metric, gammas: FloatArray) -> Rule:
-    """The published product on the first beam, its gammas chosen by one metric.
+@dataclass(frozen=True, eq=False)
+class _Search:
+    """What is the same for all families of one selection."""
+
+    queries: FusionInput
+    metric: Metric
+    gammas: FloatArray
+    fixed: Mapping[int, float]
+
+    def products(self, beams: BeamMode, floors: Sequence[float]) -> Iterator[_Judged]:
+        """The best gammas of the product, for each floor."""
+        for floor in floors:
+            if len(self.queries.weights) == 1:
+                yield self._single_product(beams, floor)
+            else:
+                # In logarithms the product is a sum, and its order is the same.
+                with np.errstate(divide="ignore"):
+                    base = np.log(floor + min_max(self._distances(beams)))
+                slopes = [np.log1p(weights) for weights in self.queries.weights]
+                gammas, reached = self._ascend(base, slopes, grid=_PRODUCT_GAMMAS)
+                yield FusionRule("product", beams, gammas, floor=floor), reached
+
+    def weighted_sums(self, beams: BeamMode) -> Iterator[_Judged]:
+        """The best gammas of the weighted sum, for each normalization."""
+        base, slopes = min_max(self._distances(beams)), self.queries.weights
+        yield self._weighted_sum(beams, "min_max", base, slopes)
+        yield self._weighted_sum(beams, "z_score", z_score(base), [z_score(w) for w in slopes])
+
+    def rrf(self, beams: BeamMode) -> Iterator[_Judged]:
+        """Reciprocal rank fusion, which has no gammas."""
+        fused = fuse_rrf(self.queries.distances[beams], self.queries.weights)
+        yield FusionRule("rrf", beams), self.metric(self.queries.ranks(fused))
+
+    def _distances(self, beams: BeamMode) -> FloatArray:
+        return self.queries.distances[beams].astype(np.float64)
+
+    def _single_product(self, beams: BeamMode, floor: float) -> _Judged:
+        gammas = np.array([self.fixed[0]]) if self.fixed else self.gammas
+        path = gamma_path_ranks(
+            self.queries.distances[beams],
+            self.queries.weights[0],
+            self.queries.targets,
+            gammas=gammas,
+            floor=floor,
+            exclude=self.queries.exclude,
+        )
+        gamma = select_gamma(path, gammas, metric=self.metric)
+        reached = self.metric(path[:, gammas == gamma][:, 0])
+        return FusionRule("product", beams, (gamma,), floor=floor), reached
+
+    def _weighted_sum(
+        self,
+        beams: BeamMode,
+        normalization: ScoreNormalization,
+        base: FloatArray,
+        slopes: Sequence[FloatArray],
+    ) -> _Judged:
+        gammas, reached = self._ascend(base, slopes, grid=_SUM_GAMMAS)
+        return FusionRule("weighted_sum", beams, gammas, normalization=normalization), reached
+
+    def _ascend(
+        self, base: FloatArray, slopes: Sequence[FloatArray], *, grid: Sequence[float]
+    ) -> tuple[tuple[float, ...], float]:
+        """Coordinate ascent along one gamma after another, from the grid's first value."""
+        selected = [self.fixed.get(place, grid[0]) for place in range(len(slopes))]
+        free = [place for place in range(len(slopes)) if place not in self.fixed]
+        best = -math.inf
+        for _ in range(_ROUNDS if len(free) > 1 else 1):
+            # With every gamma fixed the loop judges the one rule that is left.
+            for place in free or [0]:
+                values = grid if free else (selected[0],)
+                others = [*selected[:place], 0.0, *selected[place + 1 :]]
+                path = ranks_along(
+                    _subtract(base, slopes, others),
+                    slopes[place],
+                    self.queries.targets,
+                    gammas=values,
+                    exclude=self.queries.exclude,
+                )
+                for value, ranks in zip(values, path.T, strict=True):
+                    reached = self.metric(ranks)
+                    if reached > best:
+                        selected[place], best = value, reached
+        return tuple(selected), best
+
+
+def optimize_rule(
+    queries: FusionInput,
+    *,
+    metric: Metric,
+    family: RuleFamily = "auto",
+    gammas: FloatArray = COLLABORATIVE_GAMMAS,
+    fixed: Mapping[int, float] | None = None,
+) -> FusionRule:
+    """Select the rule that does best on validation queries.
 
     Args:
         queries: Validation queries.
         metric: From ranks to a figure, higher is better.
-        gammas: Grid of a single signal's gamma. Several signals share a coarser one.
-    """
-    return _product(queries, "first", metric=metric, gammas=gammas, eps=0.0)[0]
-
-
-def best_rule(
-    queries: Fusable, *, metric: Metric, gammas: FloatArray = COLLABORATIVE_GAMMAS
-) -> tuple[Rule, float]:
-    """The best of all rules: product with and without floor, sums, reciprocal ranks, either beams.
-
-    Args:
-        queries: Validation queries.
-        metric: From ranks to a figure, higher is better.
-        gammas: Grid of a single signal's gamma in the product.
+        family: Rules to select from.
+        gammas: Grid of a single signal's gamma in the product. Several signals share a coarser one.
+        fixed: Gammas set by hand, by the signal's position; the others are searched for.
 
     Returns:
-        The rule and its figure; the earlier of rules that tie, the published one first.
+        The rule; the earlier of rules that tie, the paper's first.
+
+    Raises:
+        ValueError: If a gamma is fixed for a signal that is not there or for ``rrf``.
     """
-    found: list[tuple[Rule, float]] = []
-    for beams in queries.distances:
-        found += [
-            _product(queries, beams, metric=metric, gammas=gammas, eps=eps)
-            for eps in (0.0, *_FLOORS)
-        ]
-        base = normalised(queries.distances[beams])
-        found.append(_sum("sum", queries, base, queries.weights, beams=beams, metric=metric))
-        slopes = [standardised(weights) for weights in queries.weights]
-        found.append(
-            _sum(
-                "standardised sum", queries, standardised(base), slopes, beams=beams, metric=metric
-            )
+    fixed = fixed or {}
+    wrong = [place for place in fixed if not 0 <= place < len(queries.weights)]
+    if wrong or (fixed and family in {"auto", "rrf"}):
+        raise ValueError(
+            f"fixed is {dict(fixed)} for {len(queries.weights)} signals and family {family!r}; "
+            "expected positions of signals, and family 'paper', 'product' or 'weighted_sum'."
         )
-        fused = fuse_reciprocal_rank(queries.distances[beams], queries.weights)
-        found.append((Rule("reciprocal ranks", beams), metric(queries.ranks(fused))))
-    return max(found, key=lambda one: one[1])
+    search = _Search(queries, metric, gammas, fixed)
+    judged: list[_Judged] = []
+    modes: Sequence[BeamMode] = ["top1"] if family == "paper" else list(queries.distances)
+    for beams in modes:
+        if family in {"auto", "product"}:
+            judged += search.products(beams, _FLOORS)
+        if family == "paper":
+            judged += search.products(beams, (0.0,))
+        if family in {"auto", "weighted_sum"}:
+            judged += search.weighted_sums(beams)
+        if family in {"auto", "rrf"}:
+            judged += search.rrf(beams)
+    return max(judged, key=lambda rule_and_figure: rule_and_figure[1])[0]
 
 
-def _product(
-    queries: Fusable, beams: BeamMode, *, metric: Metric, gammas: FloatArray, eps: float
-) -> tuple[Rule, float]:
-    distances = queries.distances[beams]
-    if len(queries.weights) == 1:
-        path = gamma_path_ranks(
-            distances,
-            queries.weights[0],
-            queries.targets,
-            gammas=gammas,
-            eps=eps,
-            exclude=queries.exclude,
-        )
-        gamma = select_gamma(path, gammas, metric=metric)
-        return Rule("product", beams, (gamma,), eps), metric(path[:, gammas == gamma][:, 0])
-    # In logarithms the product is a sum, and its order is the same.
-    with np.errstate(divide="ignore"):
-        base = np.log(eps + normalised(distances))
-    slopes = [np.log1p(weights) for weights in queries.weights]
-    chosen, figure = _ascend(queries, base, slopes, metric=metric, grid=_PRODUCT_GAMMAS)
-    return Rule("product", beams, chosen, eps), figure
-
-
-def _sum(
-    kind: Literal["sum", "standardised sum"],
-    queries: Fusable,
-    base: FloatArray,
-    slopes: Sequence[FloatArray],
-    *,
-    beams: BeamMode,
-    metric: Metric,
-) -> tuple[Rule, float]:
-    chosen, figure = _ascend(queries, base, slopes, metric=metric, grid=_SUM_GAMMAS)
-    return Rule(kind, beams, chosen), figure
-
-
-def _less(base: FloatArray, slopes: Sequence[FloatArray], gammas: Sequence[float]) -> FloatArray:
-    found = base.copy()
+def _subtract(
+    base: FloatArray, slopes: Sequence[FloatArray], gammas: Sequence[float]
+) -> FloatArray:
+    fused = base.copy()
     for slope, gamma in zip(slopes, gammas, strict=True):
         if gamma:
-            found -= gamma * slope
-    return found
-
-
-def _ascend(
-    queries: Fusable,
-    base: FloatArray,
-    slopes: Sequence[FloatArray],
-    *,
-    metric: Metric,
-    grid: Sequence[float],
-) -> tuple[tuple[float, ...], float]:
-    """Along one gamma after another, from the grid's first value for all of them."""
-    chosen = [grid[0]] * len(slopes)
-    best = -math.inf
-    for _ in range(_ROUNDS if len(slopes) > 1 else 1):
-        for place, slope in enumerate(slopes):
-            others = [*chosen[:place], 0.0, *chosen[place + 1 :]]
-            path = ranks_along(
-                _less(base, slopes, others),
-                slope,
-                queries.targets,
-                gammas=grid,
-                exclude=queries.exclude,
-            )
-            for value, ranks in zip(grid, path.T, strict=True):
-                reached = metric(ranks)
-                if reached > best:
-                    chosen[place], best = value, reached
-    return tuple(chosen), best
+            fused -= gamma * slope
+    return fused

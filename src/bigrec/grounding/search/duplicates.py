@@ -1,4 +1,4 @@
-"""Which of the stored vectors another vector is equal to."""
+"""Find vectors that are equal to stored ones."""
 
 from collections.abc import Iterator
 
@@ -8,28 +8,28 @@ from bigrec.types import FloatArray, IntArray
 
 
 class EqualRows:
-    """Finds vectors among stored ones, by the first of those that are equal.
+    """Finds the first of the stored rows that a vector is equal to.
 
     Args:
-        stored: ``[g, d]`` float32.
+        stored: ``[m, d]`` float32.
     """
 
     def __init__(self, stored: FloatArray) -> None:
         self._stored = stored
-        self._first: dict[int, int] = {}
+        self._first_rows: dict[int, int] = {}
         for row, key in enumerate(_keys(stored)):
-            self._first.setdefault(key, row)
+            self._first_rows.setdefault(key, row)
 
     def find(self, vectors: FloatArray) -> tuple[IntArray, IntArray]:
-        """Which vectors ``[q, d]`` are stored, and in which row first."""
-        found = [
-            (place, row)
-            for place, key in enumerate(_keys(vectors))
-            if (row := self._first.get(key)) is not None
-            and np.array_equal(vectors[place], self._stored[row])
+        """Positions of the vectors ``[q, d]`` that are stored, and the first row of each."""
+        matches = [
+            (position, row)
+            for position, key in enumerate(_keys(vectors))
+            if (row := self._first_rows.get(key)) is not None
+            and np.array_equal(vectors[position], self._stored[row])
         ]
-        places, rows = np.array(found, dtype=np.int64).reshape(-1, 2).T
-        return places, rows
+        positions, rows = np.array(matches, dtype=np.int64).reshape(-1, 2).T
+        return positions, rows
 
 
 def _keys(vectors: FloatArray) -> Iterator[int]:

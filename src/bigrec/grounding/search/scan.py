@@ -1,8 +1,8 @@
-"""Ranks and lists of exact distances, without the exact distances of most pairs.
+"""Ranks and lists by exact distances, without computing most exact distances.
 
-A float32 product bounds every distance. Where the bounds leave open whether a point is ahead of a
-target or in a list, the distance is computed again in float64, so that what comes out is what
-float64 distances of all pairs would give, ties included.
+A float32 product bounds every distance. Where the bounds do not decide whether a point is ahead of
+a target or in a list, the distance is computed again in float64. Ranks and lists are those that
+float64 distances of all pairs give, ties included.
 """
 
 from collections.abc import Sequence
@@ -30,46 +30,48 @@ from bigrec.types import FloatArray, IntArray
 
 # A block of distances is small enough for the processor's cache and large enough for the product.
 _NUMBERS_PER_BLOCK = 1 << 20
-# Both bounds, once more where queries share a vector, two masks and what is made of them.
+# Both bounds, once more where queries share a vector, two masks and their indices.
 _BYTES_PER_NUMBER = 24
-# Arrays at the same place of a memory page slow each other down.
-_APART = 16
-# So many candidates are held, of all queries together, before they are settled on the way.
-_MOST_HELD = 1 << 18
-_SETTLED_AT_ONCE = 512
+# Arrays at the same offset of a memory page slow each other down.
+_PADDING = 16
+# Candidates held for all queries together before they are resolved early.
+_MAX_CANDIDATES = 1 << 18
+_QUERIES_PER_MERGE = 512
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Pairs:
+class QueryPointPairs:
     """Queries and points, and the distances between any two of them.
 
     Attributes:
         l2: The points.
-        vectors: ``[u, d]``.
-        vector_of: Row of ``vectors`` of every query, ``[q]``.
+        vectors: Different vectors of the queries, ``[u, d]``.
+        vector_rows: Row of ``vectors`` of every query, ``[q]``.
     """
 
     l2: ExactL2 = field(repr=False)
     vectors: FloatArray = field(repr=False)
-    vector_of: IntArray = field(repr=False)
+    vector_rows: IntArray = field(repr=False)
 
     def squared(self, queries: IntArray, points: IntArray) -> FloatArray:
         """Squared distance of each query ``[p]`` to its point ``[p]``."""
-        return self.l2.squared(self.vectors, self.vector_of[queries], points)
+        return self.l2.squared(self.vectors, self.vector_rows[queries], points)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Block:
-    """Bounds on the distances between some queries and some points.
+    """Bounds on the distances between ``c`` queries and ``w`` consecutive points.
+
+    The bounded number is half the squared distance less ``half``. The bounds hold up to ``error``.
 
     Attributes:
         rows: Numbers of the queries, ``[c]``.
         columns: The points.
-        lower: At most half the squared distance less ``half``, but for ``error``, ``[c, w]``.
-        upper: At least the same, ``[c, w]``.
+        lower: Lower bounds, ``[c, w]``.
+        upper: Upper bounds, ``[c, w]``.
         half: Half the queries' squared lengths, ``[c]``.
-        error: What to widen the bounds by, ``[c]``.
-        pairs: Whose they are.
+        error: Margin by which to widen the bounds, ``[c]``.
+        pairs: All queries and points.
     """
 
     rows: IntArray
@@ -78,170 +80,185 @@ class Block:
     upper: FloatArray = field(repr=False)
     half: FloatArray = field(repr=False)
     error: FloatArray = field(repr=False)
-    pairs: Pairs = field(repr=False)
+    pairs: QueryPointPairs = field(repr=False)
 
-    def leave_out(self, row: IntArray, points: IntArray) -> None:
-        """Put pairs out of every reach; those with points of other blocks mean nothing here."""
-        here = (points >= self.columns.start) & (points < self.columns.stop)
-        pair = row[here], points[here] - self.columns.start
+    def exclude(self, row: IntArray, points: IntArray) -> None:
+        """Set pairs infinitely far apart; pairs with points of other blocks are ignored."""
+        in_block = (points >= self.columns.start) & (points < self.columns.stop)
+        pair = row[in_block], points[in_block] - self.columns.start
         self.lower[pair] = self.upper[pair] = np.inf
 
 
-class Finder(Protocol):
-    """Takes what it looks for from one block after another, points in ascending order."""
+class Collector(Protocol):
+    """Collects a result from one block after another, points in ascending order."""
 
-    def take(self, block: Block) -> None:
-        """Look at the next points of some queries."""
+    def update(self, block: Block) -> None:
+        """Take the next points of a batch of queries into account."""
         ...
 
-    def finish(self, pairs: Pairs) -> None:
-        """Settle what is still open once all points were shown."""
+    def finish(self, pairs: QueryPointPairs) -> None:
+        """Resolve candidates that are still open after the last block."""
         ...
 
 
-class Ahead:
+class RankCounter:
     """Counts the points that are no farther from each query than its target.
 
+    Args:
+        target_squares: Squared distance of each query to its target, ``[q]``.
+
     Attributes:
-        counts: ``[q]``; the target counts too, unless it is left out.
+        counts: ``[q]``; the target is counted too, unless it is excluded.
     """
 
-    def __init__(self, of_targets: FloatArray) -> None:
-        self.counts = np.zeros(len(of_targets), dtype=np.int64)
-        self._of_targets = of_targets  # squared distances, [q]
+    def __init__(self, target_squares: FloatArray) -> None:
+        self.counts = np.zeros(len(target_squares), dtype=np.int64)
+        self._target_squares = target_squares
 
-    def take(self, block: Block) -> None:
-        """Count the next points of some queries."""
-        of_target = self._of_targets[block.rows]
-        middle = of_target / 2 - block.half
-        certain = block.upper <= round_down(middle - block.error)[:, None]
-        possible = block.lower <= round_up(middle + block.error)[:, None]
+    def update(self, block: Block) -> None:
+        """Count the next points of a batch of queries."""
+        target_squares = self._target_squares[block.rows]
+        threshold = target_squares / 2 - block.half
+        certain = block.upper <= round_down(threshold - block.error)[:, None]
+        possible = block.lower <= round_up(threshold + block.error)[:, None]
         row, column = pairs_of(certain ^ possible)
         squares = block.pairs.squared(block.rows[row], column + block.columns.start)
-        closer = row[squares <= of_target[row]]
-        self.counts[block.rows] += count_rows(certain) + np.bincount(closer, minlength=len(middle))
+        ahead = row[squares <= target_squares[row]]
+        self.counts[block.rows] += count_rows(certain) + np.bincount(
+            ahead, minlength=len(threshold)
+        )
 
-    def finish(self, pairs: Pairs) -> None:
-        """Nothing is open: every block is counted at once."""
+    def finish(self, pairs: QueryPointPairs) -> None:
+        """Do nothing: every block is counted at once."""
 
 
-class Nearest:
+class TopK:
     """Keeps the ``k`` nearest points of each query.
 
-    Points that may be among them are held with their bounds and settled at the end, when most
-    turn out to be too far without another look.
+    Candidates are held with their bounds and resolved at the end, when the bounds rule most of
+    them out without an exact distance.
+
+    Args:
+        q: Number of queries.
+        k: Length of the lists.
 
     Attributes:
         squares: Squared distances, ascending, ``[q, k]``; infinite where fewer points remain.
-        groups: Numbers of the points, ties in ascending order, ``[q, k]``; -1 where none is left.
+        points: Numbers of the points, ties in ascending order, ``[q, k]``; -1 where none remains.
     """
 
     def __init__(self, q: int, *, k: int) -> None:
-        self.squares, self.groups = empty_lists(q, k=k)
-        self._uppers = np.full((q, k), np.inf, dtype=np.float32)
-        self._reach = np.empty(q, dtype=np.float32)
-        self._held: list[tuple[IntArray, IntArray, FloatArray]] = []
+        self.squares, self.points = empty_lists(q, k=k)
+        self._smallest_uppers = np.full((q, k), np.inf, dtype=np.float32)
+        self._limits = np.empty(q, dtype=np.float32)
+        self._candidates: list[tuple[IntArray, IntArray, FloatArray]] = []
 
-    def take(self, block: Block) -> None:
-        """Hold what may be among the nearest of the next points of some queries."""
+    def update(self, block: Block) -> None:
+        """Hold the candidates among the next points of a batch of queries."""
         rows, k = block.rows, self.squares.shape[1]
-        known = np.concatenate([self._uppers[rows], part_minima(block.upper, k)], axis=1)
-        self._uppers[rows] = smallest = np.partition(known, k - 1, axis=1)[:, :k]
-        self._reach[rows] = reach = round_up(
+        uppers = np.concatenate([self._smallest_uppers[rows], part_minima(block.upper, k)], axis=1)
+        self._smallest_uppers[rows] = smallest = np.partition(uppers, k - 1, axis=1)[:, :k]
+        self._limits[rows] = limits = round_up(
             np.minimum(
                 smallest[:, -1] + 2 * block.error,
                 self.squares[rows, -1] / 2 - block.half + block.error,
             )
         )
-        row, column = pairs_of(block.lower <= reach[:, None])
-        self._held.append((rows[row], column + block.columns.start, block.lower[row, column]))
-        if sum(len(queries) for queries, _, _ in self._held) > _MOST_HELD:
+        row, column = pairs_of(block.lower <= limits[:, None])
+        self._candidates.append((rows[row], column + block.columns.start, block.lower[row, column]))
+        if sum(len(queries) for queries, _, _ in self._candidates) > _MAX_CANDIDATES:
             self.finish(block.pairs)
 
-    def finish(self, pairs: Pairs) -> None:
-        """Put what is held and still within reach into the lists."""
-        if not self._held:
+    def finish(self, pairs: QueryPointPairs) -> None:
+        """Merge the candidates that are still within the limits into the lists."""
+        if not self._candidates:
             return
-        query, group, lower = (np.concatenate(parts) for parts in zip(*self._held, strict=True))
-        self._held = []
-        near = np.flatnonzero(lower <= self._reach[query])
+        query, points, lower = (
+            np.concatenate(arrays) for arrays in zip(*self._candidates, strict=True)
+        )
+        self._candidates = []
+        near = np.flatnonzero(lower <= self._limits[query])
         # Stable, so that the points of a query stay in ascending order.
         near = near[np.argsort(query[near], kind="stable")]
-        query, group = query[near], group[near]
+        query, points = query[near], points[near]
         used, row = np.unique(query, return_inverse=True)
-        for rows in blocks(len(used), _SETTLED_AT_ONCE):
-            some = slice(*np.searchsorted(row, [rows.start, rows.stop]))
-            self.squares[used[rows]], self.groups[used[rows]] = merge_smallest(
+        for rows in blocks(len(used), _QUERIES_PER_MERGE):
+            batch = slice(*np.searchsorted(row, [rows.start, rows.stop]))
+            self.squares[used[rows]], self.points[used[rows]] = merge_smallest(
                 self.squares[used[rows]],
-                self.groups[used[rows]],
-                row=row[some] - rows.start,
-                value=pairs.squared(query[some], group[some]),
-                number=group[some],
+                self.points[used[rows]],
+                row=row[batch] - rows.start,
+                value=pairs.squared(query[batch], points[batch]),
+                number=points[batch],
             )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
-    """Finders that leave out the same points.
+class Pass:
+    """Collectors that exclude the same points.
 
     Attributes:
-        exclude: For each query the points left out.
-        finders: What to find.
+        exclude: Excluded points of each query.
+        collectors: Collectors of the results.
     """
 
     exclude: Sequence[IntArray]
-    finders: Sequence[Finder]
+    collectors: Sequence[Collector]
 
 
-def scan(pairs: Pairs, looks: Sequence[Look], *, max_bytes: int) -> None:
-    """Show all points to finders, block by block.
+def scan(pairs: QueryPointPairs, passes: Sequence[Pass], *, max_bytes: int) -> None:
+    """Pass all points to collectors, block by block.
 
     Every block of points is read once for as many queries as ``max_bytes`` holds, and multiplied
-    once for all looks and for all queries of the same vector.
+    once for all passes and for all queries of the same vector.
 
     Args:
         pairs: Queries and points.
-        looks: A look sees nothing that a look before it left out.
-        max_bytes: Working memory, at least what one query takes.
+        passes: Points that a pass excludes are excluded from the later ones too.
+        max_bytes: Working memory, at least that of one query.
     """
     # Queries of the same vector next to each other.
-    order = np.argsort(pairs.vector_of, kind="stable")
-    held = max_bytes // 2 // (16 * pairs.vectors.shape[1])
+    order = np.argsort(pairs.vector_rows, kind="stable")
+    queries_held = max_bytes // 2 // (16 * pairs.vectors.shape[1])
     numbers = min(_NUMBERS_PER_BLOCK, max_bytes // 2 // _BYTES_PER_NUMBER)
     n_points = len(pairs.l2)
     width = min(n_points, max(POINTS_PER_BLOCK, numbers // max(1, len(order))))
-    count = max(1, numbers // width)
-    room = np.empty((2, count * width + _APART), dtype=np.float32)
-    for piece in blocks(len(order), max(1, held)):
-        some = order[piece]
-        parts = [_Part(pairs, some[rows], looks=looks) for rows in blocks(len(some), count)]
+    height = max(1, numbers // width)
+    buffer = np.empty((2, height * width + _PADDING), dtype=np.float32)
+    for held in blocks(len(order), max(1, queries_held)):
+        queries = order[held]
+        batches = [
+            _QueryBatch(pairs, queries[rows], passes=passes)
+            for rows in blocks(len(queries), height)
+        ]
         for columns in blocks(n_points, width):
-            for part in parts:
-                part.show(columns, room=room)
-    for look in looks:
-        for finder in look.finders:
-            finder.finish(pairs)
+            for batch in batches:
+                batch.scan(columns, buffer=buffer)
+    for pass_ in passes:
+        for collector in pass_.collectors:
+            collector.finish(pairs)
 
 
-class _Part:
-    """A few queries, with what is the same for all blocks of points made ready."""
+class _QueryBatch:
+    """A batch of queries, with all that does not depend on the block of points prepared."""
 
-    def __init__(self, pairs: Pairs, rows: IntArray, *, looks: Sequence[Look]) -> None:
-        used, self._vector_of = np.unique(pairs.vector_of[rows], return_inverse=True)
+    def __init__(self, pairs: QueryPointPairs, rows: IntArray, *, passes: Sequence[Pass]) -> None:
+        used, self._vector_rows = np.unique(pairs.vector_rows[rows], return_inverse=True)
         self._pairs = pairs
         self._rows = rows
-        self._placed = pairs.l2.place(pairs.vectors[used])
-        squares = self._placed.squares[self._vector_of]
+        self._queries = pairs.l2.center(pairs.vectors[used])
+        squares = self._queries.squares[self._vector_rows]
         self._half, self._error = squares / 2, pairs.l2.half_error(squares)
-        self._looks = [
-            (look.finders, flat_pairs([look.exclude[query] for query in rows])) for look in looks
+        self._passes = [
+            (pass_.collectors, flat_pairs([pass_.exclude[query] for query in rows]))
+            for pass_ in passes
         ]
 
-    def show(self, columns: slice, *, room: FloatArray) -> None:
-        """Show a block of points to every finder; see ``ExactL2.bounds`` for the room."""
-        lower, upper = self._pairs.l2.bounds(self._placed, columns, room=room)
+    def scan(self, columns: slice, *, buffer: FloatArray) -> None:
+        """Pass a block of points to every collector; see ``ExactL2.bounds`` for the buffer."""
+        lower, upper = self._pairs.l2.bounds(self._queries, columns, buffer=buffer)
         if len(lower) < len(self._rows):
-            lower, upper = lower[self._vector_of], upper[self._vector_of]
+            lower, upper = lower[self._vector_rows], upper[self._vector_rows]
         block = Block(
             rows=self._rows,
             columns=columns,
@@ -251,7 +268,7 @@ class _Part:
             error=self._error,
             pairs=self._pairs,
         )
-        for finders, (row, points) in self._looks:
-            block.leave_out(row, points)
-            for finder in finders:
-                finder.take(block)
+        for collectors, (row, points) in self._passes:
+            block.exclude(row, points)
+            for collector in collectors:
+                collector.update(block)

@@ -1,1 +1,1 @@
-"""Backends that write texts for prompts."""
+"""Generation of texts for prompts: the protocol and its backends."""

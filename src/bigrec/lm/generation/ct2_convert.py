@@ -1,9 +1,9 @@
-"""A language model as a CTranslate2 folder: the adapter merged in, converted once and kept.
+"""Conversion of a language model, with its adapter merged, to a CTranslate2 folder.
 
-CTranslate2 knows a model by a folder of its own format. Converting takes about as long as loading
-the base model a few times, so folders stay in a cache, of which the latest few are kept. A folder
-is only kept once its model has been seen to compute what the original computes: a converter that
-overlooks a setting of a newer transformers writes a model that runs, and runs wrong.
+CTranslate2 loads models from folders in its format. A conversion takes a few times as long as
+loading the base model, so the most recent folders are cached. A folder is cached only if its model
+gives the logits of the original: a converter that ignores a setting of a newer transformers writes
+a model that runs, but computes something else.
 """
 
 import copy
@@ -29,21 +29,21 @@ from bigrec.types import FloatArray
 
 logger = logging.getLogger(__name__)
 
-# Each is as large as the base model. Four: the adapters of a comparison over a few seeds.
+# Each folder is as large as the base model. Four are the adapters of a comparison of a few seeds.
 _KEPT_FOLDERS = 4
-# Tokens that the converted model is tried on. Wrong positions show only some way into a text.
-_TRIED_TOKENS = 64
-# Largest relative error of logits. Right conversions stay below a hundredth of it.
+# Tokens on which the converted model is checked. Wrong positions have no effect on the first ones.
+_CHECKED_TOKENS = 64
+# Largest relative error of logits. Correct conversions stay below a hundredth of it.
 _TOLERANCE = {torch.float32: 1e-3, torch.float16: 5e-2, torch.bfloat16: 5e-2}
 
 Convert = Callable[[Any, Path], None]
-"""Writes a plain transformers model as a CTranslate2 folder."""
+"""Converts a plain transformers model to a CTranslate2 folder."""
 
 
 def can_convert(lm: LanguageModel) -> bool:
-    """Whether CTranslate2 is installed and knows what this model is made of.
+    """Whether CTranslate2 is installed and supports the architecture, the device and the adapter.
 
-    It may still turn out at the conversion itself that CTranslate2 computes something else.
+    The conversion can still fail, if CTranslate2 computes something else than the model.
     """
     return _obstacle(lm) is None
 
@@ -51,20 +51,18 @@ def can_convert(lm: LanguageModel) -> bool:
 def converted_folder(
     lm: LanguageModel, *, cache: Path | None = None, convert: Convert | None = None
 ) -> Path:
-    """The CTranslate2 folder of a model, its adapter merged in; made if it is not there yet.
-
-    The model itself stays as it is. Weights keep their precision.
+    """The CTranslate2 folder of a model with its adapter merged, from the cache or converted.
 
     Args:
-        lm: The language model, with its adapter if it has one.
-        cache: Where converted models are kept, the latest four of them; by default ``ct2`` in
+        lm: The language model, with its adapter if it has one. It does not change.
+        cache: Folder of the four most recently used conversions; by default ``ct2`` in
             `cache_folder`.
-        convert: Does the conversion; CTranslate2's own converter by default.
+        convert: Converts the model in its precision; by default CTranslate2's converter.
 
     Raises:
         ModelError: If CTranslate2 is not installed, cannot convert the model, or the converted
             model computes something else.
-        StorageError: If the cache cannot be written to.
+        StorageError: If the cache cannot be written.
     """
     if (obstacle := _obstacle(lm)) is not None:
         raise ModelError(obstacle)
@@ -74,8 +72,8 @@ def converted_folder(
         logger.info("Converting the model for CTranslate2 once into %s", folder)
         with atomic_folder(folder) as temporary, _conversion_errors(lm):
             (convert or convert_with_ctranslate2)(_merged_copy(lm), temporary)
-            _try(lm, temporary)
-    # A cache that others may not write to serves all the same.
+            _check_logits(lm, temporary)
+    # A read-only cache is usable too.
     with suppress(OSError):
         os.utime(folder)
     _keep_latest(cache)
@@ -83,31 +81,32 @@ def converted_folder(
 
 
 def convert_with_ctranslate2(model: Any, folder: Path) -> None:
-    """Write a plain transformers model as a CTranslate2 folder, in its own precision.
+    """Convert a plain transformers model to a CTranslate2 folder, in its precision.
 
-    Tokens are called by their numbers, ``"0"`` to the last row of the embedding, so that neither
-    added tokens nor gaps and padding of the vocabulary can move them. The model is used up.
+    The names of tokens are their numbers, from ``"0"`` to the last row of the embedding, so that
+    added tokens, gaps and padding of the vocabulary cannot shift them. The model must not be used
+    afterwards.
     """
     from ctranslate2.converters import TransformersConverter  # noqa: PLC0415 - optional
 
     class InMemory(TransformersConverter):  # type: ignore[misc]
-        """Takes the model as it is, not from a folder that would have to be written first."""
+        """Converts a model in memory, without writing it to a folder first."""
 
         def load_model(self, *_: Any, **__: Any) -> Any:
             return model
 
         def load_tokenizer(self, *_: Any, **__: Any) -> Any:
-            return _Numbers(model.get_input_embeddings().weight.shape[0])
+            return _NumberVocabulary(model.get_input_embeddings().weight.shape[0])
 
     with tempfile.TemporaryDirectory() as config_only:
         model.config.save_pretrained(config_only)
         InMemory(config_only).convert(str(folder), force=True)
 
 
-class _Numbers:
-    """In place of a tokenizer: a vocabulary in which every token is called by its number."""
+class _NumberVocabulary:
+    """Stands in for a tokenizer: the name of every token is its number."""
 
-    # Names that CTranslate2 asks for and that no call of ours depends on.
+    # CTranslate2 reads these names. No call of ours depends on them.
     bos_token = eos_token = unk_token = pad_token = str(0)
 
     def __init__(self, size: int) -> None:
@@ -118,49 +117,49 @@ class _Numbers:
 
 
 def _obstacle(lm: LanguageModel) -> str | None:
-    """Why a model cannot be converted and what to do, or None."""
-    instead = "or use the transformers backend."
+    """The reason why a model cannot be converted, with the remedy, or None."""
+    alternative = "or use the transformers backend."
     try:
-        known = _known_architectures()
+        supported = _supported_architectures()
     except ImportError as error:
         return (
             f"the CTranslate2 backend needs the ctranslate2 package ({error}). "
-            f"Run: pip install 'bigrec[ctranslate2]', {instead}"
+            f"Run: pip install 'bigrec[ctranslate2]', {alternative}"
         )
     if lm.device.type not in {"cpu", "cuda"}:
         return (
             f"CTranslate2 computes on cpu and cuda, and the model is on {lm.device.type!r}. Set "
-            f"device to 'cpu', {instead}"
+            f"device to 'cpu', {alternative}"
         )
     if _is_packed(lm.base):
         return (
-            "the base model is loaded in quantized form, which CTranslate2 cannot take over. Load "
-            f"it without quantize_bits (CTranslate2 has compute_type 'int8'), {instead}"
+            "the base model is loaded in quantized form, which CTranslate2 cannot convert. Load "
+            f"it without quantize_bits (CTranslate2 has compute_type 'int8'), {alternative}"
         )
     architecture = type(lm.base).__name__
-    if architecture not in known:
+    if architecture not in supported:
         return (
             f"CTranslate2 cannot convert the architecture {architecture!r}. Choose another base "
-            f"model, {instead}"
+            f"model, {alternative}"
         )
     if lm.has_adapter and not isinstance(lm.model.peft_config[lm.model.active_adapter], LoraConfig):
-        return f"only LoRA adapters can be merged for CTranslate2. Train one, {instead}"
+        return f"only LoRA adapters can be merged for CTranslate2. Train one, {alternative}"
     return None
 
 
 def _is_packed(base: Any) -> bool:
     config = getattr(base.config, "quantization_config", None)
-    # A GGUF file is unpacked when it is loaded; only the note in the config stays.
+    # A GGUF file is unpacked when it is loaded, but its config still has the entry.
     method = getattr(config, "quant_method", None)
     return method not in {None, "gguf"} or not all(
         weight.is_floating_point() for weight in base.parameters()
     )
 
 
-def _known_architectures() -> set[str]:
+def _supported_architectures() -> set[str]:
     from ctranslate2.converters import transformers as converters  # noqa: PLC0415 - optional
 
-    # CTranslate2 has no public list. Without this one, nothing counts as known.
+    # CTranslate2 has no public list. Without this private one, no architecture is supported.
     loaders = getattr(converters, "_MODEL_LOADERS", {})
     return {str(loader.architecture_name) for loader in loaders.values()}
 
@@ -178,7 +177,7 @@ def _identity(lm: LanguageModel) -> str:
 
 def _adapter_identity(model: Any) -> list[Any]:
     digest = hashlib.sha256()
-    # Left to itself, peft asks the hub whether embeddings belong to the adapter.
+    # By default peft asks the hub whether embeddings belong to the adapter.
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
     for name, weight in sorted(weights.items()):
         digest.update(name.encode())
@@ -189,8 +188,8 @@ def _adapter_identity(model: Any) -> list[Any]:
 
 
 def _merged_copy(lm: LanguageModel) -> Any:
-    """A plain model on the CPU whose config says what the converters look for."""
-    # Merging changes weights in place, and taking them out again would not restore every bit.
+    """A plain model on the CPU, with the config entries that the converters read."""
+    # Merging changes weights in place, and unmerging would not restore them bit for bit.
     with quiet_peft():
         model = copy.deepcopy(lm.model).to("cpu")
         if lm.has_adapter:
@@ -199,7 +198,7 @@ def _merged_copy(lm: LanguageModel) -> Any:
         del model.config.quantization_config
     theta = (getattr(model.config, "rope_parameters", None) or {}).get("rope_theta")
     if theta is not None and getattr(model.config, "rope_theta", None) is None:
-        # Some converters look for it here, where transformers 5 no longer puts it.
+        # Some converters read it here, where transformers 5 no longer stores it.
         model.config.rope_theta = theta
     return model
 
@@ -223,19 +222,19 @@ def _conversion_errors(lm: LanguageModel) -> Iterator[None]:
 
 
 @torch.inference_mode()
-def _try(lm: LanguageModel, folder: Path) -> None:
-    """Refuse a converted model whose logits are not those of the original."""
+def _check_logits(lm: LanguageModel, folder: Path) -> None:
+    """Refuse a converted model whose logits differ from those of the original."""
     import ctranslate2  # noqa: PLC0415 - optional
 
     vocabulary = lm.model.get_input_embeddings().weight.shape[0]
-    ids = np.random.default_rng(0).integers(vocabulary, size=(1, _TRIED_TOKENS)).tolist()
-    expected = _centred(lm.model(input_ids=torch.tensor(ids, device=lm.device)).logits[0])
+    ids = np.random.default_rng(0).integers(vocabulary, size=(1, _CHECKED_TOKENS)).tolist()
+    expected = _centered(lm.model(input_ids=torch.tensor(ids, device=lm.device)).logits[0])
     generator = ctranslate2.Generator(
         str(folder), compute_type="float32", intra_threads=torch.get_num_threads()
     )
     view = generator.forward_batch([[str(token) for token in ids[0]]])
-    found = _centred(torch.from_numpy(np.array(view)[0]))
-    error = float(np.linalg.norm(found - expected) / np.linalg.norm(expected))
+    converted = _centered(torch.from_numpy(np.array(view)[0]))
+    error = float(np.linalg.norm(converted - expected) / np.linalg.norm(expected))
     if not error <= _TOLERANCE.get(lm.model.dtype, 0.0):
         raise ModelError(
             f"CTranslate2 does not compute what base model {lm.source.name!r} does: its logits "
@@ -243,20 +242,20 @@ def _try(lm: LanguageModel, folder: Path) -> None:
         )
 
 
-def _centred(logits: torch.Tensor) -> FloatArray:
-    """Logits without what adds the same to all tokens, which no probability depends on."""
+def _centered(logits: torch.Tensor) -> FloatArray:
+    """Logits minus their mean over tokens, on which no probability depends."""
     values: FloatArray = logits.float().cpu().numpy()
-    centred: FloatArray = values - values.mean(axis=-1, keepdims=True)
-    return centred
+    centered: FloatArray = values - values.mean(axis=-1, keepdims=True)
+    return centered
 
 
 def _keep_latest(cache: Path) -> None:
-    # Another process may be doing the same; whoever comes second finds nothing to do.
+    # Another process may do the same. The second one then finds nothing to remove.
     with suppress(OSError):
         folders = [path for path in cache.iterdir() if path.is_dir() and path.name[0] != "."]
         folders.sort(key=lambda path: path.stat().st_mtime, reverse=True)
         for path in folders[_KEPT_FOLDERS:]:
-            # Out of the way first: half a folder under its name would be taken for a whole one.
+            # Renamed first: a partly removed folder must not be mistaken for a complete one.
             retired = path.with_name(f".tmp-{path.name}")
             path.replace(retired)
             shutil.rmtree(retired, ignore_errors=True)

@@ -1,4 +1,4 @@
-"""Generation with CTranslate2, an engine for inference alone."""
+"""Beam search with CTranslate2, an inference engine."""
 
 from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
@@ -7,65 +7,64 @@ from typing import Any, Literal
 import torch
 
 from bigrec.errors import ModelError
-from bigrec.lm.generation.ct2_convert import Convert, can_convert, converted_folder
-from bigrec.lm.generation.transformers import (
-    by_length,
+from bigrec.lm.generation.base import (
+    batches_by_length,
     check_least,
     check_prompts,
-    common_size,
-    in_batches,
-    merged,
+    common_prefix_size,
+    generate_in_batches,
+    merge_equal_texts,
+    refuse_excluded,
 )
+from bigrec.lm.generation.ct2_convert import Convert, converted_folder
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.types import GeneratedText, Progress
-
-__all__ = ["CTranslate2Generator", "ComputeType", "can_convert"]
+from bigrec.types import GeneratedText, ProgressCallback
 
 ComputeType = Literal["auto", "float32", "int8", "bfloat16", "float16"]
 
-# CTranslate2 stops a search once `beams * patience` texts have ended; transformers goes on for as
-# long as a text under way is likelier per token than the last of the ended ones. Of 64 prompts the
-# first text was another for 6 with patience 1, none with 2, and 1 with 3, which goes on too long.
+# CTranslate2 stops a search when `num_beams * patience` texts have ended. transformers continues as
+# long as an unfinished text is likelier per token than the last of the ended ones. Of 64 prompts
+# the first text differed for 6 with patience 1, none with 2, and 1 with 3, which stops too late.
 _PATIENCE = 2
-# Tokens that prompts of a batch may differ in length by. What is past the shortest prompt is read
-# one token at a time and once for every beam: batches of any lengths took a third longer.
+# Largest difference in length of the prompts of a batch, in tokens. CTranslate2 reads tokens behind
+# the shortest prompt one at a time and once for every beam: batches of any lengths took a third
+# longer.
 _SPREAD = 4
 
 
 class CTranslate2Generator:
     """Beam search with CTranslate2, on a CPU or CUDA.
 
-    Its texts mean what those of `TransformersGenerator` do: the same stops, all beams kept, equal
-    texts as one of their summed probability, natural log-probabilities with the end included. In
-    float32 the probability of a text is the same but for rounding. The search itself stops a
-    little earlier or later, so that now and then another text makes it into the beams.
+    Texts and log-probabilities are defined as in `TransformersGenerator`: the same tokens end a
+    title, all beams are kept, equal texts are merged, and log-probabilities are natural and include
+    the end. In float32 the probability of a text is the same up to rounding. The search stops a
+    little earlier or later, so a beam differs now and then.
 
-    It is the faster one for single prompts and for one beam. With several beams and many prompts
-    it copies more than it computes, and transformers can well be faster: measure both.
+    It is faster for single prompts and for one beam. With several beams and many prompts it copies
+    more than it computes, and transformers can be faster: measure both.
 
-    The model is taken as it is when the generator is made: an adapter that is attached later does
-    not count.
+    The model is converted when the generator is made. An adapter that is attached later has no
+    effect.
 
     Args:
-        lm: The language model, with its adapter if it has one. Stays as it is.
-        renderer: Tells where a title ends and reads texts back.
-        beams: Beams for each prompt, at most as many texts; 1 is greedy search.
-        max_new_tokens: Longest text, in tokens.
-        batch_size: Most prompts in a batch; prompts of very different length never share one.
-        length_penalty: Exponent of the length that a beam's log-probability is divided by when
-            beams compete; 0 compares plain probabilities, 1 is as published.
-        compute_type: ``auto`` computes in the model's precision. ``int8`` rounds weights and what
-            they are multiplied with to 8 bits: faster, but other texts; with SmolLM2-135M hardly
-            any stays the same.
-        cache: Where converted models are kept; see `converted_folder`.
-        convert: Does the conversion; CTranslate2's own converter by default.
+        lm: The language model, with its adapter if it has one. It does not change.
+        renderer: Knows the tokens that end a title, and reads titles from tokens.
+        num_beams: Beams of each prompt, and so the maximum number of texts; 1 is greedy search.
+        max_new_tokens: Maximum length of a text, in tokens.
+        batch_size: Maximum number of prompts in a batch, all of similar length.
+        length_penalty: Exponent of the length that divides a beam's log-probability in the search;
+            0 compares probabilities, 1 is as in the paper.
+        compute_type: ``auto`` computes in the model's precision. ``int8`` rounds weights and
+            activations to 8 bits: it is faster but changes the texts, with SmolLM2-135M nearly all.
+        cache: Folder of converted models; see `converted_folder`.
+        convert: Converts the model; by default CTranslate2's converter.
 
     Raises:
         ValueError: If a number is below 1.
-        ModelError: If CTranslate2 is not installed, cannot run the model rightly, or knows no such
-            ``compute_type`` on the device.
-        StorageError: If the cache cannot be written to.
+        ModelError: If CTranslate2 is not installed, does not compute what the model computes, or
+            has no such ``compute_type`` on the device.
+        StorageError: If the cache cannot be written.
     """
 
     def __init__(
@@ -73,66 +72,64 @@ class CTranslate2Generator:
         lm: LanguageModel,
         renderer: PromptRenderer,
         *,
-        beams: int = 4,
-        max_new_tokens: int = 64,
-        batch_size: int = 16,
-        length_penalty: float = 1.0,
-        compute_type: ComputeType = "auto",
+        num_beams: int,
+        max_new_tokens: int,
+        batch_size: int,
+        length_penalty: float,
+        compute_type: ComputeType,
         cache: Path | None = None,
         convert: Convert | None = None,
     ) -> None:
-        check_least(1, beams=beams, max_new_tokens=max_new_tokens, batch_size=batch_size)
+        check_least(1, num_beams=num_beams, max_new_tokens=max_new_tokens, batch_size=batch_size)
         self._renderer = renderer
-        self._beams = beams
+        self._num_beams = num_beams
         self._max_new_tokens = max_new_tokens
         self._batch_size = batch_size
         self._length_penalty = length_penalty
-        self._frame: list[int] | None = None
+        self._prefix: list[int] | None = None
         folder = converted_folder(lm, cache=cache, convert=convert)
         self._engine = _load(folder, lm, compute_type)
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], *, progress: Progress | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        excluded: Sequence[Sequence[str]] | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[list[GeneratedText]]:
-        """Texts of every prompt, best first, in the order of the prompts.
-
-        Args:
-            prompts: Token ids of each prompt.
-            progress: Called with (prompts done, prompts in all).
-
-        Raises:
-            ValueError: If a prompt is empty.
-        """
+        """See `Generator`."""
         check_prompts(prompts)
-        frame = self._common_frame(prompts)
-        return in_batches(
-            _alike_batches(prompts, self._batch_size),
-            lambda batch: self._batch([prompts[i] for i in batch], frame),
+        refuse_excluded(excluded)
+        prefix = self._common_prefix(prompts)
+        return generate_in_batches(
+            _similar_batches(prompts, self._batch_size),
+            lambda batch: self._search([prompts[i] for i in batch], prefix),
             count=len(prompts),
             progress=progress,
         )
 
-    def _common_frame(self, prompts: Sequence[Sequence[int]]) -> list[int]:
+    def _common_prefix(self, prompts: Sequence[Sequence[int]]) -> list[int]:
         """Tokens that all prompts, of this call and earlier ones, begin with.
 
-        CTranslate2 never forgets a frame that it has read. Of a frame that only ever gets
-        shorter there are few, however many calls there are.
+        CTranslate2 keeps every prefix that it has read. A prefix that can only get shorter takes
+        few values, no matter how many calls there are.
         """
-        if len(prompts) < (2 if self._frame is None else 1):
+        if len(prompts) < (2 if self._prefix is None else 1):
             return []
-        known = [] if self._frame is None else [[*self._frame, -1]]
-        self._frame = list(prompts[0][: common_size([*prompts, *known])])
-        return self._frame
+        earlier = [] if self._prefix is None else [[*self._prefix, -1]]
+        self._prefix = list(prompts[0][: common_prefix_size([*prompts, *earlier])])
+        return self._prefix
 
-    def _batch(
-        self, prompts: Sequence[Sequence[int]], frame: Sequence[int]
+    def _search(
+        self, prompts: Sequence[Sequence[int]], prefix: Sequence[int]
     ) -> list[list[GeneratedText]]:
-        patience = _PATIENCE if self._beams > 1 else 1
+        """Texts of each prompt of a batch."""
+        patience = _PATIENCE if self._num_beams > 1 else 1
         results = self._engine.generate_batch(
-            [_named(prompt[len(frame) :]) for prompt in prompts],
-            static_prompt=_named(frame),
-            beam_size=self._beams,
-            num_hypotheses=self._beams * patience,
+            [_token_names(prompt[len(prefix) :]) for prompt in prompts],
+            static_prompt=_token_names(prefix),
+            beam_size=self._num_beams,
+            num_hypotheses=self._num_beams * patience,
             patience=patience,
             length_penalty=self._length_penalty,
             max_length=self._max_new_tokens,
@@ -149,52 +146,52 @@ class CTranslate2Generator:
             # As with transformers, a score is a log-probability over length ** penalty.
             GeneratedText(self._renderer.read(ids), score * len(ids) ** self._length_penalty)
             for ids, score in zip(result.sequences_ids, result.scores, strict=True)
-            # Where little but stops could follow, CTranslate2 also goes on after them.
+            # If nearly every next token is a stop, CTranslate2 also continues after one.
             if stops.isdisjoint(ids[:-1])
         ]
-        return merged(ended[: self._beams])
+        return merge_equal_texts(ended[: self._num_beams])
 
 
 def _load(folder: Path, lm: LanguageModel, compute_type: ComputeType) -> Any:
     import ctranslate2  # noqa: PLC0415 - optional
 
-    place = {"device": lm.device.type, "device_index": lm.device.index or 0}
+    device = {"device": lm.device.type, "device_index": lm.device.index or 0}
     try:
-        known = ctranslate2.get_supported_compute_types(**place)
-        chosen = _own_type(lm, known) if compute_type == "auto" else compute_type
-        if chosen in known:
+        supported = ctranslate2.get_supported_compute_types(**device)
+        chosen = _model_type(lm, supported) if compute_type == "auto" else compute_type
+        if chosen in supported:
             return ctranslate2.Generator(
                 str(folder),
                 compute_type=chosen,
                 inter_threads=1,
                 intra_threads=torch.get_num_threads(),
-                **place,
+                **device,
             )
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"CTranslate2 could not load the model that it converted to {folder} ({error}). "
-            "Remove that folder to have it converted again, or use the transformers backend."
+            f"CTranslate2 could not load the converted model in {folder} ({error}). Remove that "
+            "folder to convert the model again, or use the transformers backend."
         ) from error
     raise ModelError(
         f"compute_type is {chosen!r}, which CTranslate2 cannot compute in on this "
-        f"{lm.device.type}: expected auto or one of {', '.join(sorted(known))}."
+        f"{lm.device.type}: expected auto or one of {', '.join(sorted(supported))}."
     )
 
 
-def _own_type(lm: LanguageModel, known: Collection[str]) -> str:
-    """The model's own precision, float32 where CTranslate2 has not got it."""
-    own = str(lm.model.dtype).removeprefix("torch.")
-    return own if own in known else "float32"
+def _model_type(lm: LanguageModel, supported: Collection[str]) -> str:
+    """The model's precision, or float32 if CTranslate2 does not support it."""
+    precision = str(lm.model.dtype).removeprefix("torch.")
+    return precision if precision in supported else "float32"
 
 
-def _named(ids: Sequence[int]) -> list[str]:
-    """Tokens by the names that they have in a converted model."""
+def _token_names(ids: Sequence[int]) -> list[str]:
+    """Names of tokens in a converted model."""
     return [str(token) for token in ids]
 
 
-def _alike_batches(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
-    """Positions in batches of nearly equal length, the longest prompts first."""
-    for batch in by_length(prompts, batch_size):
+def _similar_batches(prompts: Sequence[Sequence[int]], batch_size: int) -> Iterator[list[int]]:
+    """Positions in batches of similar length, longest prompts first."""
+    for batch in batches_by_length(prompts, batch_size):
         start = 0
         for end, position in enumerate(batch):
             if len(prompts[batch[start]]) - len(prompts[position]) > _SPREAD:

@@ -1,12 +1,13 @@
-"""Generation by a server that speaks the OpenAI completions protocol.
+"""Generation by a server with the OpenAI completions protocol.
 
-What servers can do differs, so the first prompt finds out and all others are asked the same way:
+Servers differ in what they support, so the first prompt finds out, and all others are sent in the
+same form:
 
-- vLLM takes token ids and does beam search, with a ``--max-logprobs`` of twice the beams (20
-  unless told otherwise). Its beams end at the tokenizer's end token alone, not at a newline, so
-  the ``list`` prompt style wastes them on what follows a title.
-- SGLang takes token ids and llama.cpp's ``llama-server`` does too; both draw samples.
-- ``transformers serve`` gives no log-probabilities and cannot be used.
+- vLLM accepts token IDs and does beam search, with a ``--max-logprobs`` of twice the beams (20 by
+  default). Its beams end at the tokenizer's end token only, not at a newline, so the ``list``
+  prompt style wastes them on text after a title.
+- SGLang and llama.cpp's ``llama-server`` accept token IDs too; both sample.
+- ``transformers serve`` returns no log-probabilities and cannot be used.
 """
 
 import json
@@ -20,79 +21,79 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
 from bigrec.errors import ModelError
-from bigrec.lm.generation.transformers import check_least, check_prompts, merged
+from bigrec.lm.generation.base import (
+    check_least,
+    check_prompts,
+    merge_equal_texts,
+    refuse_excluded,
+)
+from bigrec.lm.generation.completions import (
+    Completion,
+    are_beams,
+    have_log_probs,
+    parse_completions,
+)
 from bigrec.lm.prompts import PromptRenderer, read_title
-from bigrec.types import GeneratedText, Progress
+from bigrec.settings.sections import ServerSettings
+from bigrec.types import GeneratedText, ProgressCallback
 
 logger = logging.getLogger(__name__)
 
-Send = Literal["auto", "tokens", "text"]
+PromptForm = Literal["auto", "tokens", "text"]
 _Search = Literal["greedy", "beam", "sample"]
 
-_FORMS = {"auto": (True, False), "tokens": (True,), "text": (False,)}
-_AS_IT_IS = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
-# 500 is among them because some servers fail on a field of the wrong type instead of refusing it.
+_SEND_TOKENS = {"auto": (True, False), "tokens": (True,), "text": (False,)}
+_VERBATIM = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
+# Some servers answer 500, not 400 or 422, to a field of the wrong type.
 _REFUSALS = frozenset({400, 422, 500, 501})
 
 
-class _Way(NamedTuple):
-    """How a server is asked: fields beyond the protocol or not, prompts as token ids or text."""
+class _RequestForm(NamedTuple):
+    """Form of a request.
+
+    Attributes:
+        search: The search that the server does.
+        extended: Whether the request has fields beyond the protocol.
+        tokens: Whether prompts are sent as token IDs, not as text.
+    """
 
     search: _Search
     extended: bool
     tokens: bool
 
 
-class _Choice(NamedTuple):
-    """One text as the server gave it, terminator included where the server tells of it."""
-
-    text: str
-    tokens: tuple[str, ...]
-    ids: tuple[int, ...] | None
-    log_probs: tuple[float, ...]
-
-    @property
-    def units(self) -> tuple[int | str, ...]:
-        """What tells this text from others."""
-        return self.tokens if self.ids is None else self.ids
-
-
 @dataclass(eq=False)
-class _NoAnswerError(Exception):
-    """A request without an answer; ``status`` is 0 where the server was not reached."""
+class _RequestError(Exception):
+    """A request that failed; ``status`` is 0 if the server was not reached."""
 
     status: int
-    said: str
+    reason: str
 
 
 class OpenAIGenerator:
-    """Texts from a server with the OpenAI completions protocol.
+    """Generates texts with a server of the OpenAI completions protocol.
 
-    Prompts go as token ids where the server takes them: as text, its tokenizer may cut titles
-    otherwise than in training, or add a start token. Texts are ordered by log-probability over
-    length ** ``length_penalty``, whatever the server's own order.
+    Prompts are sent as token IDs if the server accepts them. With text, its tokenizer may split
+    titles otherwise than in training, or add a start token. Texts are ordered by log-probability
+    over length ** ``length_penalty``, independent of the server's order.
 
-    A server without beam search is asked for as many samples at temperature 1, of which one that
-    is drawn twice counts once. Samples miss probable texts that beams find.
+    A server without beam search takes as many samples at temperature 1; equal samples count once.
+    Samples miss probable texts that beam search finds.
 
     Args:
-        renderer: Tells where a title ends and reads texts back.
-        tokenizer: The tokenizer of the renderer; writes a prompt as text.
-        base_url: Root of the protocol, usually ending in ``/v1``.
-        model: What the server calls the fine-tuned model or its adapter; None takes its only one.
-        api_key: None takes the environment's ``OPENAI_API_KEY``, if there is one.
-        send: How prompts are sent; ``auto`` tries token ids, then text.
-        beams: Texts asked for each prompt; 1 is greedy search.
-        max_new_tokens: Longest text, in tokens.
+        renderer: Knows the tokens that end a title, and reads titles from tokens.
+        tokenizer: The renderer's tokenizer, which decodes a prompt to text.
+        server: Address, model, timeout, retries and concurrency.
+        num_beams: Texts for each prompt; 1 is greedy search.
+        max_new_tokens: Maximum length of a text, in tokens.
         length_penalty: Exponent of the length in the order above; 0 compares probabilities.
-        timeout_s: Longest wait for one answer.
-        retries: Further attempts where the server is out of reach, busy (429) or failing (5xx).
-        concurrency: Requests under way at once.
         seed: Decides the samples.
+        api_key: None takes ``OPENAI_API_KEY`` from the environment, if it is set.
+        prompt_form: Form of prompts; ``auto`` tries token IDs, then text.
 
     Raises:
         ModelError: If the openai package is missing.
-        ValueError: If an argument is out of range.
+        ValueError: If a number is below 1.
     """
 
     def __init__(
@@ -100,33 +101,27 @@ class OpenAIGenerator:
         renderer: PromptRenderer,
         *,
         tokenizer: Any,
-        base_url: str,
-        model: str | None = None,
+        server: ServerSettings,
+        num_beams: int,
+        max_new_tokens: int,
+        length_penalty: float,
+        seed: int,
         api_key: str | None = None,
-        send: Send = "auto",
-        beams: int = 4,
-        max_new_tokens: int = 64,
-        length_penalty: float = 1.0,
-        timeout_s: float = 60.0,
-        retries: int = 3,
-        concurrency: int = 8,
-        seed: int = 0,
+        prompt_form: PromptForm = "auto",
     ) -> None:
-        check_least(1, beams=beams, max_new_tokens=max_new_tokens, concurrency=concurrency)
-        check_least(0, timeout_s=timeout_s, retries=retries)
+        check_least(1, num_beams=num_beams, max_new_tokens=max_new_tokens)
         self._renderer = renderer
         self._tokenizer = tokenizer
-        self._model = model or ""
-        self._send = send
-        self._beams = beams
+        self._server = server
+        self._model = server.model or ""
+        self._prompt_form = prompt_form
+        self._num_beams = num_beams
         self._length_penalty = length_penalty
-        self._timeout_s = timeout_s
-        self._concurrency = concurrency
-        self._request: dict[str, Any] = {"n": beams, "max_tokens": max_new_tokens, "seed": seed}
+        self._request: dict[str, Any] = {"n": num_beams, "max_tokens": max_new_tokens, "seed": seed}
         self._request |= {"top_p": 1.0, "logprobs": 1, "stop": ["\n"]}
-        self._way: _Way | None = None
-        self._settling = threading.Lock()
-        self._client = _client(base_url, api_key=api_key, timeout_s=timeout_s, retries=retries)
+        self._form: _RequestForm | None = None
+        self._first_prompt = threading.Lock()
+        self._client = _client(server, api_key=api_key)
         self._url = str(self._client.base_url).rstrip("/")
 
     def close(self) -> None:
@@ -134,120 +129,126 @@ class OpenAIGenerator:
         self._client.close()
 
     def generate(
-        self, prompts: Sequence[Sequence[int]], *, progress: Progress | None = None
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        excluded: Sequence[Sequence[str]] | None = None,
+        progress: ProgressCallback | None = None,
     ) -> list[list[GeneratedText]]:
-        """Texts of every prompt, best first, in the order of the prompts.
+        """See `Generator`. ``progress`` is called from the calling thread.
 
-        When it ends early, by an error or Ctrl-C, prompts that have not been sent never are;
-        requests under way end by themselves.
-
-        Args:
-            prompts: Token ids of each prompt.
-            progress: Called with (prompts done, prompts in all), from the calling thread.
+        After an error or Ctrl-C no further prompts are sent; open requests finish by themselves.
 
         Raises:
-            ValueError: If a prompt is empty.
-            ModelError: If the server is out of reach, does not know the model, refuses what it is
-                asked or gives no log-probabilities.
+            ValueError: If a prompt is empty, or ``excluded`` is given.
+            ModelError: If the server cannot be reached, does not know the model, refuses a prompt
+                or returns no log-probabilities.
         """
         check_prompts(prompts)
+        refuse_excluded(excluded)
         texts: list[list[GeneratedText]] = [[] for _ in prompts]
         done = 0
-        pool = ThreadPoolExecutor(max_workers=self._concurrency, thread_name_prefix="bigrec-openai")
+        workers = self._server.concurrency
+        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="bigrec-openai")
         try:
-            # The first prompt settles how the server is asked, before many ask at once.
+            # The first prompt finds the form of requests, before many are sent at once.
             for part in (range(len(prompts))[:1], range(len(prompts))[1:]):
-                futures = {pool.submit(self._write, prompts[i]): i for i in part}
+                futures = {pool.submit(self._generate_one, prompts[i]): i for i in part}
                 for future in as_completed(futures):
                     texts[futures[future]] = future.result()
                     done += 1
                     if progress is not None:
                         progress(done, len(prompts))
-        except _NoAnswerError as error:
+        except _RequestError as error:
             done_before = f"After {done} of {len(prompts)} prompts, the server at {self._url}"
             raise ModelError(f"{done_before} {self._explain(error)}") from error
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
         return texts
 
-    def _write(self, prompt: Sequence[int]) -> list[GeneratedText]:
-        with self._settling:
-            way = self._way
-            if way is None:
-                return self._texts(self._settle(prompt))
-        return self._texts(self._ask(prompt, way))
+    def _generate_one(self, prompt: Sequence[int]) -> list[GeneratedText]:
+        with self._first_prompt:
+            form = self._form
+            if form is None:
+                return self._texts(self._find_form(prompt))
+        return self._texts(self._complete(prompt, form))
 
-    def _settle(self, prompt: Sequence[int]) -> list[_Choice]:
-        """Ask in one way after the other until the server takes one; keep that."""
+    def _find_form(self, prompt: Sequence[int]) -> list[Completion]:
+        """Try one form of request after the other until the server accepts one, and keep it."""
         searches: list[tuple[_Search, bool]] = [("beam", True), ("sample", True), ("sample", False)]
-        if self._beams == 1:
+        if self._num_beams == 1:
             searches = [("greedy", True), ("greedy", False)]
-        refusal = _NoAnswerError(0, "")
+        refusal = _RequestError(0, "")
         self._model = self._model or self._only_model()
         for search, extended in searches:
-            for tokens in _FORMS[self._send]:
-                way = _Way(search, extended, tokens)
+            for tokens in _SEND_TOKENS[self._prompt_form]:
+                form = _RequestForm(search, extended, tokens)
                 try:
-                    choices = self._ask(prompt, way)
-                except _NoAnswerError as error:
-                    if not self._is_refusal(error, way):
+                    completions = self._complete(prompt, form)
+                except _RequestError as error:
+                    if not self._is_refusal(error, form):
                         raise
                     refusal = error
                     continue
-                if search == "beam" and not _are_beams(choices):
-                    refusal = _NoAnswerError(0, "use_beam_search or its log-probs are ignored")
+                if search == "beam" and not are_beams(completions):
+                    refusal = _RequestError(0, "use_beam_search or its log-probs are ignored")
                     break
-                self._way = way
-                self._tell(way, reason=refusal.said, given=len(choices))
-                return choices
+                self._form = form
+                self._log_form(form, reason=refusal.reason, n_texts=len(completions))
+                return completions
         raise refusal
 
-    def _is_refusal(self, error: _NoAnswerError, way: _Way) -> bool:
+    def _is_refusal(self, error: _RequestError, form: _RequestForm) -> bool:
         if error.status not in _REFUSALS or self._is_unknown_model(error):
             return False
-        # A server that fails on the plainer form too is broken, and was retried already.
-        return error.status < 500 or (way.tokens and self._send == "auto")
+        # A server that fails on the simpler form too is broken, and was already retried.
+        return error.status < 500 or (form.tokens and self._prompt_form == "auto")
 
-    def _tell(self, way: _Way, *, reason: str, given: int) -> None:
-        form = "token ids" if way.tokens else "text"
-        logger.info("%s takes %s and does %s search", self._url, form, way.search)
-        if way.search == "sample":
+    def _log_form(self, form: _RequestForm, *, reason: str, n_texts: int) -> None:
+        prompts = "token ids" if form.tokens else "text"
+        logger.info("%s takes %s and does %s search", self._url, prompts, form.search)
+        if form.search == "sample":
             message = "%s has no beam search (%s): %d samples are taken, which miss probable texts"
-            logger.warning(message, self._url, reason, given)
+            logger.warning(message, self._url, reason, n_texts)
 
-    def _ask(self, prompt: Sequence[int], way: _Way) -> list[_Choice]:
-        ids, extra = list(prompt), dict[str, Any]()
-        if way.extended:
-            # Some servers take sampling defaults from the model's folder: all are set here.
-            extra = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
-            extra |= {"stop_token_ids": self._renderer.stop_ids, "return_token_ids": True}
-            # Without this, vLLM's beam search leaves the terminator out of the log-probabilities.
-            extra["include_stop_str_in_output"] = True
-            # The text of a prompt begins with its start token already.
-            extra["add_special_tokens"] = False
-        if way.search == "beam":
-            extra |= {"use_beam_search": True, "length_penalty": self._length_penalty}
+    def _complete(self, prompt: Sequence[int], form: _RequestForm) -> list[Completion]:
+        ids = list(prompt)
         body = self._post(
             **self._request,
             model=self._model,
-            prompt=ids if way.tokens else self._tokenizer.decode(ids, **_AS_IT_IS),
-            temperature=1.0 if way.search == "sample" else 0.0,
-            extra_body=extra,
+            prompt=ids if form.tokens else self._tokenizer.decode(ids, **_VERBATIM),
+            temperature=1.0 if form.search == "sample" else 0.0,
+            extra_body=self._extra_fields(form),
         )
         try:
-            choices = _choices(body)
+            completions = parse_completions(body)
         except (ValueError, LookupError, TypeError, AttributeError) as error:
             raise ModelError(
                 f"the server at {self._url} answered with something that is not a completion: "
                 f"{body[:200]!r}. Check that base_url is the root of the protocol."
             ) from error
-        if way.search != "beam" and not _have_log_probs(choices):
+        if form.search != "beam" and not have_log_probs(completions):
             raise ModelError(
                 f"the server at {self._url} gives no log-probabilities, which weigh one text "
                 "against another. Serve the model with vLLM, SGLang or llama.cpp's llama-server, "
                 "or generate with transformers on this machine."
             )
-        return choices
+        return completions
+
+    def _extra_fields(self, form: _RequestForm) -> dict[str, Any]:
+        """Fields beyond the protocol."""
+        extra = dict[str, Any]()
+        if form.extended:
+            # Some servers read sampling defaults from the model's folder, so all are set here.
+            extra = {"top_k": -1, "min_p": 0.0, "repetition_penalty": 1.0}
+            extra |= {"stop_token_ids": self._renderer.stop_ids, "return_token_ids": True}
+            # By default vLLM's beam search omits the end token from the log-probabilities.
+            extra["include_stop_str_in_output"] = True
+            # The text of a prompt already begins with its start token.
+            extra["add_special_tokens"] = False
+        if form.search == "beam":
+            extra |= {"use_beam_search": True, "length_penalty": self._length_penalty}
+        return extra
 
     def _post(self, **request: Any) -> str:
         import openai  # noqa: PLC0415 - optional
@@ -255,88 +256,88 @@ class OpenAIGenerator:
         try:
             return str(self._client.completions.with_raw_response.create(**request).text)
         except openai.APITimeoutError as error:
-            raise _NoAnswerError(0, f"no answer within {self._timeout_s:g} s") from error
+            limit_s = self._server.timeout_s
+            raise _RequestError(0, f"no answer within {limit_s:g} s") from error
         except openai.APIStatusError as error:
-            said = error.body
-            if isinstance(said, dict):
-                said = said.get("message") or said.get("detail") or said
-            raise _NoAnswerError(error.status_code, str(said or error.message)[:300]) from error
+            reason = error.body
+            if isinstance(reason, dict):
+                reason = reason.get("message") or reason.get("detail") or reason
+            raise _RequestError(error.status_code, str(reason or error.message)[:300]) from error
         except openai.APIError as error:
-            raise _NoAnswerError(0, str(error.__cause__ or error)) from error
+            raise _RequestError(0, str(error.__cause__ or error)) from error
 
-    def _texts(self, choices: Sequence[_Choice]) -> list[GeneratedText]:
-        # Without a token there is no probability either, and 1 would put it before all others.
-        known = [choice for choice in choices if choice.log_probs] or choices
-        found: dict[tuple[int | str, ...], tuple[float, GeneratedText]] = {}
-        for choice in known:
-            size = self._size(choice)
-            log_prob = min(0.0, math.fsum(choice.log_probs[:size]))
-            score = log_prob / max(1, size) ** self._length_penalty
-            if choice.ids is not None:
-                text = self._renderer.read(choice.ids)
+    def _texts(self, completions: Sequence[Completion]) -> list[GeneratedText]:
+        # A completion without tokens has no probability; an empty sum would give it probability 1.
+        weighted = [completion for completion in completions if completion.log_probs] or completions
+        by_tokens: dict[tuple[int | str, ...], tuple[float, GeneratedText]] = {}
+        for completion in weighted:
+            length = self._length(completion)
+            log_prob = min(0.0, math.fsum(completion.log_probs[:length]))
+            score = log_prob / max(1, length) ** self._length_penalty
+            if completion.ids is not None:
+                text = self._renderer.read(completion.ids)
             else:
-                text = read_title(choice.text)
-            # The same tokens drawn twice are one event; only other tokens for one text add to it.
-            found[choice.units[:size]] = (score, GeneratedText(text, log_prob))
-        ranked = sorted(found.values(), key=lambda pair: -pair[0])
-        return merged([text for _, text in ranked])
+                text = read_title(completion.text)
+            # Equal samples are one event. Only other tokens of one text add to its probability.
+            by_tokens[completion.key[:length]] = (score, GeneratedText(text, log_prob))
+        ranked = sorted(by_tokens.values(), key=lambda pair: -pair[0])
+        return merge_equal_texts([text for _, text in ranked])
 
-    def _size(self, choice: _Choice) -> int:
-        """Tokens of a text, its end included; beam search may write on behind a newline."""
+    def _length(self, completion: Completion) -> int:
+        """Tokens of a text, with the one that ends it; beam search can continue after a newline."""
         stops = set(self._renderer.stop_ids)
-        for i, token in enumerate(choice.tokens):
-            if "\n" in token or (choice.ids is not None and choice.ids[i] in stops):
+        for i, token in enumerate(completion.tokens):
+            if "\n" in token or (completion.ids is not None and completion.ids[i] in stops):
                 return i + 1
-        return len(choice.tokens)
+        return len(completion.tokens)
 
-    def _is_unknown_model(self, error: _NoAnswerError) -> bool:
-        if error.status == 400 and self._model in error.said:
-            return self._model not in (self._offered() or [self._model])
+    def _is_unknown_model(self, error: _RequestError) -> bool:
+        if error.status == 400 and self._model in error.reason:
+            return self._model not in (self._model_names() or [self._model])
         return error.status == 404
 
-    def _explain(self, error: _NoAnswerError) -> str:
+    def _explain(self, error: _RequestError) -> str:
         if not error.status:
-            return f"could not be reached: {error.said}. Start it, or set base_url or timeout_s."
+            return f"could not be reached: {error.reason}. Start it, or set base_url or timeout_s."
         if error.status in (401, 403):
-            what, advice = "refused the key", "Set api_key or the variable OPENAI_API_KEY."
+            failure, remedy = "refused the key", "Set api_key or the variable OPENAI_API_KEY."
         elif self._is_unknown_model(error):
-            what, advice = f"has no model {self._model!r} for completions", self._other_models()
+            failure, remedy = f"has no model {self._model!r} for completions", self._other_models()
         elif error.status == 429 or error.status >= 500:
-            what = "kept failing"
-            advice = "Look at its log; lower concurrency or raise retries if it is overloaded."
+            failure = "kept failing"
+            remedy = "Look at its log; lower concurrency or raise retries if it is overloaded."
         else:
-            what = "refused a prompt"
-            advice = "Check that its model writes completions and its context holds the prompt."
-        return f"{what} with status {error.status}: {error.said}. {advice}"
+            failure = "refused a prompt"
+            remedy = "Check that its model writes completions and its context holds the prompt."
+        return f"{failure} with status {error.status}: {error.reason}. {remedy}"
 
     def _other_models(self) -> str:
-        offered = self._offered()
-        if self._model in offered or not offered:
+        names = self._model_names()
+        if self._model in names or not names:
             return "Check that base_url is the root of the protocol, usually ending in /v1."
-        return f"Serve it by that name, or set model to what is offered: {', '.join(offered)}."
+        return f"Serve it by that name, or set model to one of the server's: {', '.join(names)}."
 
     def _only_model(self) -> str:
-        offered = self._offered()
-        if len(offered) != 1:
-            names = ", ".join(offered) or "no model that it tells of"
+        names = self._model_names()
+        if len(names) != 1:
             raise ModelError(
-                f"the server at {self._url} offers {names}: expected exactly one. Set model to "
-                "what it calls the fine-tuned one."
+                f"the server at {self._url} offers {', '.join(names) or 'no model by name'}: "
+                "expected exactly one. Set model to the server's name for the fine-tuned model."
             )
-        return offered[0]
+        return names[0]
 
-    def _offered(self) -> list[str]:
-        """Names of the models that the server offers, nothing if it does not tell."""
+    def _model_names(self) -> list[str]:
+        """Names of the server's models; empty if it does not list them."""
         import openai  # noqa: PLC0415 - optional
 
         try:
-            answer = self._client.models.with_raw_response.list()
-            return [str(entry["id"]) for entry in json.loads(answer.text)["data"]]
+            response = self._client.models.with_raw_response.list()
+            return [str(entry["id"]) for entry in json.loads(response.text)["data"]]
         except (openai.OpenAIError, ValueError, LookupError, TypeError):
             return []
 
 
-def _client(base_url: str, *, api_key: str | None, timeout_s: float, retries: int) -> Any:
+def _client(server: ServerSettings, *, api_key: str | None) -> Any:
     try:
         import openai  # noqa: PLC0415 - optional
     except ImportError:
@@ -344,49 +345,9 @@ def _client(base_url: str, *, api_key: str | None, timeout_s: float, retries: in
             "the openai backend needs a package. Run: pip install 'bigrec[openai]'"
         ) from None
     return openai.OpenAI(
-        base_url=base_url,
-        # The client insists on a key; servers started without one ignore it.
+        base_url=server.base_url,
+        # The client requires a key; servers that were started without one ignore it.
         api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
-        timeout=timeout_s,
-        max_retries=retries,
+        timeout=server.timeout_s,
+        max_retries=server.retries,
     )
-
-
-def _choices(body: str) -> list[_Choice]:
-    """Texts of an answer; one of another form raises what Python raises."""
-    choices = [_choice(value) for value in json.loads(body)["choices"]]
-    if not choices:
-        raise ValueError("no choices")
-    return choices
-
-
-def _choice(value: dict[str, Any]) -> _Choice:
-    given = value.get("logprobs") or {}
-    if "content" in given:
-        # llama.cpp answers a completion with the log-probabilities of the chat protocol.
-        pairs = [(entry["token"], entry["logprob"]) for entry in given["content"] or ()]
-    else:
-        found = given.get("tokens") or (), given.get("token_logprobs") or ()
-        pairs = list(zip(*found, strict=True))
-    if any(log_prob is None for _, log_prob in pairs):
-        pairs = []
-    ids = value.get("token_ids")
-    if ids is not None and len(ids) < len(pairs):
-        raise ValueError("fewer token ids than log-probabilities")
-    return _Choice(
-        text=str(value["text"]),
-        tokens=tuple(str(token) for token, _ in pairs),
-        ids=None if ids is None else tuple(map(int, ids)),
-        log_probs=tuple(float(log_prob) for _, log_prob in pairs),
-    )
-
-
-def _have_log_probs(choices: Sequence[_Choice]) -> bool:
-    # A text of no tokens has none to give.
-    return all(choice.log_probs or not choice.text for choice in choices)
-
-
-def _are_beams(choices: Sequence[_Choice]) -> bool:
-    """Whether these are beams, which always differ, and not one greedy text again and again."""
-    different = {choice.units for choice in choices}
-    return len(different) > 1 and _have_log_probs(choices)

@@ -1,6 +1,6 @@
-"""Direct grounding: the language model points at the next title instead of writing it."""
+"""The language model as a retriever: it encodes a history, and items are ranked by distance."""
 
-from bigrec.models.llm.features import TitleFeatures
-from bigrec.models.llm.retriever import DIRECT, DirectGrounder
+from bigrec.models.llm.features import ItemTextFeatures
+from bigrec.models.llm.retriever import LLM_RETRIEVAL, LLMRetriever
 
-__all__ = ["DIRECT", "DirectGrounder", "TitleFeatures"]
+__all__ = ["LLM_RETRIEVAL", "ItemTextFeatures", "LLMRetriever"]

@@ -1,4 +1,4 @@
-"""What the base model knows of a title, as one vector."""
+"""Text features of titles, computed by the base model."""
 
 from collections.abc import Sequence
 
@@ -9,43 +9,46 @@ from bigrec.lm.embed import LanguageModelEmbedder
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import TextEncoder
 from bigrec.storage import fingerprint
-from bigrec.types import FloatArray, Progress
+from bigrec.types import FloatArray, ProgressCallback
 
 
-class TitleFeatures:
-    """The mean of a title's last hidden states beside the mean of its token embeddings.
+class ItemTextFeatures:
+    """Embeds a title as the mean of its last hidden states and the mean of its token embeddings.
 
-    The first half says what the model makes of the title as a whole. The second half lies where
-    the model expects its input, so a title can stand in a sequence as if it were one token.
+    The first half represents the title as a whole. The second half lies in the model's input
+    space, so that a title can stand in a sequence like a single token.
 
     Args:
-        lm: The language model; an adapter is off while it reads titles.
-        max_tokens: Longer titles are cut.
+        lm: The language model; its adapter is disabled.
+        max_tokens: Longer titles are truncated.
     """
 
     def __init__(self, lm: LanguageModel, *, max_tokens: int = 128) -> None:
         self._lm = lm
-        self._states = LanguageModelEmbedder(lm, pooling="mean", max_tokens=max_tokens)
+        self._hidden_states = LanguageModelEmbedder(lm, pooling="mean", max_tokens=max_tokens)
         self._encoder = TextEncoder(lm.tokenizer)
         self._max_tokens = max_tokens
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the base model, its precision and the longest title."""
-        return fingerprint(["title features", self._states.fingerprint])
+        """Changes with the base model, its precision and ``max_tokens``."""
+        return fingerprint(["item text features", self._hidden_states.fingerprint])
 
-    def embed(self, texts: Sequence[str], *, progress: Progress | None = None) -> FloatArray:
+    def embed(
+        self, texts: Sequence[str], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
         """Features of titles, ``[q, 2 d]`` float32, in the order given."""
-        states = self._states.embed(texts, progress=progress)
-        return np.concatenate([states, self._tokens(texts)], axis=1)
+        hidden_states = self._hidden_states.embed(texts, progress=progress)
+        return np.concatenate([hidden_states, self._token_embeddings(texts)], axis=1)
 
     @torch.inference_mode()
-    def _tokens(self, texts: Sequence[str]) -> FloatArray:
+    def _token_embeddings(self, texts: Sequence[str]) -> FloatArray:
+        """Mean token embedding of each text, ``[q, d]``; zeros for a text without tokens."""
         table = self._lm.base.get_input_embeddings()
-        found = np.zeros((len(texts), table.embedding_dim), dtype=np.float32)
+        means = np.zeros((len(texts), table.embedding_dim), dtype=np.float32)
         for row, text in enumerate(texts):
             ids = self._encoder.encode(text)[: self._max_tokens]
             if ids:
                 tokens = torch.tensor(ids, device=table.weight.device)
-                found[row] = table(tokens).float().mean(dim=0).cpu().numpy()
-        return found
+                means[row] = table(tokens).float().mean(dim=0).cpu().numpy()
+        return means

@@ -1,66 +1,68 @@
-"""A language model that reads titles as single tokens and points at the next one."""
+"""The two-tower network: a language model encodes a history, a projection encodes items."""
 
 import math
 from collections.abc import Mapping
 from copy import copy
 from typing import Any, Self
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bigrec.grounding.space import whitening_matrix
+from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.model import LanguageModel
 from bigrec.models.neural.networks import SequenceNetwork
+from bigrec.types import FloatArray
 
-# What likeness of titles counts for at first: within [-1, 1] a softmax over thousands of items
+# Initial scale of the content part's cosines: within [-1, 1] a softmax over thousands of items
 # could not prefer any.
-_FIRST_TRUST = 10.0
-_SMALLEST_DEVIATION = 1e-6
-# Deviations of items' own vectors at first. For inputs, of the token embeddings' deviation.
-_OWN_INPUT = 0.1
-_OWN_POINT = 0.02
-# How much an older title counts for each one that came after it, at first.
-_FIRST_FADING = 0.7
-# Of the median deviation, added to every direction's.
-_HELD_BACK = 0.5
-# Taken from the titles that were trained on, and kept with what was learned.
-_MEASURED = ("mean", "deviation", "whitening")
+_INITIAL_CONTENT_SCALE = 10.0
+_MIN_DEVIATION = 1e-6
+# Initial standard deviations of ID embeddings; of inputs as a share of the token embeddings'.
+_ID_INPUT_STD = 0.1
+_ID_STD = 0.02
+# Initial factor by which an item of the history weighs less than the next newer one.
+_INITIAL_DECAY = 0.7
+# Regularization of the whitening, as a share of the median deviation.
+_SHRINKAGE = 0.5
+# Computed from the features of the training catalog and stored with the weights.
+_FEATURE_STATISTICS = ("mean", "deviation", "whitening")
 
 
-class DirectNetwork(SequenceNetwork):
-    """The language model's state after a history, against what its titles are projected to.
+class TwoTowerNetwork(SequenceNetwork):
+    """Scores items by products of an encoded history with item vectors.
 
-    An item comes in as one vector, in place of the tokens of its title, and so does the item that
-    is pointed at. Each is made from its title's features, to which a vector of its own is added
-    that is learned where the item occurs. In training that is left out now and then, so that
-    features alone must do too, as for a title that was never trained on.
+    An item enters the language model as one vector in place of its title's tokens. Input and item
+    vectors are projections of the title's text features plus an ID embedding. The ID embedding is
+    randomly dropped in training, so that the features alone work for cold items.
 
-    A point has two parts. In the first, titles lie where their features are, whitened, and a
-    history where its titles are, the newer the more: like titles follow each other, which needs no
-    training. In the second lies what is learned. A history's length in either part says how much
-    it counts; untrained it has none in the second. Items are of one length in both, so that
-    distances rank as products do.
+    A vector has two parts. In the content part an item is its whitened text features, and a history
+    is the recency-weighted mean of its items: similar titles follow each other, which needs no
+    training. The other part is trained. Both parts of an item have length 1, so that distances rank
+    as products do. The length of a history's parts weights them; the trained one starts at 0.
 
     Args:
-        lm: With an adapter attached, which is trained together with the projections.
-        features: Of all titles, ``[n, f]``, as `TitleFeatures` gives them.
-        max_length: Most items of a history.
-        title_size: Of the part in which like titles are near each other.
-        size: Of the part that is learned.
-        hidden_size: Of the layer between a title's features and the part that is learned.
-        dropout: Share of an item's features left out in training, in [0, 1).
-        input_dropout: Share of what comes in left out in training, in [0, 1).
-        id_dropout: Share of items whose own vector is left out in training, in [0, 1]; at 1 there
-            are none.
+        lm: Base model with an adapter attached, which is trained together with the projections.
+        features: Text features of all titles, ``[n, f]``, made by `ItemTextFeatures`.
+        max_length: Maximum items of a history.
+        content_dim: Dimensions of the content part.
+        embedding_dim: Dimensions of the trained part.
+        projection_dim: Width of the hidden layer between text features and the trained part.
+        feature_dropout: Dropout probability of an item's text features, in [0, 1).
+        embedding_dropout: Dropout probability of the input vectors, in [0, 1).
+        id_embedding_dropout: Dropout probability of an item's ID embedding, in [0, 1]. At 1 there
+            are no ID embeddings.
     """
 
-    leaves_seen_out = True
-    knows_untrained = True
+    excludes_seen = True
+    useful_untrained = True
     mean: Tensor
     deviation: Tensor
     whitening: Tensor
     features: Tensor
-    places: Tensor
+    content: Tensor
 
     def __init__(
         self,
@@ -68,49 +70,43 @@ class DirectNetwork(SequenceNetwork):
         features: Tensor,
         *,
         max_length: int,
-        title_size: int,
-        size: int,
-        hidden_size: int,
-        dropout: float,
-        input_dropout: float,
-        id_dropout: float,
+        content_dim: int,
+        embedding_dim: int,
+        projection_dim: int,
+        feature_dropout: float,
+        embedding_dropout: float,
+        id_embedding_dropout: float,
     ) -> None:
         adapter = lm.model.peft_config["default"]
         modules = sorted(adapter.target_modules)
-        adapted = [adapter.r, adapter.lora_alpha, adapter.lora_dropout, modules]
-        dropouts = [dropout, input_dropout, id_dropout]
-        shape = [lm.base_fingerprint, title_size, size, hidden_size, dropouts, adapted]
+        lora = [adapter.r, adapter.lora_alpha, adapter.lora_dropout, modules]
+        dropouts = [feature_dropout, embedding_dropout, id_embedding_dropout]
+        shape = [lm.base_fingerprint, content_dim, embedding_dim, projection_dim, dropouts, lora]
         super().__init__(n_items=len(features), max_length=max_length, shape=shape)
         self.decoder = lm.base.get_decoder()
         table = lm.base.get_input_embeddings().weight
+        token_std = float(table.float().std())
         width = table.shape[1]
-        self.inputs = nn.Linear(features.shape[1], width, bias=False)
+        self.input_projection = nn.Linear(features.shape[1], width, bias=False)
         self.norm = nn.LayerNorm(width)
-        self.query = nn.Linear(width, size)
-        self.trust = nn.Linear(width, 1)
-        self.item = nn.Sequential(
-            nn.Dropout(dropout),
-            nn.Linear(features.shape[1], hidden_size),
+        self.query_projection = nn.Linear(width, embedding_dim)
+        self.log_content_scale = nn.Linear(width, 1)
+        self.item_tower = nn.Sequential(
+            nn.Dropout(feature_dropout),
+            nn.Linear(features.shape[1], projection_dim),
             nn.GELU(),
-            nn.Linear(hidden_size, size),
+            nn.Linear(projection_dim, embedding_dim),
         )
-        self.input_dropout = nn.Dropout(input_dropout)
-        self.id_dropout = id_dropout
-        self.own_inputs = self._own(width, std=_OWN_INPUT * float(table.float().std()))
-        self.own_points = self._own(size, std=_OWN_POINT)
-        self.fading = nn.Parameter(torch.tensor([_FIRST_FADING]).logit())
-        with torch.no_grad():
-            # At first an item is the mean of its title's tokens, spread as widely as tokens are.
-            self.inputs.weight.zero_()
-            self.inputs.weight[:, -width:] = torch.eye(width) * table.float().std().cpu()
-            for last in (self.query, self.trust):
-                nn.init.zeros_(last.weight)
-                nn.init.zeros_(last.bias)
-            self.trust.bias.fill_(math.log(_FIRST_TRUST))
+        self.embedding_dropout = nn.Dropout(embedding_dropout)
+        self.id_embedding_dropout = id_embedding_dropout
+        self.id_inputs = self._id_embedding(width, std=_ID_INPUT_STD * token_std)
+        self.id_embeddings = self._id_embedding(embedding_dim, std=_ID_STD)
+        self.decay = nn.Parameter(torch.tensor([_INITIAL_DECAY]).logit())
+        self._initialize(width, token_std=token_std)
         self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("deviation", features.std(dim=0).clamp(min=_SMALLEST_DEVIATION))
-        self.register_buffer("whitening", _whitening(features, size=title_size))
-        self._place(features)
+        self.register_buffer("deviation", features.std(dim=0).clamp(min=_MIN_DEVIATION))
+        self.register_buffer("whitening", _whitening(features, content_dim=content_dim))
+        self._set_features(features)
         self.to(table.device)
 
     @property
@@ -120,16 +116,16 @@ class DirectNetwork(SequenceNetwork):
 
     def forward(self, items: Tensor) -> Tensor:
         """See the base class; ``d`` is both parts together."""
-        with self._fast():
-            return self._states(items)
+        with self._autocast():
+            return self._encode(items)
 
-    def _states(self, items: Tensor) -> Tensor:
+    def _encode(self, items: Tensor) -> Tensor:
         mask = (items != self.n_items).long()
-        known = items.clamp(max=self.n_items - 1)
-        inputs = self.inputs(self.features[known])
-        if self.own_inputs is not None:
-            inputs = inputs + self._some_out(self.own_inputs(known))
-        inputs = self.input_dropout(inputs)
+        clamped = items.clamp(max=self.n_items - 1)
+        inputs = self.input_projection(self.features[clamped])
+        if self.id_inputs is not None:
+            inputs = inputs + self._drop_ids(self.id_inputs(clamped))
+        inputs = self.embedding_dropout(inputs)
         states = self.decoder(
             inputs_embeds=inputs.to(self.decoder.dtype),
             attention_mask=mask,
@@ -137,121 +133,182 @@ class DirectNetwork(SequenceNetwork):
             use_cache=False,
         ).last_hidden_state
         normed = self.norm(states.float())
-        alike = self._alike(items) * self.trust(normed).float().exp()
-        return torch.cat([alike, self.query(normed).float()], dim=-1)
+        content = self._history_content(items) * self.log_content_scale(normed).float().exp()
+        return torch.cat([content, self.query_projection(normed).float()], dim=-1)
 
-    def _alike(self, items: Tensor) -> Tensor:
-        """Where the titles so far lie, the newer the more, ``[b, h, title_size]`` of length 1."""
-        real = items != self.n_items
-        vectors = self.places[items.clamp(max=self.n_items - 1)] * real[..., None]
-        place = torch.arange(items.shape[1], device=items.device)
-        age = place[:, None] - place
-        weights = torch.sigmoid(self.fading) ** age.clamp(min=0) * (age >= 0)
+    def _history_content(self, items: Tensor) -> Tensor:
+        """Recency-weighted content of the items up to each, ``[b, h, content_dim]`` of length 1."""
+        is_item = items != self.n_items
+        vectors = self.content[items.clamp(max=self.n_items - 1)] * is_item[..., None]
+        position = torch.arange(items.shape[1], device=items.device)
+        age = position[:, None] - position
+        weights = torch.sigmoid(self.decay) ** age.clamp(min=0) * (age >= 0)
         return functional.normalize(weights @ vectors, dim=-1)
 
-    def vectors(self, items: Tensor | None = None) -> Tensor:
-        """Both parts of items ``[...]`` or of all, ``[..., d]``, each part of length 1."""
-        with self._fast():
-            learned: Tensor = self.item(self.features if items is None else self.features[items])
-        learned = learned.float()
-        if self.own_points is not None:
-            own = self.own_points.weight if items is None else self.own_points(items)
-            learned = learned + self._some_out(own)
-        places = self.places if items is None else self.places[items]
-        return torch.cat([places, functional.normalize(learned, dim=-1)], dim=-1)
+    def item_vectors(self, items: Tensor | None = None) -> Tensor:
+        """Vectors of items ``[...]`` or of all, ``[..., d]``, each of the two parts of length 1."""
+        with self._autocast():
+            trained: Tensor = self.item_tower(
+                self.features if items is None else self.features[items]
+            )
+        trained = trained.float()
+        if self.id_embeddings is not None:
+            ids = self.id_embeddings.weight if items is None else self.id_embeddings(items)
+            trained = trained + self._drop_ids(ids)
+        content = self.content if items is None else self.content[items]
+        return torch.cat([content, functional.normalize(trained, dim=-1)], dim=-1)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
-        return self._products(hidden, self.vectors())
+        return self._products(hidden, self.item_vectors())
 
     def scores_of(self, hidden: Tensor, items: Tensor) -> Tensor:
         """See the base class."""
-        return self._products(hidden, self.vectors(items))
+        return self._products(hidden, self.item_vectors(items))
 
     def score_each(self, hidden: Tensor, items: Tensor) -> Tensor:
         """See the base class."""
-        return (hidden * self.vectors(items)).sum(dim=1)
+        return (hidden * self.item_vectors(items)).sum(dim=1)
 
     def with_features(self, features: Tensor, rows: Tensor) -> Self:
-        """The same network for other titles, which shares whatever is not of a title.
+        """A network for other titles that shares all other weights with this one.
 
         Args:
-            features: Of all titles from now on, ``[m, f]``.
-            rows: ``[m]`` which of the titles so far each of them is; -1 for one that is new.
+            features: Text features of the other titles, ``[m, f]``.
+            rows: ``[m]`` row of each of them among the present titles; -1 for a new title.
         """
-        # Modules keep their parts in dictionaries of their own, which a copy would share.
+        # A shallow copy would share the dictionaries of modules and buffers.
         other = copy(self)
         other._modules, other._buffers = dict(self._modules), dict(self._buffers)
-        other._place(features.to(self.device))
+        other._set_features(features.to(self.device))
         other.n_items = len(features)
-        for name in ("own_inputs", "own_points"):
-            own = getattr(self, name)
-            if own is not None:
-                known = (rows >= 0).to(self.device)[:, None]
-                table = own.weight.detach()[rows.clamp(min=0)] * known
+        for name in ("id_inputs", "id_embeddings"):
+            embedding = getattr(self, name)
+            if embedding is not None:
+                is_known = (rows >= 0).to(self.device)[:, None]
+                table = embedding.weight.detach()[rows.clamp(min=0)] * is_known
                 setattr(other, name, nn.Embedding(len(table), table.shape[1], _weight=table))
         return other
 
     def state_dict(self, *args: Any, **kwargs: Any) -> dict[str, Any]:  # type: ignore[override]
-        """What is trained and what features are standardised by: not the base model."""
+        """The trained weights and the statistics of the features, without the base model."""
         state = super().state_dict(*args, **kwargs)
         trained = {name for name, weight in self.named_parameters() if weight.requires_grad}
-        return {name: state[name] for name in state if name in {*trained, *_MEASURED}}
+        return {name: state[name] for name in state if name in {*trained, *_FEATURE_STATISTICS}}
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Take in what `state_dict` gave.
+        """Load a `state_dict`.
 
         Raises:
             RuntimeError: If a weight is missing, unknown or of another shape.
         """
-        wrong = set(self.state_dict()) ^ set(state_dict)
-        if strict and wrong:
-            raise RuntimeError(f"these weights are missing or unknown: {', '.join(sorted(wrong))}")
+        mismatched = set(self.state_dict()) ^ set(state_dict)
+        if strict and mismatched:
+            names = ", ".join(sorted(mismatched))
+            raise RuntimeError(f"these weights are missing or unknown: {names}")
         return super().load_state_dict(state_dict, strict=False, assign=assign)
 
     def _products(self, hidden: Tensor, vectors: Tensor) -> Tensor:
-        with self._fast():
+        with self._autocast():
             return hidden @ vectors.T
 
-    def _fast(self) -> torch.autocast:
-        """In training, products in bfloat16 if the language model computes in it."""
+    def _autocast(self) -> torch.autocast:
+        """Compute products in bfloat16 in training, if the language model does."""
         enabled = self.training and self.decoder.dtype == torch.bfloat16
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
-    def _own(self, size: int, *, std: float) -> nn.Embedding | None:
-        if self.id_dropout == 1:
+    def _id_embedding(self, size: int, *, std: float) -> nn.Embedding | None:
+        if self.id_embedding_dropout == 1:
             return None
-        table = nn.Embedding(self.n_items, size)
-        nn.init.normal_(table.weight, std=std)
-        return table
+        embedding = nn.Embedding(self.n_items, size)
+        nn.init.normal_(embedding.weight, std=std)
+        return embedding
 
-    def _some_out(self, own: Tensor) -> Tensor:
-        """Own vectors ``[..., d]``, in training some of them as zeros."""
+    def _drop_ids(self, ids: Tensor) -> Tensor:
+        """ID embeddings ``[..., d]``, in training with some of them set to 0."""
         if not self.training:
-            return own
-        kept = torch.rand(own.shape[:-1], device=own.device) >= self.id_dropout
-        return own * kept[..., None]
+            return ids
+        kept = torch.rand(ids.shape[:-1], device=ids.device) >= self.id_embedding_dropout
+        return ids * kept[..., None]
 
-    def _place(self, features: Tensor) -> None:
-        """Take in the features of all titles, and where they lie at first."""
-        centred = features - self.mean
-        self.register_buffer("features", centred / self.deviation, persistent=False)
-        places = functional.normalize(centred @ self.whitening, dim=-1)
-        self.register_buffer("places", places, persistent=False)
+    @torch.no_grad()
+    def _initialize(self, width: int, *, token_std: float) -> None:
+        """Start from items as the mean of their tokens, and histories as their content alone."""
+        self.input_projection.weight.zero_()
+        # Features are standardized; tokens have the deviation that the model expects.
+        self.input_projection.weight[:, -width:] = torch.eye(width) * token_std
+        for projection in (self.query_projection, self.log_content_scale):
+            nn.init.zeros_(projection.weight)
+            nn.init.zeros_(projection.bias)
+        self.log_content_scale.bias.fill_(math.log(_INITIAL_CONTENT_SCALE))
+
+    def _set_features(self, features: Tensor) -> None:
+        """Set the standardized features and the content part of all titles."""
+        centered = features - self.mean
+        self.register_buffer("features", centered / self.deviation, persistent=False)
+        content = functional.normalize(centered @ self.whitening, dim=-1)
+        self.register_buffer("content", content, persistent=False)
 
 
-def _whitening(features: Tensor, *, size: int) -> Tensor:
-    """From centred features to their ``size`` main directions, evened out, ``[f, size]``.
+def build_network(
+    lm: LanguageModel,
+    features: Tensor,
+    hyperparameters: Mapping[str, Any],
+    *,
+    seed: int,
+    lora_dropout: float = 0.0,
+    feature_dropout: float = 0.0,
+    embedding_dropout: float = 0.0,
+) -> TwoTowerNetwork:
+    """Attach an untrained adapter to a base model and build the network around it.
 
-    Directions of little spread are held back: they are mostly rounding.
+    Args:
+        lm: The base model; it carries the adapter afterwards.
+        features: Text features of all titles, ``[n, f]``.
+        hyperparameters: Those of the adapter and the network that its weights depend on.
+        seed: Seed of the initial weights.
+        lora_dropout: Dropout probability of the adapter's inputs, in [0, 1).
+        feature_dropout: See `TwoTowerNetwork`.
+        embedding_dropout: See `TwoTowerNetwork`.
+
+    Raises:
+        ModelError: If the target modules do not exist in the model.
     """
-    centred = (features - features.mean(dim=0)).double()
-    variances, directions = torch.linalg.eigh(centred.T @ centred / len(centred))
-    deviations = variances.clamp(min=0).sqrt().flip(0)
-    kept = min(size, len(deviations))
-    held_back = deviations + _HELD_BACK * deviations.median() + _SMALLEST_DEVIATION
-    found = torch.zeros(len(deviations), size, dtype=torch.double)
-    found[:, :kept] = directions.flip(1)[:, :kept] / held_back[:kept]
-    return found.float()
+    lora = ("lora_r", "lora_alpha", "target_modules")
+    # Drawn on the CPU, so that every device starts from the same weights.
+    with torch.random.fork_rng([]):
+        torch.manual_seed(seed)
+        attach_adapter(
+            lm, lora_dropout=lora_dropout, **{name: hyperparameters[name] for name in lora}
+        )
+        return TwoTowerNetwork(
+            lm,
+            features,
+            feature_dropout=feature_dropout,
+            embedding_dropout=embedding_dropout,
+            **{name: value for name, value in hyperparameters.items() if name not in lora},
+        )
+
+
+def _whitening(features: Tensor, *, content_dim: int) -> Tensor:
+    """Matrix from centered features to their whitened principal components, ``[f, content_dim]``.
+
+    Components of small variance are shrunk, because they are mostly rounding noise.
+    """
+    matrix = whitening_matrix(
+        features.numpy(), features.mean(dim=0).numpy(), divisors=_shrunk_deviations
+    )
+    # Largest variance first.
+    components = matrix[:, ::-1][:, :content_dim]
+    whitening = np.zeros((len(matrix), content_dim), dtype=np.float32)
+    whitening[:, : components.shape[1]] = components
+    return torch.from_numpy(whitening)
+
+
+def _shrunk_deviations(variances: FloatArray) -> FloatArray:
+    deviations = np.sqrt(np.maximum(variances, 0))
+    # The lower of two medians.
+    median = deviations[(len(deviations) - 1) // 2]
+    return np.asarray(deviations + _SHRINKAGE * median + _MIN_DEVIATION)

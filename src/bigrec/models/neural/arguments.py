@@ -1,4 +1,4 @@
-"""How a network is trained, as checked numbers."""
+"""The arguments of the training loop, with checked ranges."""
 
 import math
 from dataclasses import dataclass
@@ -8,34 +8,34 @@ _LARGEST_FULL_SOFTMAX = 10_000
 _N_NEGATIVES = 2048
 
 
-def usual_negatives(n_items: int) -> int | None:
-    """Items that a target is compared with unless the caller says otherwise: all if they are few.
+def default_n_negatives(n_items: int) -> int | None:
+    """Number of negatives for a catalog: all other items if they are few.
 
     Args:
         n_items: Items of the catalog.
 
     Returns:
-        None for all, up to 10,000; 2,048 above, which take a fraction of the time.
+        None, which is all, up to 10,000 items; 2,048 above, which take a fraction of the time.
     """
     return None if n_items <= _LARGEST_FULL_SOFTMAX else _N_NEGATIVES
 
 
 @dataclass(frozen=True)
-class Recipe:
-    """How a network is trained.
+class TrainingArguments:
+    """Hyperparameters of the training loop.
 
     Attributes:
-        learning_rate: Of AdamW, at most.
-        schedule: ``constant`` after a warm-up of one epoch, or ``cosine``, down to 0 at the last
-            of ``epochs`` after a warm-up of a tenth of an epoch.
-        weight_decay: Of AdamW.
-        batch_size: Targets of an optimizer step, about.
-        epochs: Passes over the interactions, at most.
-        patience: Epochs without a better validation NDCG@10 after which training stops.
-        n_negatives: Items that a target is compared with; None is all.
-        robust_weight: Weight of the DROS loss; 0 is without.
+        learning_rate: Peak learning rate of AdamW.
+        schedule: ``constant`` after a warm-up of one epoch, or ``cosine``, which decays to 0 at
+            the last of ``epochs`` after a warm-up of a tenth of an epoch.
+        weight_decay: Weight decay of AdamW.
+        batch_size: Approximate number of targets in an optimizer step.
+        epochs: Maximum passes over the interactions.
+        early_stopping_patience: Epochs without a better validation NDCG@10 before training stops.
+        n_negatives: Number of items that a target is compared with; None is all.
+        robust_weight: Weight of the DROS loss; 0 disables it.
         robust_temperature: ``beta_0`` of ``robust_loss``.
-        seed: Decides order, cuts, dropout and negatives; at least 0.
+        seed: Seed of order, cuts, dropout and negatives; at least 0.
 
     Raises:
         ValueError: If a value is out of range.
@@ -46,15 +46,15 @@ class Recipe:
     weight_decay: float
     batch_size: int
     epochs: int
-    patience: int
+    early_stopping_patience: int
     n_negatives: int | None
     robust_weight: float
     robust_temperature: float
     seed: int
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        for name in ("batch_size", "epochs", "patience", "n_negatives"):
+        """Check the ranges."""
+        for name in ("batch_size", "epochs", "early_stopping_patience", "n_negatives"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise ValueError(f"{name} is {value}; expected at least 1.")

@@ -1,4 +1,4 @@
-"""Where a training run stands, kept so that an interrupted one goes on as if nothing happened."""
+"""Checkpoints of a training, from which an interrupted one is resumed exactly."""
 
 import logging
 from collections.abc import Mapping
@@ -12,32 +12,32 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bigrec.errors import BundleError
-from bigrec.models.base import load_signal, save_signal
+from bigrec.models.base import read_model_folder, write_model_folder
 from bigrec.models.neural.networks import SequenceNetwork
 
 logger = logging.getLogger(__name__)
 
-_KIND = "training of a neural signal"
+_KIND = "training checkpoint"
 _FOLDER = "checkpoint"
-_SETTINGS = ("fingerprint", "epoch", "waits_since", "best_ndcg", "log")
+_SETTINGS = ("fingerprint", "epoch", "patience_start", "best_ndcg", "log")
 _WEIGHTS, _BEST, _OPTIMIZER = "weights.", "best.", "optimizer."
 
 
 @dataclass
-class State:
-    """Where a training run stands.
+class TrainingState:
+    """Progress of a training.
 
     Attributes:
-        epoch: Epochs done.
-        waits_since: Epoch from which patience counts: that of the best validation NDCG@10, or the
-            last one that was no better than popularity.
-        best_ndcg: That NDCG@10.
-        log: ``epoch``, ``loss`` (mean of a target) and ``ndcg@10`` (validation) of every epoch.
+        epoch: Completed epochs.
+        patience_start: Epoch from which patience counts: that of the best validation NDCG@10, or
+            the last one that was no better than popularity.
+        best_ndcg: The best validation NDCG@10.
+        log: ``epoch``, ``loss`` (mean over targets) and ``ndcg@10`` (validation) of every epoch.
         best: The weights after the best epoch.
     """
 
     epoch: int = 0
-    waits_since: int = 0
+    patience_start: int = 0
     best_ndcg: float = -1.0
     log: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
@@ -45,20 +45,20 @@ class State:
 
 def save_checkpoint(
     folder: Path,
-    state: State,
+    state: TrainingState,
     *,
     network: SequenceNetwork,
     optimizer: Optimizer,
     fingerprint: str,
 ) -> None:
-    """Write a checkpoint, whole or not at all.
+    """Write a checkpoint, completely or not at all.
 
     Args:
-        folder: The run's folder.
-        state: Where the run stands.
-        network: Its weights as they are now.
-        optimizer: Its averages as they are now.
-        fingerprint: Tells runs of other data or settings apart.
+        folder: The training's folder.
+        state: Progress of the training.
+        network: Its current weights are written.
+        optimizer: Its current averages are written.
+        fingerprint: Identifies the data and the arguments of the training.
 
     Raises:
         StorageError: If the folder cannot be written.
@@ -70,62 +70,62 @@ def save_checkpoint(
     settings = {"fingerprint": fingerprint} | {
         name: getattr(state, name) for name in _SETTINGS if name != "fingerprint"
     }
-    save_signal(folder / _FOLDER, _KIND, settings=settings, arrays=arrays)
+    write_model_folder(folder / _FOLDER, _KIND, settings=settings, arrays=arrays)
 
 
 def load_checkpoint(
     folder: Path, *, network: SequenceNetwork, optimizer: Optimizer, fingerprint: str
-) -> State:
-    """Go on from a checkpoint: network and optimizer take its values.
+) -> TrainingState:
+    """Restore network and optimizer from a checkpoint.
 
-    A checkpoint of another run, or one that cannot be read, is left alone with a warning; the
-    next one takes its place.
+    A checkpoint of another training, or one that cannot be read, is ignored with a warning. The
+    next checkpoint replaces it.
 
     Args:
-        folder: The run's folder.
-        network: Takes the weights.
-        optimizer: Takes the averages.
-        fingerprint: What the checkpoint must have.
+        folder: The training's folder.
+        network: Its weights are restored.
+        optimizer: Its averages are restored.
+        fingerprint: The expected fingerprint of the checkpoint.
 
     Returns:
-        Where the run stood; its start where there is no checkpoint to go on from.
+        Progress of the training: its start if there is no usable checkpoint.
     """
     if not (folder / _FOLDER).exists():
-        return State()
+        return TrainingState()
     try:
-        about, arrays = load_signal(folder / _FOLDER, _KIND, settings=_SETTINGS, arrays=[])
+        stored, arrays = read_model_folder(folder / _FOLDER, _KIND, settings=_SETTINGS, arrays=[])
     except BundleError as error:
         logger.warning("Training starts anew, the checkpoint cannot be used: %s", error)
-        return State()
-    if about["fingerprint"] != fingerprint:
+        return TrainingState()
+    if stored["fingerprint"] != fingerprint:
         logger.warning(
             "Training starts anew: the checkpoint in %s is of other data or other settings.", folder
         )
-        return State()
+        return TrainingState()
     network.load_state_dict(as_tensors(arrays, prefix=_WEIGHTS))
     averages: dict[int, dict[str, Tensor]] = {}
     for name, tensor in as_tensors(arrays, prefix=_OPTIMIZER).items():
         number, _, key = name.partition(".")
-        # Stored scalars come back as [1].
+        # Scalars are stored with shape [1].
         averages.setdefault(int(number), {})[key] = tensor.squeeze(0) if key == "step" else tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": averages})
-    logger.info("Going on with training after epoch %d", about["epoch"])
-    return State(
-        about["epoch"],
-        about["waits_since"],
-        about["best_ndcg"],
-        about["log"],
+    logger.info("Training is resumed after epoch %d", stored["epoch"])
+    return TrainingState(
+        stored["epoch"],
+        stored["patience_start"],
+        stored["best_ndcg"],
+        stored["log"],
         as_tensors(arrays, prefix=_BEST),
     )
 
 
 def as_arrays(tensors: Mapping[str, Tensor], *, prefix: str = "") -> dict[str, NDArray[Any]]:
-    """Tensors as arrays, under their names with a prefix before them."""
+    """Tensors as arrays, with a prefix added to their names."""
     return {prefix + name: tensor.detach().cpu().numpy() for name, tensor in tensors.items()}
 
 
 def as_tensors(arrays: Mapping[str, NDArray[Any]], *, prefix: str = "") -> dict[str, Tensor]:
-    """Arrays whose names begin with a prefix as tensors, under their names without it."""
+    """The arrays whose names start with a prefix as tensors, with the prefix removed."""
     return {
         name.removeprefix(prefix): torch.from_numpy(array)
         for name, array in arrays.items()

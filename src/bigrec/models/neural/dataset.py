@@ -1,4 +1,4 @@
-"""What a network is trained and judged on."""
+"""Training sequences and validation queries of a network."""
 
 import hashlib
 from collections.abc import Sequence
@@ -10,18 +10,18 @@ import torch
 from torch import Tensor
 
 from bigrec.errors import DataError
-from bigrec.models.neural.sequences import padded_histories
+from bigrec.models.neural.inference import padded_histories
 from bigrec.types import IntArray
 
 
 @dataclass(frozen=True, eq=False)
-class Lessons:
+class SequenceDataset:
     """Training interactions and validation queries.
 
     Attributes:
         users: ``[m]`` user number of every training interaction, ascending.
         items: ``[m]`` int64 item numbers, each user's in time order.
-        histories: ``[r, h]`` validation histories that have an item, padded on the left.
+        histories: ``[r, h]`` validation histories with at least one item, padded on the left.
         targets: ``[r]`` their targets.
     """
 
@@ -31,7 +31,7 @@ class Lessons:
     targets: Tensor = field(repr=False)
 
     @classmethod
-    def of(
+    def build(
         cls,
         users: IntArray,
         items: IntArray,
@@ -39,9 +39,9 @@ class Lessons:
         histories: Sequence[IntArray],
         targets: IntArray,
         n_items: int,
-        length: int,
+        max_length: int,
     ) -> Self:
-        """Check and pad.
+        """Check the arrays and pad the histories.
 
         Args:
             users: ``[m]`` user number of every training interaction, ascending.
@@ -49,7 +49,7 @@ class Lessons:
             histories: Validation histories, ``q`` of them.
             targets: Item number of each one's target, ``[q]``.
             n_items: Items of the catalog.
-            length: Most items that are kept of a history.
+            max_length: Maximum items of a history, the newest ones.
 
         Raises:
             DataError: If no user has two training interactions.
@@ -57,27 +57,27 @@ class Lessons:
         """
         if not (users[1:] == users[:-1]).any():
             raise DataError(
-                "a network has nothing to learn from: no user has two training interactions. Use "
-                "another split, or popularity, which needs no order."
+                "there is no next item to train a network on: no user has two training "
+                "interactions. Use another split, or popularity, which needs no order."
             )
         if len(histories) != len(targets):
             raise ValueError(
                 f"Got {len(histories)} validation histories and {len(targets)} targets; expected "
                 "a target for each."
             )
-        wrong = targets[(targets < 0) | (targets >= n_items)]
-        if wrong.size:
-            raise ValueError(f"valid_targets holds {wrong[0]}; expected 0 to {n_items - 1}.")
-        filled, padded = padded_histories(histories, n_items=n_items, length=length)
-        if not len(filled):
+        invalid = targets[(targets < 0) | (targets >= n_items)]
+        if invalid.size:
+            raise ValueError(f"valid_targets holds {invalid[0]}; expected 0 to {n_items - 1}.")
+        rows, padded = padded_histories(histories, n_items=n_items, max_length=max_length)
+        if not len(rows):
             raise ValueError(
                 f"valid_histories are {len(histories)} without an item; expected at least one "
-                "with an item, to choose the best epoch by."
+                "with an item, for early stopping."
             )
-        return cls(users, items, padded, torch.from_numpy(targets.astype(np.int64))[filled])
+        return cls(users, items, padded, torch.from_numpy(targets.astype(np.int64))[rows])
 
     def digest(self) -> str:
-        """Changes with anything in them."""
+        """SHA-256 of all arrays."""
         arrays = (self.users, self.items, self.histories.numpy(), self.targets.numpy())
         total = hashlib.sha256()
         for array in arrays:

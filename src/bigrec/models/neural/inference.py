@@ -1,4 +1,4 @@
-"""What a trained network answers to histories, a few hundred at a time."""
+"""Batched inference with a trained network."""
 
 from collections.abc import Callable, Sequence
 
@@ -6,39 +6,69 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bigrec.models.base import history_rows
 from bigrec.models.neural.networks import SequenceNetwork
-from bigrec.models.neural.sequences import padded_histories
 from bigrec.types import FloatArray, IntArray
 
-_QUERIES = 512
+_BATCH_SIZE = 512
 
 
 @torch.inference_mode()
-def answers(
+def encode_histories(
     network: SequenceNetwork,
     histories: Sequence[IntArray],
     *,
-    give: Callable[[Tensor], Tensor],
-    width: int,
+    transform: Callable[[Tensor], Tensor],
+    output_dim: int,
 ) -> FloatArray:
-    """Answers made from the network's last state after each history.
+    """Encode histories as the network's transformed last states.
 
     Args:
         network: In evaluation mode.
         histories: Numbers of the network's items for each query, oldest first; -1 is padding.
-        give: From states ``[b, d]`` to answers ``[b, width]``.
-        width: Of an answer.
+        transform: Maps states ``[b, d]`` to outputs ``[b, output_dim]``.
+        output_dim: Size of an output.
 
     Returns:
-        ``[q, width]`` float32; all 0 for an empty history.
+        ``[q, output_dim]`` float32; all 0 for an empty history.
 
     Raises:
         ValueError: If an item number is out of range.
     """
-    filled, padded = padded_histories(histories, n_items=network.n_items, length=network.max_length)
-    found = np.zeros((len(histories), width), dtype=np.float32)
-    for start in range(0, len(filled), _QUERIES):
-        some = slice(start, start + _QUERIES)
-        states = network(padded[some].to(network.device))[:, -1]
-        found[filled[some].numpy()] = give(states).cpu().numpy()
-    return found
+    rows, padded = padded_histories(
+        histories, n_items=network.n_items, max_length=network.max_length
+    )
+    encoded = np.zeros((len(histories), output_dim), dtype=np.float32)
+    for start in range(0, len(rows), _BATCH_SIZE):
+        batch = slice(start, start + _BATCH_SIZE)
+        states = network(padded[batch].to(network.device))[:, -1]
+        encoded[rows[batch].numpy()] = transform(states).cpu().numpy()
+    return encoded
+
+
+def padded_histories(
+    histories: Sequence[IntArray], *, n_items: int, max_length: int
+) -> tuple[Tensor, Tensor]:
+    """The newest items of every history that is not empty.
+
+    Args:
+        histories: Item numbers, oldest first; -1 is padding.
+        n_items: Items of the catalog, and the number of padding in the result.
+        max_length: Maximum items of a history, the newest ones.
+
+    Returns:
+        Numbers of the histories that are not empty, ``[r]``, and their items, ``[r, widest]``,
+        padded on the left.
+
+    Raises:
+        ValueError: If an item number is out of range.
+    """
+    starts, items, ages = history_rows(histories, n_items=n_items)
+    lengths = np.diff(starts)
+    numbers = np.flatnonzero(lengths)
+    width = min(int(lengths.max(initial=0)), max_length)
+    kept = ages < width
+    rows = np.repeat(np.arange(len(numbers)), lengths[numbers])[kept]
+    padded = np.full((len(numbers), width), n_items)
+    padded[rows, width - 1 - ages[kept]] = items[kept]
+    return torch.from_numpy(numbers), torch.from_numpy(padded)

@@ -1,4 +1,4 @@
-"""What the networks are trained on: softmax over all or sampled items, and DROS on top of it."""
+"""Losses of networks: softmax over all or sampled items, and the DROS loss."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bigrec.models.neural.networks import SequenceNetwork
-from bigrec.models.neural.validation import without_seen
+from bigrec.models.neural.validation import exclude_seen
 
 
 @dataclass(frozen=True, eq=False)
@@ -16,16 +16,17 @@ class Candidates:
 
     Attributes:
         scores: ``[m, c]``, higher is better.
-        places: ``[m]`` the target's column.
-        log_counts: ``[c]`` or ``[m, c]``, logarithm of how many items of the catalog a column
-            stands for; minus infinity leaves a column out.
-        log_shares: ``[c]`` or ``[m, c]``, logarithm of the popularity of a column's item.
+        target_columns: ``[m]`` column of each target.
+        log_counts: ``[c]`` or ``[m, c]``, logarithm of the number of items of the catalog that a
+            column stands for; minus infinity excludes a column.
+        log_popularity: ``[c]`` or ``[m, c]``, logarithm of the share of training interactions of
+            a column's item.
     """
 
     scores: Tensor
-    places: Tensor
+    target_columns: Tensor
     log_counts: Tensor
-    log_shares: Tensor
+    log_popularity: Tensor
 
 
 def all_candidates(
@@ -33,24 +34,24 @@ def all_candidates(
     hidden: Tensor,
     targets: Tensor,
     *,
-    log_shares: Tensor,
+    log_popularity: Tensor,
     seen: Tensor | None = None,
 ) -> Candidates:
-    """Every item of the catalog, standing for itself.
+    """Candidates for a full softmax: every item of the catalog.
 
     Args:
         network: Scores items.
         hidden: ``[m, d]``.
         targets: ``[m]`` item numbers.
-        log_shares: ``[n]`` logarithm of every item's popularity.
-        seen: ``[m, h]`` item numbers that are no candidates, unless they are the target.
+        log_popularity: ``[n]`` logarithm of every item's popularity.
+        seen: ``[m, h]`` item numbers to exclude, except for the target.
     """
     scores = network.scores(hidden)
     if seen is not None:
-        own = scores.gather(1, targets[:, None])
-        scores = without_seen(scores, seen, padding=network.n_items)
-        scores = scores.scatter(1, targets[:, None], own)
-    return Candidates(scores, targets, torch.zeros_like(log_shares), log_shares)
+        target_scores = scores.gather(1, targets[:, None])
+        scores = exclude_seen(scores, seen, padding=network.n_items)
+        scores = scores.scatter(1, targets[:, None], target_scores)
+    return Candidates(scores, targets, torch.zeros_like(log_popularity), log_popularity)
 
 
 def sampled_candidates(
@@ -59,45 +60,46 @@ def sampled_candidates(
     targets: Tensor,
     *,
     negatives: Tensor,
-    log_shares: Tensor,
+    log_popularity: Tensor,
     seen: Tensor | None = None,
 ) -> Candidates:
-    """The target, and items drawn uniformly that stand for all others.
+    """Candidates for a sampled softmax: the target, and negatives drawn uniformly.
 
-    A drawn item that is the target is left out; each other one stands for ``n / k`` items, so that
+    A negative that is the target is excluded. Each other one stands for ``n / k`` items, so that
     the sum over columns is an unbiased estimate of the sum over the catalog.
 
     Args:
         network: Scores items.
         hidden: ``[m, d]``.
         targets: ``[m]`` item numbers.
-        negatives: ``[k]`` item numbers, drawn from all with replacement, for all targets alike.
-        log_shares: ``[n]`` logarithm of every item's popularity.
-        seen: ``[m, h]`` item numbers that are no candidates, unless they are the target.
+        negatives: ``[k]`` item numbers, drawn from all with replacement, shared by all targets.
+        log_popularity: ``[n]`` logarithm of every item's popularity.
+        seen: ``[m, h]`` item numbers to exclude, except for the target.
     """
-    own = network.score_each(hidden, targets)
-    scores = torch.cat([own[:, None], network.scores_of(hidden, negatives)], dim=1)
+    target_scores = network.score_each(hidden, targets)
+    scores = torch.cat([target_scores[:, None], network.scores_of(hidden, negatives)], dim=1)
     log_count = torch.tensor(network.n_items / len(negatives), device=hidden.device).log()
-    out = negatives == targets[:, None]
+    excluded = negatives == targets[:, None]
     if seen is not None:
-        out = out | _among(negatives, seen)
-    others = log_count.masked_fill(out, -torch.inf)
+        excluded = excluded | _membership(negatives, seen)
+    log_counts = log_count.masked_fill(excluded, -torch.inf)
+    of_negatives = log_popularity[negatives].expand_as(log_counts)
     return Candidates(
         scores,
         torch.zeros_like(targets),
-        functional.pad(others, (1, 0)),
-        torch.cat([log_shares[targets, None], log_shares[negatives].expand_as(others)], dim=1),
+        functional.pad(log_counts, (1, 0)),
+        torch.cat([log_popularity[targets, None], of_negatives], dim=1),
     )
 
 
-def _among(items: Tensor, lists: Tensor) -> Tensor:
-    """Which of the items ``[k]`` are in each list ``[m, h]``, ``[m, k]``."""
-    different, place = torch.unique(items, return_inverse=True)
-    near = torch.searchsorted(different, lists).clamp(max=len(different) - 1)
-    found = torch.zeros(len(lists), len(different) + 1, dtype=torch.bool, device=items.device)
-    # What is not among the items marks a column of its own.
-    column = torch.where(different[near] == lists, near, len(different))
-    return found.scatter(1, column, value=True)[:, place]
+def _membership(items: Tensor, lists: Tensor) -> Tensor:
+    """Whether each of the items ``[k]`` is in each list ``[m, h]``, as ``[m, k]``."""
+    distinct, position = torch.unique(items, return_inverse=True)
+    nearest = torch.searchsorted(distinct, lists).clamp(max=len(distinct) - 1)
+    membership = torch.zeros(len(lists), len(distinct) + 1, dtype=torch.bool, device=items.device)
+    # Entries that are not among the items set the additional last column.
+    column = torch.where(distinct[nearest] == lists, nearest, len(distinct))
+    return membership.scatter(1, column, value=True)[:, position]
 
 
 def softmax_loss(candidates: Candidates) -> Tensor:
@@ -106,7 +108,7 @@ def softmax_loss(candidates: Candidates) -> Tensor:
     Source: Jean et al. 2015 (arXiv 1412.2007) for the correction of sampled items.
     """
     scores = candidates.scores + candidates.log_counts
-    return functional.cross_entropy(scores, candidates.places, reduction="sum")
+    return functional.cross_entropy(scores, candidates.target_columns, reduction="sum")
 
 
 def robust_loss(candidates: Candidates, *, temperature: float) -> Tensor:
@@ -118,18 +120,18 @@ def robust_loss(candidates: Candidates, *, temperature: float) -> Tensor:
         beta_0 log sum over i of p_i exp(l_i / beta_0)
 
     This is the dual of the largest expected error over all distributions within a
-    Kullback-Leibler ball around ``p``. The authors' program writes ``p_i^0.05 l_i`` in the exponent
-    and no ``p_i`` before it; ours is the dual itself.
+    Kullback-Leibler ball around ``p``. The authors' program has ``p_i^0.05 l_i`` in the exponent
+    and no ``p_i`` before it; this is the dual itself.
 
     Args:
         candidates: Scores and popularity.
-        temperature: ``beta_0``, above 0; smaller allows for larger shifts.
+        temperature: ``beta_0``, above 0; a smaller one allows for larger shifts.
 
     Source: Yang et al. 2023, "A Generic Learning Framework for Sequential Recommendation with
     Distribution Shifts" (SIGIR 2023, doi 10.1145/3539618.3591624).
     """
-    wanted = torch.zeros_like(candidates.scores)
-    wanted = wanted.scatter(1, candidates.places[:, None], 1.0)
-    errors = (candidates.scores - wanted).square()
-    log_weights = candidates.log_counts + candidates.log_shares
+    labels = torch.zeros_like(candidates.scores)
+    labels = labels.scatter(1, candidates.target_columns[:, None], 1.0)
+    errors = (candidates.scores - labels).square()
+    log_weights = candidates.log_counts + candidates.log_popularity
     return temperature * (log_weights + errors / temperature).logsumexp(dim=1).sum()

@@ -1,41 +1,48 @@
-"""Neural networks as a signal: fitted, asked for scores, saved and loaded."""
+"""Neural sequential models: fit, score, save and load."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError
-from bigrec.models.base import load_signal, save_signal, training_rows
-from bigrec.models.neural.arguments import Recipe, usual_negatives
+from bigrec.lm.hardware import pick_device
+from bigrec.models.base import (
+    HistoryScorer,
+    read_model_folder,
+    training_rows,
+    write_model_folder,
+)
+from bigrec.models.neural.arguments import TrainingArguments, default_n_negatives
 from bigrec.models.neural.checkpoint import as_arrays, as_tensors
-from bigrec.models.neural.dataset import Lessons
-from bigrec.models.neural.inference import answers
+from bigrec.models.neural.dataset import SequenceDataset
+from bigrec.models.neural.inference import encode_histories
 from bigrec.models.neural.networks import Architecture, EmbeddingNetwork, build_network
 from bigrec.models.neural.trainer import train_network
-from bigrec.models.scaling import minmax
-from bigrec.types import BoolArray, FloatArray, IntArray, Progress
+from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
-_KIND = "neural"
 _SETTINGS = ("architecture", "robust", "n_items", "max_length", "hidden_size")
-_STEPS = 32
+# Default batch size: targets for about so many steps in an epoch, within these bounds.
+_STEPS_PER_EPOCH = 32
 _BATCH_SIZES = (128, 2048)
-_LENGTHS: dict[Architecture, int] = {"SASRec": 50, "GRU4Rec": 50, "Caser": 5}
+_MAX_LENGTHS: dict[Architecture, int] = {"SASRec": 50, "GRU4Rec": 50, "Caser": 5}
 
 
 @dataclass(frozen=True, eq=False)
-class NeuralSignal:
-    """Scores an item by what a network expects after a history.
+class SequentialModel(HistoryScorer):
+    """Scores items with a network that predicts the next item of a history.
 
     Attributes:
-        architecture: Which network.
-        robust: Whether it was trained with DROS.
+        architecture: Name of the architecture.
+        robust: Whether the network was trained with the DROS loss.
         network: The trained network.
     """
+
+    kind: ClassVar[str] = "sequential"
 
     architecture: Architecture
     robust: bool
@@ -59,67 +66,68 @@ class NeuralSignal:
         weight_decay: float = 0.0,
         batch_size: int | None = None,
         epochs: int = 100,
-        patience: int = 5,
+        early_stopping_patience: int = 5,
         n_negatives: int | Literal["auto"] | None = "auto",
         robust_weight: float = 0.1,
         robust_temperature: float = 1.0,
         seed: int = 0,
         device: str = "auto",
         folder: Path | None = None,
-        progress: Progress | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Self:
-        """Train a network to name the next item.
+        """Train a network to predict the next item.
 
-        On a CPU the same arguments give the same weights, whether or not the run was interrupted.
+        On a CPU the same arguments give the same weights, whether or not the training was
+        interrupted.
 
         Args:
             interactions: All interactions.
-            train: Which of them to learn from, ``[m]``.
+            train: Mask of the training interactions, ``[m]``.
             n_items: Items of the catalog.
-            architecture: Which network.
-            valid_histories: Histories, ``q`` of them, by whose targets the best epoch is chosen.
+            architecture: Name of the architecture.
+            valid_histories: Validation histories for early stopping, ``q`` of them.
             valid_targets: Item number of each target, ``[q]``.
-            robust: Add the DROS loss, which prepares for other popularity than in training.
-            max_length: Most items of a history that the network looks at, the newest ones; by
-                default 50, and 5 for Caser (as published), whose filters grow with its square.
+            robust: Add the DROS loss, which prepares for popularity shifts after training.
+            max_length: Maximum items of a history, the newest ones; None takes 50, and 5 for Caser
+                (as in the paper), whose filters grow with its square.
             hidden_size: Size of embeddings.
-            dropout: Share of activations left out in training, in [0, 1).
-            learning_rate: Of AdamW, after a warm-up of one epoch.
-            weight_decay: Of AdamW.
-            batch_size: Targets of an optimizer step, about; None makes some 32 steps an epoch, with
-                128 to 2,048 targets, so that few examples too are learned in many steps.
-            epochs: Passes over the interactions, at most.
-            patience: Epochs without a better validation NDCG@10 after which training stops.
-            n_negatives: Items, drawn uniformly, that a target is compared with; None is all, and
-                ``"auto"`` is all up to 10,000 items and 2,048 above.
+            dropout: Dropout probability of activations, in [0, 1).
+            learning_rate: Learning rate of AdamW, after a warm-up of one epoch.
+            weight_decay: Weight decay of AdamW.
+            batch_size: Approximate number of targets in an optimizer step. None takes a 32nd of
+                all, between 128 and 2,048, so that few examples too are learned in many steps.
+            epochs: Maximum passes over the interactions.
+            early_stopping_patience: Epochs without a better validation NDCG@10 before training
+                stops.
+            n_negatives: Number of items, drawn uniformly, that a target is compared with. None is
+                all; ``"auto"`` is all up to 10,000 items and 2,048 above.
             robust_weight: Weight of the DROS loss beside the softmax loss.
-            robust_temperature: ``beta_0`` of the DROS loss; smaller allows for larger shifts.
-            seed: Decides initial weights, order, cuts, dropout and negatives.
-            device: ``auto`` is CUDA where there is one, else the CPU.
-            folder: Where a checkpoint is kept after every epoch. A call with the same arguments
-                goes on from there; one with others starts anew, with a warning.
-            progress: Called with (targets learned, targets to learn in all epochs).
+            robust_temperature: ``beta_0`` of the DROS loss; a smaller one allows for larger shifts.
+            seed: Seed of initial weights, order, cuts, dropout and negatives.
+            device: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+            folder: Folder for a checkpoint after every epoch. A call with the same arguments is
+                resumed from it; one with others starts anew, with a warning.
+            progress: Called with (targets done, targets in all epochs).
 
         Raises:
-            DataError: If no row is left, or no user has two of them.
+            DataError: If no user has two training interactions.
+            ModelError: If the device cannot be used.
             ValueError: If an argument is out of range, or no validation history has an item.
             StorageError: If the folder cannot be written.
-            KeyboardInterrupt: On Ctrl-C; call again with the same folder to go on.
+            KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.
         """
         users, items = training_rows(interactions, train, n_items=n_items)
-        max_length = max_length or _LENGTHS[architecture]
+        max_length = max_length or _MAX_LENGTHS[architecture]
         if batch_size is None:
-            batch_size = int(np.clip(len(items) // _STEPS, *_BATCH_SIZES))
-        if n_negatives == "auto":
-            n_negatives = usual_negatives(n_items)
-        recipe = Recipe(
+            batch_size = int(np.clip(len(items) // _STEPS_PER_EPOCH, *_BATCH_SIZES))
+        arguments = TrainingArguments(
             learning_rate=learning_rate,
             schedule="constant",
             weight_decay=weight_decay,
             batch_size=batch_size,
             epochs=epochs,
-            patience=patience,
-            n_negatives=n_negatives,
+            early_stopping_patience=early_stopping_patience,
+            n_negatives=default_n_negatives(n_items) if n_negatives == "auto" else n_negatives,
             robust_weight=robust_weight if robust else 0.0,
             robust_temperature=robust_temperature,
             seed=seed,
@@ -134,30 +142,30 @@ class NeuralSignal:
                 hidden_size=hidden_size,
                 dropout=dropout,
             )
-        lessons = Lessons.of(
+        dataset = SequenceDataset.build(
             users,
             items,
             histories=valid_histories,
             targets=valid_targets,
             n_items=n_items,
-            length=max_length,
+            max_length=max_length,
         )
-        network.to(_device(device))
-        train_network(network, lessons, recipe, folder=folder, progress=progress)
+        network.to(pick_device(device))
+        train_network(network, dataset, arguments, folder=folder, progress=progress)
         return cls(architecture, robust, network)
 
     @property
     def name(self) -> str:
-        """What the signal is called in tables."""
+        """Name of the model in tables."""
         return f"{self.architecture}, DROS" if self.robust else self.architecture
 
     @property
     def n_items(self) -> int:
-        """Items that are scored, ``n``."""
+        """Number of scored items, ``n``."""
         return self.network.n_items
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Scores of all items: logarithms of their odds to come next.
+        """Score all items: logits of the next item.
 
         Args:
             histories: Item numbers of each query, oldest first; -1 is padding.
@@ -168,14 +176,12 @@ class NeuralSignal:
         Raises:
             ValueError: If an item number is out of range.
         """
-        return answers(self.network, histories, give=self.network.scores, width=self.n_items)
-
-    def weights(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Weights for the injection: the scores of every query scaled to [0, 1], ``[q, n]``."""
-        return minmax(self.scores(histories))
+        return encode_histories(
+            self.network, histories, transform=self.network.scores, output_dim=self.n_items
+        )
 
     def save(self, folder: Path) -> None:
-        """Write the signal to a folder of its own, whole or not at all.
+        """Write the model to a folder, completely or not at all.
 
         Raises:
             StorageError: If the folder cannot be written.
@@ -187,21 +193,23 @@ class NeuralSignal:
             "max_length": self.network.max_length,
             "hidden_size": self.network.items.embedding_dim,
         }
-        save_signal(folder, _KIND, settings=settings, arrays=as_arrays(self.network.state_dict()))
+        write_model_folder(
+            folder, self.kind, settings=settings, arrays=as_arrays(self.network.state_dict())
+        )
 
     @classmethod
     def load(cls, folder: Path, *, device: str = "auto") -> Self:
-        """Read what ``save`` wrote.
+        """Read a model that ``save`` wrote.
 
         Args:
             folder: The folder.
-            device: ``auto`` is CUDA where there is one, else the CPU.
+            device: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
 
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
-            ValueError: If there is no such device.
+            ModelError: If the device cannot be used.
         """
-        settings, arrays = load_signal(folder, _KIND, settings=_SETTINGS, arrays=[])
+        settings, arrays = read_model_folder(folder, cls.kind, settings=_SETTINGS, arrays=[])
         shape: dict[str, Any] = {name: settings[name] for name in _SETTINGS if name != "robust"}
         try:
             with torch.random.fork_rng([]):
@@ -210,20 +218,7 @@ class NeuralSignal:
         except (RuntimeError, TypeError, ValueError) as error:
             raise BundleError(
                 f"{folder} cannot be used: its settings and weights do not make a network "
-                f"({error}). Fit and save the signal again."
+                f"({error}). Fit and save the model again."
             ) from error
-        return cls(settings["architecture"], settings["robust"], network.to(_device(device)).eval())
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ValueError(
-            f"device is {name!r}, which torch cannot use here ({error}). Use 'auto', 'cpu' or, "
-            "where there is one, 'cuda'."
-        ) from error
-    return device
+        network.to(pick_device(device)).eval()
+        return cls(settings["architecture"], settings["robust"], network)

@@ -1,6 +1,6 @@
-"""Networks that turn a sequence of items into a vector whose products with items are scores.
+"""Networks that encode a sequence of items and score all items for it.
 
-Items come as ``[b, h]`` numbers, oldest first, padded on the left with ``n_items``.
+Sequences are ``[b, h]`` numbers, oldest first, padded on the left with ``n_items``.
 """
 
 from abc import ABC, abstractmethod
@@ -14,26 +14,26 @@ from torch.nn import functional
 Architecture = Literal["SASRec", "GRU4Rec", "Caser"]
 
 _INIT_STD = 0.02
-# Width of SASRec's feed-forward layers as a multiple of ``d``; 1 is published.
+# Width of SASRec's feed-forward layers as a multiple of ``d`` (paper: 1).
 _WIDENING = 1
 
 
 class SequenceNetwork(nn.Module, ABC):
-    """What can be trained to name the next item.
+    """A network that can be trained to predict the next item.
 
     Attributes:
-        learns_everywhere: Whether ``forward`` predicts at every position, or at the last only.
-        leaves_seen_out: Whether it is meant to rank what is not in the history, so that training
-            and validation leave that out.
-        knows_untrained: Whether it ranks better than by chance before it is trained.
-        n_items: Items that are scored, ``n``, and the number of padding.
-        max_length: Most items of a sequence.
-        shape: What the network was built with.
+        predicts_all_positions: Whether ``forward`` predicts at every position, or at the last only.
+        excludes_seen: Whether training and validation exclude the items of the history.
+        useful_untrained: Whether it ranks better than by chance before training, so that its
+            initial weights are a candidate for the best ones.
+        n_items: Number of scored items, ``n``, and the number of padding.
+        max_length: Maximum items of a sequence.
+        shape: Identifies the architecture and its hyperparameters, JSON-like.
     """
 
-    learns_everywhere: ClassVar[bool] = True
-    leaves_seen_out: ClassVar[bool] = False
-    knows_untrained: ClassVar[bool] = False
+    predicts_all_positions: ClassVar[bool] = True
+    excludes_seen: ClassVar[bool] = False
+    useful_untrained: ClassVar[bool] = False
 
     def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ class SequenceNetwork(nn.Module, ABC):
     @property
     @abstractmethod
     def device(self) -> torch.device:
-        """Where items and what the network gives are."""
+        """Device of inputs and outputs."""
 
     @abstractmethod
     def forward(self, items: Tensor) -> Tensor:
@@ -54,8 +54,8 @@ class SequenceNetwork(nn.Module, ABC):
             items: ``[b, h]`` item numbers, ``h`` from 1 to ``max_length``.
 
         Returns:
-            ``[b, h, d]``, or ``[b, 1, d]`` where the network predicts at the last position only.
-            What stands at a position of padding means nothing, but is finite.
+            ``[b, h, d]``, or ``[b, 1, d]`` if the network predicts at the last position only.
+            States at positions of padding are meaningless but finite.
         """
 
     @abstractmethod
@@ -72,7 +72,7 @@ class SequenceNetwork(nn.Module, ABC):
 
 
 class EmbeddingNetwork(SequenceNetwork):
-    """Learns an embedding of every item, used for inputs and for scores, and a bias."""
+    """Base of networks with an embedding of every item for inputs and scores, and a bias."""
 
     def __init__(self, *, n_items: int, max_length: int, hidden_size: int, dropout: float) -> None:
         super().__init__(n_items=n_items, max_length=max_length, shape=[hidden_size, dropout])
@@ -105,8 +105,8 @@ class EmbeddingNetwork(SequenceNetwork):
 class SASRec(EmbeddingNetwork):
     """Self-attention over the items so far (Kang and McAuley 2018, arXiv 1808.09781).
 
-    Layers are normalized before they are applied, which trains more steadily than the published
-    order. Positions are counted from the newest item, so that short histories are as in training.
+    Inputs of layers are normalized, which trains more stably than the paper's normalized outputs.
+    Positions are counted from the newest item, so that short histories are as in training.
     """
 
     n_blocks: ClassVar[int] = 2
@@ -129,9 +129,9 @@ class SASRec(EmbeddingNetwork):
         hidden = self.items(items) * self.items.embedding_dim**0.5 + self.positions[-width:]
         hidden = self.dropout(hidden)
         causal = torch.ones(width, width, dtype=torch.bool, device=items.device).tril()
-        itself = torch.eye(width, dtype=torch.bool, device=items.device)
-        # Padding may look at itself: attention to nothing at all would be NaN.
-        mask = (causal & (items != self.n_items)[:, None, :]) | itself
+        diagonal = torch.eye(width, dtype=torch.bool, device=items.device)
+        # Padding attends to itself: a row without any attention would be NaN.
+        mask = (causal & (items != self.n_items)[:, None, :]) | diagonal
         for block in self.blocks:
             hidden = block(hidden, mask[:, None])
         normed: Tensor = self.norm(hidden)
@@ -160,11 +160,11 @@ class _Block(nn.Module):
         heads = self.projections(self.attention_norm(hidden))
         query, key, value = heads.view(batch, width, 3, self._n_heads, -1).permute(2, 0, 3, 1, 4)
         drop = self.dropout.p if self.training else 0.0
-        seen = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop)
-        seen = seen.transpose(1, 2).reshape(batch, width, size)
-        hidden = hidden + self.dropout(self.merge(seen))
-        added: Tensor = hidden + self.dropout(self.feed_forward(hidden))
-        return added
+        context = functional.scaled_dot_product_attention(query, key, value, mask, dropout_p=drop)
+        context = context.transpose(1, 2).reshape(batch, width, size)
+        hidden = hidden + self.dropout(self.merge(context))
+        output: Tensor = hidden + self.dropout(self.feed_forward(hidden))
+        return output
 
 
 class GRU4Rec(EmbeddingNetwork):
@@ -181,11 +181,12 @@ class GRU4Rec(EmbeddingNetwork):
         """See the base class."""
         width = items.shape[1]
         padding = (items == self.n_items).sum(dim=1, keepdim=True)
-        places = torch.arange(width, device=items.device)
-        # Padding goes to the right end and back, so that no state has run through it.
-        inputs = self.items(items.gather(1, (places + padding) % width))
+        positions = torch.arange(width, device=items.device)
+        # Rows are rotated so that padding is on the right, where it changes no state of an item,
+        # and the states are rotated back.
+        inputs = self.items(items.gather(1, (positions + padding) % width))
         states, _ = self.recurrent(self.dropout(inputs))
-        back = ((places - padding) % width)[:, :, None].expand_as(states)
+        back = ((positions - padding) % width)[:, :, None].expand_as(states)
         outputs: Tensor = self.dropout(self.norm(states.gather(1, back)))
         return outputs
 
@@ -194,11 +195,10 @@ class Caser(EmbeddingNetwork):
     """Convolutions over the last items as an image (Tang and Wang 2018, arXiv 1809.07426).
 
     Horizontal filters span 1 to ``max_length`` items and all dimensions, vertical filters all
-    items and one dimension. The published user embedding is left out: users that were not trained
-    on must be served.
+    items and one dimension. The paper's user embedding is omitted: new users must be served too.
     """
 
-    learns_everywhere: ClassVar[bool] = False
+    predicts_all_positions: ClassVar[bool] = False
     n_horizontal: ClassVar[int] = 16
     n_vertical: ClassVar[int] = 4
 
@@ -219,9 +219,9 @@ class Caser(EmbeddingNetwork):
         missing = self.max_length - items.shape[1]
         items = functional.pad(items, (missing, 0), value=self.n_items)
         image = self.items(items).transpose(1, 2)
-        unions = [functional.relu(filters(image)).amax(dim=2) for filters in self.horizontal]
-        points = self.vertical(image).flatten(1)
-        merged = self.merge(self.dropout(torch.cat([*unions, points], dim=1)))
+        horizontal = [functional.relu(filters(image)).amax(dim=2) for filters in self.horizontal]
+        vertical = self.vertical(image).flatten(1)
+        merged = self.merge(self.dropout(torch.cat([*horizontal, vertical], dim=1)))
         output: Tensor = self.dropout(self.norm(functional.relu(merged)))
         return output[:, None]
 
@@ -236,14 +236,14 @@ _NETWORKS: dict[str, type[EmbeddingNetwork]] = {
 def build_network(
     architecture: str, *, n_items: int, max_length: int, hidden_size: int, dropout: float = 0.0
 ) -> EmbeddingNetwork:
-    """A network with random weights, drawn from torch's generator.
+    """Build a network with random weights from torch's global generator.
 
     Args:
-        architecture: Which one.
+        architecture: Name of the architecture.
         n_items: Items of the catalog.
-        max_length: Most items of a sequence.
+        max_length: Maximum items of a sequence.
         hidden_size: ``d``; for SASRec a multiple of its number of heads.
-        dropout: Share of activations left out in training, in [0, 1).
+        dropout: Dropout probability of activations, in [0, 1).
 
     Raises:
         ValueError: If an argument is out of range.

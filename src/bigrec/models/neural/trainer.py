@@ -1,4 +1,4 @@
-"""The one training loop of all networks: seeded, stopped early, and gone on with."""
+"""The training loop of all networks: seeded, with early stopping and resumable."""
 
 import logging
 import math
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
-from bigrec.models.neural.arguments import Recipe
-from bigrec.models.neural.checkpoint import State, load_checkpoint, save_checkpoint
-from bigrec.models.neural.dataset import Lessons
+from bigrec.models.neural.arguments import TrainingArguments
+from bigrec.models.neural.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.losses import (
     all_candidates,
     robust_loss,
@@ -25,97 +25,106 @@ from bigrec.models.neural.networks import SequenceNetwork
 from bigrec.models.neural.sequences import Windows, batches_by_length
 from bigrec.models.neural.validation import ndcg_at_10
 from bigrec.storage import fingerprint
-from bigrec.types import Progress
+from bigrec.types import ProgressCallback
 
 logger = logging.getLogger(__name__)
 
-_CELLS = 1 << 26
+_MAX_CELLS = 1 << 26
 _BETAS = (0.9, 0.98)
-_LONGEST_GRADIENT = 1.0
-# Share of an epoch in which the cosine schedule comes up.
+_MAX_GRADIENT_NORM = 1.0
+# Warm-up of the cosine schedule, as a share of an epoch.
 _WARM_UP = 0.1
-# Seeds of runs this far apart share no epoch's seed.
+# Distance of the epoch seeds of neighboring seeds, so that no two trainings share one.
 _EPOCHS_PER_SEED = 1 << 20
 
 
 def train_network(
     network: SequenceNetwork,
-    lessons: Lessons,
-    recipe: Recipe,
+    dataset: SequenceDataset,
+    arguments: TrainingArguments,
     *,
     folder: Path | None = None,
-    progress: Progress | None = None,
+    progress: ProgressCallback | None = None,
 ) -> list[dict[str, float]]:
-    """Train until the validation NDCG@10 gets no better; the network keeps its best weights.
+    """Train until validation NDCG@10 stops improving. The network gets its best weights.
 
-    Patience begins once the network is ahead of popularity: some take epochs to find anything, and
-    a chance hit among few validation queries would stop them there.
+    Patience starts once the network is better than popularity: some networks need epochs for
+    that, and a chance hit among few validation queries would stop them too early.
 
-    Torch's own random state is left as it was.
+    Torch's global random state is preserved.
 
     Args:
-        network: Trained in place, on the device where it is.
-        lessons: What it learns.
-        recipe: How.
-        folder: Where a checkpoint is kept after every epoch, and gone on from.
-        progress: Called with (targets learned, targets to learn in all epochs).
+        network: Trained in place, on its device.
+        dataset: Training sequences and validation queries.
+        arguments: Hyperparameters.
+        folder: Folder for a checkpoint after every epoch; training is resumed from it.
+        progress: Called with (targets done, targets in all epochs).
 
     Returns:
-        ``epoch``, ``loss`` (mean of a target) and ``ndcg@10`` (validation) of every epoch.
+        ``epoch``, ``loss`` (mean over targets) and ``ndcg@10`` (validation) of every epoch.
 
     Raises:
         StorageError: If the folder cannot be written.
-        KeyboardInterrupt: On Ctrl-C; the checkpoint of the last whole epoch stays.
+        KeyboardInterrupt: On Ctrl-C; the checkpoint of the last complete epoch stays.
     """
-    trainer = _Trainer(network, lessons, recipe)
-    state = State()
+    trainer = _Trainer(network, dataset, arguments)
+    state = TrainingState()
     if folder is not None:
-        state = trainer.resume(folder)
-    if network.knows_untrained and not state.best:
-        trainer.judge(state)
-    while state.epoch < recipe.epochs and state.epoch - state.waits_since < recipe.patience:
+        state = trainer.load(folder)
+    if network.useful_untrained and not state.best:
+        trainer.validate(state)
+    while (
+        state.epoch < arguments.epochs
+        and state.epoch - state.patience_start < arguments.early_stopping_patience
+    ):
         trainer.run_epoch(state, progress)
         if folder is not None:
-            trainer.keep(folder, state)
+            trainer.save(folder, state)
     network.load_state_dict(state.best)
     network.eval()
     return state.log
 
 
 class _Trainer:
-    """What an epoch needs."""
+    """A network with its data, its optimizer and the NDCG@10 that popularity reaches."""
 
-    def __init__(self, network: SequenceNetwork, lessons: Lessons, recipe: Recipe) -> None:
+    def __init__(
+        self, network: SequenceNetwork, dataset: SequenceDataset, arguments: TrainingArguments
+    ) -> None:
         self._network = network
-        self._lessons = lessons
-        self._recipe = recipe
+        self._dataset = dataset
+        self._arguments = arguments
         self._device = network.device
-        self._histories = lessons.histories.to(self._device)
-        self._targets = lessons.targets.to(self._device)
+        self._histories = dataset.histories.to(self._device)
+        self._targets = dataset.targets.to(self._device)
         self._fingerprint = fingerprint(
-            {"network": network.shape, "recipe": asdict(recipe), "lessons": lessons.digest()}
+            {
+                "network": network.shape,
+                "arguments": asdict(arguments),
+                "dataset": dataset.digest(),
+            }
         )
         self._optimizer = torch.optim.AdamW(
             network.parameters(),
-            lr=recipe.learning_rate,
+            lr=arguments.learning_rate,
             betas=_BETAS,
-            weight_decay=recipe.weight_decay,
+            weight_decay=arguments.weight_decay,
         )
         # Every interaction but a user's first is a target once.
-        self._in_epoch = len(lessons.users) - len(np.unique(lessons.users))
-        counts = torch.bincount(torch.from_numpy(lessons.items), minlength=network.n_items)
-        # One more for every item, so that popularity may shift to any of them.
+        self._targets_per_epoch = len(dataset.users) - len(np.unique(dataset.users))
+        counts = torch.bincount(torch.from_numpy(dataset.items), minlength=network.n_items)
+        # One more for every item, so that popularity can shift to any of them.
         shares = (counts + 1).double() / (counts + 1).sum()
-        self._log_shares = shares.log().float().to(self._device)
-        self._of_popularity = ndcg_at_10(
+        self._log_popularity = shares.log().float().to(self._device)
+        self._popularity_ndcg = ndcg_at_10(
             network,
             self._histories,
             self._targets,
-            scores_of=lambda some: self._log_shares.repeat(len(some), 1),
+            score=lambda histories: self._log_popularity.repeat(len(histories), 1),
         )
 
-    def resume(self, folder: Path) -> State:
-        """Go on from the folder's checkpoint, if it is of this run."""
+    def load(self, folder: Path) -> TrainingState:
+        """Restore the folder's checkpoint, if it is of this training."""
         return load_checkpoint(
             folder,
             network=self._network,
@@ -123,7 +132,7 @@ class _Trainer:
             fingerprint=self._fingerprint,
         )
 
-    def keep(self, folder: Path, state: State) -> None:
+    def save(self, folder: Path, state: TrainingState) -> None:
         """Write a checkpoint to the folder."""
         save_checkpoint(
             folder,
@@ -133,101 +142,104 @@ class _Trainer:
             fingerprint=self._fingerprint,
         )
 
-    def run_epoch(self, state: State, progress: Progress | None) -> None:
-        """Train for an epoch, judge the weights, and note the outcome in ``state``."""
+    def run_epoch(self, state: TrainingState, progress: ProgressCallback | None) -> None:
+        """Train for an epoch, validate the weights, and update ``state``."""
         loss = self._train_epoch(state.epoch, progress)
         state.epoch += 1
-        ndcg = self.judge(state)
+        ndcg = self.validate(state)
         state.log.append({"epoch": state.epoch, "loss": loss, "ndcg@10": ndcg})
         logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
 
-    def judge(self, state: State) -> float:
-        """Validation NDCG@10 of the weights as they are, kept in ``state`` if it is the best."""
+    def validate(self, state: TrainingState) -> float:
+        """Validation NDCG@10 of the current weights, stored in ``state`` if it is the best."""
         self._network.eval()
         ndcg = ndcg_at_10(self._network, self._histories, self._targets)
-        if ndcg > state.best_ndcg or state.best_ndcg <= self._of_popularity:
-            state.waits_since = state.epoch
+        if ndcg > state.best_ndcg or state.best_ndcg <= self._popularity_ndcg:
+            state.patience_start = state.epoch
         if ndcg > state.best_ndcg or not state.best:
             state.best_ndcg = ndcg
             weights = self._network.state_dict()
             state.best = {name: weight.clone() for name, weight in weights.items()}
         return ndcg
 
-    def _train_epoch(self, epoch: int, progress: Progress | None) -> float:
-        """One pass over all windows; gives the mean loss of a target."""
+    def _train_epoch(self, epoch: int, progress: ProgressCallback | None) -> float:
+        """Train for one pass over all windows; returns the mean loss over targets."""
         self._network.train()
         total, count = 0.0, 0
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            # A seed of its own for every epoch, so that going on needs no random state.
-            torch.manual_seed(self._recipe.seed * _EPOCHS_PER_SEED + epoch + 1)
-            for batch, share in self._batches():
-                self._set_learning_rate(epoch, share)
-                loss, targets = self._step(batch.to(self._device))
+            # The seed of every epoch is different, so that a checkpoint needs no random state.
+            torch.manual_seed(self._arguments.seed * _EPOCHS_PER_SEED + epoch + 1)
+            all_targets = self._arguments.epochs * self._targets_per_epoch
+            for batch, epoch_share in self._batches():
+                self._set_learning_rate(epoch + epoch_share)
+                loss, n_targets = self._step(batch.to(self._device))
                 total += loss
-                count += targets
+                count += n_targets
                 if progress is not None:
-                    progress(epoch * self._in_epoch + count, self._recipe.epochs * self._in_epoch)
+                    progress(epoch * self._targets_per_epoch + count, all_targets)
         return total / count
 
-    def _set_learning_rate(self, epoch: int, share: float) -> None:
-        """For a batch that ends when a share of an epoch is done."""
-        recipe = self._recipe
-        factor = min(1.0, epoch + share)
-        if recipe.schedule == "cosine":
-            done = (epoch + share) / recipe.epochs
-            factor = min(1.0, (epoch + share) / _WARM_UP) * (1 + math.cos(math.pi * done)) / 2
-        for group in self._optimizer.param_groups:
-            group["lr"] = recipe.learning_rate * factor
+    def _set_learning_rate(self, epochs_done: float) -> None:
+        """Set the learning rate of the batch that ends at a (fractional) number of epochs."""
+        arguments = self._arguments
+        factor = min(1.0, epochs_done)
+        if arguments.schedule == "cosine":
+            cosine = math.cos(math.pi * (epochs_done / arguments.epochs))
+            factor = min(1.0, epochs_done / _WARM_UP) * (1 + cosine) / 2
+        for parameters in self._optimizer.param_groups:
+            parameters["lr"] = arguments.learning_rate * factor
 
     def _batches(self) -> Iterator[tuple[Tensor, float]]:
-        """Batches of windows in a random order, with the share of the epoch after each."""
+        """Batches of windows in random order, each with the share of the epoch done after it."""
         windows = self._windows()
-        targets = torch.ones(len(windows), dtype=torch.long)
-        if self._network.learns_everywhere:
-            targets = windows.end - windows.first - 1
-        groups = batches_by_length(
-            windows.end - windows.first, targets, batch_size=self._recipe.batch_size
+        n_targets = torch.ones(len(windows), dtype=torch.long)
+        if self._network.predicts_all_positions:
+            n_targets = windows.end - windows.first - 1
+        batches = batches_by_length(
+            windows.end - windows.first, n_targets, batch_size=self._arguments.batch_size
         )
-        for number, chosen in enumerate(groups, start=1):
-            yield windows.batch(chosen, padding=self._network.n_items), number / len(groups)
+        for count, numbers in enumerate(batches, start=1):
+            yield windows.batch(numbers, padding=self._network.n_items), count / len(batches)
 
     def _windows(self) -> Windows:
-        users, items = self._lessons.users, self._lessons.items
-        length = self._network.max_length
-        if not self._network.learns_everywhere:
-            return Windows.sliding(users, items, length=length)
-        # Cut elsewhere in every epoch, so that a target is seen after histories of many lengths.
-        shift = int(torch.randint(length, ()))
-        return Windows.chunks(users, items, length=length, shift=shift)
+        users, items = self._dataset.users, self._dataset.items
+        max_length = self._network.max_length
+        if not self._network.predicts_all_positions:
+            return Windows.sliding(users, items, max_length=max_length)
+        # Cut differently in every epoch, so that a target follows histories of many lengths.
+        shift = int(torch.randint(max_length, ()))
+        return Windows.chunks(users, items, max_length=max_length, shift=shift)
 
     def _step(self, batch: Tensor) -> tuple[float, int]:
-        """One optimizer step; gives the summed loss and the number of targets."""
+        """Take one optimizer step; returns the summed loss and the number of targets."""
         inputs = batch[:, :-1]
         hidden = self._network(inputs)
-        learned = inputs[:, -hidden.shape[1] :] != self._network.n_items
-        targets = batch[:, -hidden.shape[1] :][learned]
-        seen = _items_so_far(inputs, learned, padding=self._network.n_items)
+        has_target = inputs[:, -hidden.shape[1] :] != self._network.n_items
+        targets = batch[:, -hidden.shape[1] :][has_target]
+        seen = _items_before_targets(inputs, has_target, padding=self._network.n_items)
         self._optimizer.zero_grad()
-        loss = self._backward(hidden[learned], targets, seen)
-        clip_grad_norm_(self._network.parameters(), _LONGEST_GRADIENT)
+        loss = self._backward(hidden[has_target], targets, seen)
+        clip_grad_norm_(self._network.parameters(), _MAX_GRADIENT_NORM)
         self._optimizer.step()
         return loss, len(targets)
 
     def _backward(self, hidden: Tensor, targets: Tensor, seen: Tensor) -> float:
-        """Gradients of the mean loss; gives the summed loss.
+        """Compute the gradients of the mean loss; returns the summed loss.
 
-        Scores of a part of the targets exist at a time: those of all can fill the memory.
+        Scores are computed for some of the targets at a time: those of all can fill the memory.
         """
-        network, recipe = self._network, self._recipe
+        network, arguments = self._network, self._arguments
         negatives = None
-        if recipe.n_negatives is not None:
-            negatives = torch.randint(network.n_items, (recipe.n_negatives,)).to(self._device)
-        rows = max(1, _CELLS // (recipe.n_negatives or network.n_items))
+        if arguments.n_negatives is not None:
+            negatives = torch.randint(network.n_items, (arguments.n_negatives,)).to(self._device)
+        rows = max(1, _MAX_CELLS // (arguments.n_negatives or network.n_items))
         leaf = hidden.detach().requires_grad_()
         total = 0.0
-        parts = (torch.split(of_all, rows) for of_all in (leaf, targets, seen))
-        for some, wanted, gone in zip(*parts, strict=True):
-            loss = self._loss(some, wanted, gone, negatives=negatives)
+        blocks = zip(
+            *(torch.split(all_rows, rows) for all_rows in (leaf, targets, seen)), strict=True
+        )
+        for block_hidden, block_targets, block_seen in blocks:
+            loss = self._loss(block_hidden, block_targets, block_seen, negatives=negatives)
             torch.autograd.backward(loss / len(targets))
             total += float(loss.detach())
         torch.autograd.backward(hidden, leaf.grad)
@@ -236,10 +248,10 @@ class _Trainer:
     def _loss(
         self, hidden: Tensor, targets: Tensor, seen: Tensor, *, negatives: Tensor | None
     ) -> Tensor:
-        network, recipe, shares = self._network, self._recipe, self._log_shares
+        network, arguments = self._network, self._arguments
         options: dict[str, Any] = {
-            "log_shares": shares,
-            "seen": seen if network.leaves_seen_out else None,
+            "log_popularity": self._log_popularity,
+            "seen": seen if network.excludes_seen else None,
         }
         candidates = (
             all_candidates(network, hidden, targets, **options)
@@ -247,22 +259,22 @@ class _Trainer:
             else sampled_candidates(network, hidden, targets, negatives=negatives, **options)
         )
         loss = softmax_loss(candidates)
-        if recipe.robust_weight:
-            robust = robust_loss(candidates, temperature=recipe.robust_temperature)
-            loss = loss + recipe.robust_weight * robust
+        if arguments.robust_weight:
+            robust = robust_loss(candidates, temperature=arguments.robust_temperature)
+            loss = loss + arguments.robust_weight * robust
         return loss
 
 
-def _items_so_far(inputs: Tensor, learned: Tensor, *, padding: int) -> Tensor:
-    """What a user had before each target, ``[m, h]``.
+def _items_before_targets(inputs: Tensor, has_target: Tensor, *, padding: int) -> Tensor:
+    """The items of a sequence before each of its targets, ``[m, h]``.
 
     Args:
         inputs: ``[b, h]`` item numbers.
-        learned: ``[b, c]`` which of the last ``c`` positions have a target, ``m`` in all.
+        has_target: ``[b, c]`` whether each of the last ``c`` positions has a target, ``m`` in all.
         padding: Number that stands for no item.
     """
     width = inputs.shape[1]
-    row, place = learned.nonzero(as_tuple=True)
-    newest = place + width - learned.shape[1]
+    row, position = has_target.nonzero(as_tuple=True)
+    newest = position + width - has_target.shape[1]
     later = torch.arange(width, device=inputs.device) > newest[:, None]
     return inputs[row].masked_fill(later, padding)

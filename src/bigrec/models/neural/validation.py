@@ -1,4 +1,4 @@
-"""How well a network ranks the targets of held-out histories."""
+"""Validation NDCG@10 of a network on a full ranking."""
 
 from collections.abc import Callable
 
@@ -7,21 +7,24 @@ from torch import Tensor
 
 from bigrec.models.neural.networks import SequenceNetwork
 
-_CELLS = 1 << 24
+_MAX_CELLS = 1 << 24
 _K = 10
 
 
-def without_seen(scores: Tensor, seen: Tensor, *, padding: int) -> Tensor:
-    """Scores with those of seen items at minus infinity.
+def exclude_seen(scores: Tensor, seen: Tensor, *, padding: int) -> Tensor:
+    """Set the scores of seen items to minus infinity.
 
     Args:
-        scores: ``[m, n]``.
-        seen: ``[m, h]`` item numbers, at least one of each row real.
+        scores: ``[m, n]``, higher is better.
+        seen: ``[m, h]`` item numbers, at least one in each row that is not padding.
         padding: Number that stands for no item.
+
+    Returns:
+        ``[m, n]``.
     """
-    # Padding stands for some item of its row, which is left out anyway.
-    real = seen.masked_fill(seen == padding, -1).amax(dim=1, keepdim=True)
-    return scores.scatter(1, torch.where(seen == padding, real, seen), -torch.inf)
+    # Padding is replaced by a seen item of its row, which is excluded anyway.
+    replacement = seen.masked_fill(seen == padding, -1).amax(dim=1, keepdim=True)
+    return scores.scatter(1, torch.where(seen == padding, replacement, seen), -torch.inf)
 
 
 def ndcg_at_10(
@@ -29,28 +32,29 @@ def ndcg_at_10(
     histories: Tensor,
     targets: Tensor,
     *,
-    scores_of: Callable[[Tensor], Tensor] | None = None,
+    score: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
-    """Mean NDCG@10 of a full ranking with one target each, in [0, 1]; ties count against it.
+    """Mean NDCG@10 of a full ranking with one target for each query, in [0, 1].
 
-    Ranked without what was seen, where the network leaves that out.
+    Items tied with the target rank before it. Seen items are excluded if the network's
+    ``excludes_seen`` is set.
 
     Args:
         network: In evaluation mode.
         histories: ``[q, h]`` item numbers, padded on the left.
         targets: ``[q]`` item numbers.
-        scores_of: What ranks instead of the network, from ``[m, h]`` histories to ``[m, n]``.
+        score: Replaces the network's scores: maps ``[m, h]`` histories to ``[m, n]``.
     """
-    gains = []
-    rows = max(1, _CELLS // network.n_items)
+    ndcg_per_query = []
+    rows = max(1, _MAX_CELLS // network.n_items)
+    batches = zip(torch.split(histories, rows), torch.split(targets, rows), strict=True)
     with torch.inference_mode():
-        for some, wanted in zip(
-            torch.split(histories, rows), torch.split(targets, rows), strict=True
-        ):
-            scores = scores_of(some) if scores_of else network.scores(network(some)[:, -1])
-            if network.leaves_seen_out:
-                scores = without_seen(scores, some, padding=network.n_items)
-            of_target = scores.gather(1, wanted[:, None])
-            ranks = (scores >= of_target).sum(dim=1) - 1
-            gains.append(torch.where(ranks < _K, 1 / (ranks + 2.0).log2(), 0.0))
-    return float(torch.cat(gains).double().mean())
+        for history, target in batches:
+            scores = score(history) if score else network.scores(network(history)[:, -1])
+            if network.excludes_seen:
+                scores = exclude_seen(scores, history, padding=network.n_items)
+            target_scores = scores.gather(1, target[:, None])
+            ranks = (scores >= target_scores).sum(dim=1) - 1
+            ndcg_per_query.append(torch.where(ranks < _K, 1 / (ranks + 2.0).log2(), 0.0))
+    # Apple's GPU has no float64.
+    return float(torch.cat(ndcg_per_query).cpu().double().mean())

@@ -15,7 +15,8 @@ import torch
 from bigrec.lm.generation.openai import OpenAIGenerator
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.types import Progress
+from bigrec.settings.sections import ServerSettings
+from bigrec.types import ProgressCallback
 
 Answer = tuple[int, Any]
 """A status, and a body: text as it is, anything else as JSON."""
@@ -111,13 +112,18 @@ def choice(
 ) -> dict[str, Any]:
     """One text of an answer."""
     given = None if log_probs is None else {"tokens": tokens, "token_logprobs": log_probs}
-    found = {"index": 0, "text": "".join(tokens), "logprobs": given, "finish_reason": "stop"}
-    return found if ids is None else {**found, "token_ids": ids}
+    value = {"index": 0, "text": "".join(tokens), "logprobs": given, "finish_reason": "stop"}
+    return value if ids is None else {**value, "token_ids": ids}
 
 
 def completion(*choices: dict[str, Any]) -> Answer:
     """An answer of these texts."""
     return 200, {"object": "text_completion", "model": "tiny", "choices": list(choices)}
+
+
+HALF, QUARTER, EIGHTH = math.log(0.5), math.log(0.25), math.log(0.125)
+BABE = completion(choice(["Babe"], [HALF]), choice(["Seven"], [QUARTER]))
+"""Two texts, in the order of their probability."""
 
 
 @dataclass
@@ -184,9 +190,9 @@ class TinyServer:
         steps = logits[len(prompt) - 1 : -1].log_softmax(dim=-1)
         log_probs = steps[torch.arange(end), torch.tensor(written)].tolist()
         tokens = [str(self.lm.tokenizer.decode([token])) for token in written]
-        found = choice(tokens, log_probs, written if self.gives_ids else None)
-        found["text"] = self.lm.tokenizer.decode(written, skip_special_tokens=True)
-        return found
+        value = choice(tokens, log_probs, written if self.gives_ids else None)
+        value["text"] = self.lm.tokenizer.decode(written, skip_special_tokens=True)
+        return value
 
 
 def always(*choices: dict[str, Any]) -> Callable[[dict[str, Any]], Answer]:
@@ -202,7 +208,7 @@ def in_turn(*answers: Answer) -> Callable[[dict[str, Any]], Answer]:
 
 @dataclass
 class Connection:
-    """A server, the generator that asks it, and prompts to send."""
+    """A server, its generator, and prompts to send."""
 
     server: CompletionsServer
     generator: OpenAIGenerator
@@ -212,16 +218,18 @@ class Connection:
     def requests(self) -> list[dict[str, Any]]:
         return self.server.requests
 
-    def texts(self, *, progress: Progress | None = None) -> list[list[str]]:
+    def texts(self, *, progress: ProgressCallback | None = None) -> list[list[str]]:
         """Texts of every prompt."""
-        found = self.generator.generate(self.prompts, progress=progress)
-        return [[text.text for text in texts] for texts in found]
+        by_prompt = self.generator.generate(self.prompts, progress=progress)
+        return [[text.text for text in texts] for texts in by_prompt]
 
     def first(self) -> dict[str, float]:
         """Texts of the first prompt with their probabilities, in order."""
-        found = self.generator.generate(self.prompts[:1])[0]
-        return {text.text: math.exp(text.log_prob) for text in found}
+        texts = self.generator.generate(self.prompts[:1])[0]
+        return {text.text: math.exp(text.log_prob) for text in texts}
 
+
+SEARCH: dict[str, Any] = {"num_beams": 2, "max_new_tokens": 6, "length_penalty": 1.0, "seed": 0}
 
 Connect = Callable[..., Connection]
 
@@ -230,7 +238,11 @@ Connect = Callable[..., Connection]
 def connections(
     renderer: PromptRenderer, tokenizer: Any, prompts: list[list[int]]
 ) -> Iterator[Connect]:
-    """Gives what starts a server that answers so, and connects to it until the block ends."""
+    """Gives a function that starts a server with these answers and connects a generator to it.
+
+    Its options are arguments of the generator and fields of `ServerSettings`. Servers and
+    connections are closed at the end of the block.
+    """
     with ExitStack() as stack:
 
         def start(
@@ -240,10 +252,11 @@ def connections(
             **options: Any,
         ) -> Connection:
             server = stack.enter_context(CompletionsServer(answer, models=models))
-            options = {"beams": 2, "max_new_tokens": 6, "model": "tiny", "retries": 0, **options}
-            generator = OpenAIGenerator(
-                renderer, tokenizer=tokenizer, base_url=server.base_url, **options
-            )
+            options = {"model": "tiny", "retries": 0, **SEARCH, **options}
+            names = set(options) & set(ServerSettings.model_fields)
+            fields = {name: options.pop(name) for name in names}
+            settings = ServerSettings(base_url=server.base_url, **fields)
+            generator = OpenAIGenerator(renderer, tokenizer=tokenizer, server=settings, **options)
             stack.callback(generator.close)
             return Connection(server, generator, prompts)
 

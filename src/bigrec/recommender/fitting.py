@@ -1,0 +1,332 @@
+"""The one way to fit a recommender: stage by stage, each stored, reused and resumed.
+
+`BIGRec.fit` runs it on a plain folder, the pipeline of an experiment on a workspace whose folders
+are keyed by what their contents depend on.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from bigrec.data.dataset import Dataset
+from bigrec.errors import ModelError
+from bigrec.grounding.beams import EncodedQueries
+from bigrec.grounding.index import ItemIndex
+from bigrec.lm.distributed import main_process_first
+from bigrec.lm.model import LanguageModel
+from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
+from bigrec.models.registry import TrainingData
+from bigrec.recommender.factory import load_base_model, load_truncated_model, train_adapter
+from bigrec.recommender.fitted import FittedRecommender
+from bigrec.recommender.fusion import SignalFusion, fit_models, select_rule, signal_names
+from bigrec.recommender.query_encoders import (
+    GenerativeQueryEncoder,
+    QueryEncoder,
+    RetrievalQueryEncoder,
+)
+from bigrec.recommender.throughput import Throughput
+from bigrec.recommender.training_data import (
+    EvalSplit,
+    PreparedData,
+    all_training_data,
+    few_shot_training_data,
+)
+from bigrec.settings import Settings
+from bigrec.storage import write_json
+from bigrec.types import IntArray, ProgressCallback, ProgressFactory
+
+StageName = Literal["finetune", "index", "retrieval", "texts-valid", "texts-test", "models"]
+
+LOSS_FILE = "loss.json"
+"""The training log in the folder of ``finetune`` and ``retrieval``."""
+
+_ADAPTER = "adapter"
+INDEX_FOLDER = "index"
+"""The item index in the folder of ``index`` and ``retrieval``."""
+
+
+class FitStage(Protocol):
+    """Where a stage of fitting is stored."""
+
+    @property
+    def folder(self) -> Path:
+        """The stage's folder."""
+        ...
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the stage is complete. An incomplete stage is resumed."""
+        ...
+
+    @property
+    def info(self) -> Mapping[str, Any]:
+        """What `finish` stored with a complete stage."""
+        ...
+
+    def finish(self, started: float, *, throughput: Throughput | None = None, **info: Any) -> None:
+        """Mark the stage as complete.
+
+        Args:
+            started: When this call began, by ``time.monotonic``.
+            throughput: How fast its units were processed.
+            info: Stored with it, JSON-like.
+        """
+        ...
+
+
+class FitStore(Protocol):
+    """Where fitting stores its stages."""
+
+    def stage(self, name: StageName) -> FitStage:
+        """The place of a stage."""
+        ...
+
+    def previous_index(self) -> Path | None:
+        """An item index made before, perhaps for another catalog, whose embeddings are reused."""
+        ...
+
+
+class FolderStore:
+    """A plain folder: every stage is run again and resumes from what it finds of itself.
+
+    Args:
+        folder: Holds a folder for each stage.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def stage(self, name: StageName) -> "_FolderStage":
+        """See `FitStore`."""
+        return _FolderStage(self._folder / name)
+
+    def previous_index(self) -> None:
+        """None: the folder is of one dataset."""
+
+
+class _FolderStage:
+    """Never complete: nothing says what the folder's contents depend on."""
+
+    is_complete = False
+    info: Mapping[str, Any] = {}
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def finish(self, started: float, *, throughput: Throughput | None = None, **info: Any) -> None:
+        """Nothing is recorded."""
+
+
+class Fitting:
+    """The stages of fitting a recommender, each run on first use.
+
+    Args:
+        dataset: The interactions and the catalog.
+        prepared: Its examples.
+        settings: What to fit.
+        store: Where stages are stored.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        prepared: PreparedData,
+        settings: Settings,
+        *,
+        store: FitStore,
+        progress_factory: ProgressFactory,
+    ) -> None:
+        self._dataset = dataset
+        self._prepared = prepared
+        self._settings = settings
+        self._store = store
+        self._progress_factory = progress_factory
+        self._encoded: dict[EvalSplit, EncodedQueries] = {}
+
+    @cached_property
+    def language_model(self) -> LanguageModel:
+        """Generative mode: the base model with its adapter, fine-tuned if it is not yet."""
+        stage = self._store.stage("finetune")
+        with main_process_first():
+            lm = load_base_model(self._settings)
+        if stage.is_complete:
+            _check_base_model(lm, stage)
+            lm.load_adapter(stage.folder / _ADAPTER)
+            return lm
+        started = time.monotonic()
+        batch_size = self._settings.generative.finetune.batch_size
+        throughput = Throughput(
+            "examples", self._progress_factory("Training"), units_per_step=batch_size
+        )
+        train_adapter(lm, self._prepared, self._settings, folder=stage.folder, progress=throughput)
+        with main_process_first():
+            if not stage.is_complete:
+                stage.finish(started, throughput=throughput, base_fingerprint=lm.base_fingerprint)
+        return lm
+
+    @cached_property
+    def encoder(self) -> QueryEncoder:
+        """The query encoder, trained and with its catalog embedded."""
+        if self._settings.mode == "retrieval":
+            return self._retrieval_encoder()
+        return self._generative_encoder()
+
+    @cached_property
+    def unfused(self) -> FittedRecommender:
+        """The recommender by the language model alone."""
+        return FittedRecommender(
+            self._settings,
+            self.encoder,
+            catalog=self._dataset.catalog,
+            counts=self._prepared.counts,
+            item_type=self._dataset.item_type,
+        )
+
+    @cached_property
+    def fitted(self) -> FittedRecommender:
+        """The recommender with the signals of the settings, if there are any."""
+        settings, catalog = self._settings, self._dataset.catalog
+        names = signal_names(settings.fusion, n_items=catalog.n_items)
+        if not names:
+            return self.unfused
+        signals = fit_models(
+            names,
+            all_training_data(self._dataset, self._prepared),
+            settings,
+            folder=self._store.stage("models").folder,
+            progress_factory=self._progress_factory,
+        )
+        valid = self.unfused.score(
+            self.encode("valid"), self._prepared.valid_queries, signals=signals
+        )
+        rules = {
+            exclude_seen: select_rule(valid, names, settings.fusion, exclude_seen=exclude_seen)
+            for exclude_seen in (False, True)
+        }
+        return self.unfused.with_fusion(SignalFusion(signals, rules, catalog.item_ids))
+
+    def encode(self, split: EvalSplit) -> EncodedQueries:
+        """The histories of the validation or the test examples, encoded."""
+        if split not in self._encoded:
+            histories = self._prepared.queries(split).histories
+            throughput = Throughput("histories", self._progress_factory(f"Encoding ({split})"))
+            if self._settings.mode == "retrieval":
+                self._encoded[split] = self.encoder.encode(histories, progress=throughput)
+            else:
+                self._encoded[split] = self._generate(split, histories, throughput)
+        return self._encoded[split]
+
+    def retriever(self, training_data: TrainingData, *, few_shot: bool = False) -> LLMRetriever:
+        """Train the language model for retrieval; what is trained is not trained twice.
+
+        Args:
+            training_data: Interactions to train on.
+            few_shot: Whether these are the few shots beside a retriever on all data.
+
+        Raises:
+            ModelError: If the base model cannot be loaded, or has fewer layers than asked for.
+        """
+        suffix = ", few-shot" if few_shot else ""
+        stage = self._store.stage("retrieval")
+        # A model for each retriever: its adapter stays in it.
+        lm = load_truncated_model(self._settings)
+        throughput = Throughput(
+            "targets", self._progress_factory(f"Training {LLM_RETRIEVAL}{suffix}")
+        )
+        started = time.monotonic()
+        retriever = LLMRetriever.fit(
+            lm,
+            self._features(lm, stage.folder),
+            training_data,
+            self._settings.retrieval,
+            title_ids=self._dataset.catalog.title_ids,
+            seed=self._settings.seed,
+            folder=stage.folder / ("few-shot" if few_shot else "all"),
+            progress=throughput,
+        )
+        if not few_shot and not stage.is_complete:
+            write_json(stage.folder / LOSS_FILE, list(retriever.log))
+            stage.finish(started, throughput=throughput)
+        return retriever
+
+    def _generate(
+        self, split: EvalSplit, histories: Sequence[IntArray], throughput: Throughput
+    ) -> EncodedQueries:
+        encoder = self.encoder
+        stage = self._store.stage("texts-test" if split == "test" else "texts-valid")
+        started = time.monotonic()
+        encoded = encoder.encode(histories, texts_folder=stage.folder, progress=throughput)
+        if not stage.is_complete:
+            stage.finish(started, throughput=throughput)
+        return encoded
+
+    def _retrieval_encoder(self) -> RetrievalQueryEncoder:
+        few_shot = self._settings.retrieval.train_on == "examples"
+        make = few_shot_training_data if few_shot else all_training_data
+        with main_process_first():
+            retriever = self.retriever(make(self._dataset, self._prepared))
+        return RetrievalQueryEncoder(
+            retriever,
+            catalog=self._dataset.catalog,
+            counts=self._prepared.counts,
+            max_history_length=self._settings.data.max_history_length,
+        )
+
+    def _generative_encoder(self) -> GenerativeQueryEncoder:
+        stage = self._store.stage("index")
+        lm = self.language_model
+        started = time.monotonic()
+        throughput = Throughput("titles", self._progress_factory("Embedding the catalog"))
+        previous = (
+            stage.folder / INDEX_FOLDER if stage.is_complete else self._store.previous_index()
+        )
+        encoder = GenerativeQueryEncoder(
+            self._settings,
+            lm,
+            catalog=self._dataset.catalog,
+            counts=self._prepared.counts,
+            item_type=self._dataset.item_type,
+            index=None if previous is None else ItemIndex.load(previous),
+            index_parts=stage.folder / "parts",
+            progress=throughput,
+        )
+        if not stage.is_complete:
+            encoder.ranker.index.save(stage.folder / INDEX_FOLDER)
+            stage.finish(started, throughput=throughput)
+        return encoder
+
+    def _features(self, lm: LanguageModel, folder: Path) -> ItemIndex:
+        """Text features of the catalog's titles, made once."""
+        titles, features = self._dataset.catalog.unique_titles, ItemTextFeatures(lm)
+        previous = (
+            ItemIndex.load(folder / INDEX_FOLDER) if (folder / INDEX_FOLDER).is_dir() else None
+        )
+        if previous is not None and previous.belongs_to(features, titles, normalization="none"):
+            return previous
+        index = ItemIndex.build(
+            titles,
+            features,
+            previous=previous,
+            parts=folder / "parts",
+            progress=self._progress_factory("Embedding the catalog"),
+        )
+        index.save(folder / INDEX_FOLDER)
+        return index
+
+
+def _check_base_model(lm: LanguageModel, stage: FitStage) -> None:
+    trained_on = stage.info["base_fingerprint"]
+    if trained_on != lm.base_fingerprint:
+        raise ModelError(
+            f"the adapter in {stage.folder} was trained on base model {trained_on}, but "
+            f"{lm.source.name!r} is now {lm.base_fingerprint}. Put the old model back, or remove "
+            "that folder to train again."
+        )
+
+
+def no_progress(_: str) -> ProgressCallback:
+    """A `ProgressFactory` that reports nothing."""
+    return lambda _done, _total: None

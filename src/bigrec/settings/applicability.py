@@ -1,0 +1,128 @@
+"""Which settings have an effect: one that was given and has none is refused, never ignored."""
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from pydantic import BaseModel
+
+if TYPE_CHECKING:
+    from bigrec.settings.loading import Settings
+
+
+class _Condition(NamedTuple):
+    """A setting or a section, when it has an effect, and that in words."""
+
+    path: str
+    holds: "Callable[[Settings], bool]"
+    needs: str
+
+
+def _is_generative(settings: "Settings") -> bool:
+    return settings.mode == "generative"
+
+
+def _is_retrieval(settings: "Settings") -> bool:
+    return settings.mode == "retrieval"
+
+
+_CONDITIONS = (
+    _Condition("generative", _is_generative, "mode: generative"),
+    _Condition(
+        "retrieval",
+        lambda s: _is_retrieval(s) or s.compare.retrieval,
+        "mode: retrieval, or compare.retrieval: true",
+    ),
+    _Condition("retrieval.train_on", _is_retrieval, "mode: retrieval"),
+    _Condition("compare.retrieval", _is_generative, "mode: generative"),
+    _Condition("grounding.beams", _is_generative, "mode: generative"),
+    _Condition("fusion.cold_items", _is_retrieval, "mode: retrieval"),
+    _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
+    _Condition(
+        "data.max_train_examples",
+        lambda s: _is_generative(s) or s.retrieval.train_on == "examples",
+        "mode: generative, or retrieval.train_on: examples",
+    ),
+    _Condition(
+        "generative.prompt.response_prefix",
+        lambda s: s.generative.prompt.style in {"auto", "plain"},
+        "generative.prompt.style: plain",
+    ),
+    _Condition(
+        "generative.decoding.compute_type",
+        lambda s: s.generative.decoding.backend in {"auto", "ctranslate2"},
+        "generative.decoding.backend: ctranslate2",
+    ),
+    _Condition(
+        "generative.decoding.batch_size",
+        lambda s: s.generative.decoding.backend != "openai",
+        "a backend on this machine; server.concurrency limits the openai backend",
+    ),
+    _Condition(
+        "generative.decoding.server",
+        lambda s: s.generative.decoding.backend == "openai",
+        "generative.decoding.backend: openai",
+    ),
+    _Condition(
+        "generative.embedding.pooling",
+        lambda s: s.generative.embedding.embedder == "base",
+        "generative.embedding.embedder: base",
+    ),
+    _Condition("fusion.method", lambda s: s.fusion.signals != (), "fusion.signals"),
+    _Condition(
+        "fusion.gammas",
+        lambda s: s.fusion.method in {"paper", "product", "weighted_sum"},
+        "fusion.method: paper, product or weighted_sum",
+    ),
+)
+
+
+def inapplicable(settings: "Settings") -> list[str]:
+    """A line for every setting that was given and has no effect."""
+    given = set(_given(settings))
+    found = []
+    for condition in _CONDITIONS:
+        here = [
+            path
+            for path in given
+            if path == condition.path or path.startswith(condition.path + ".")
+        ]
+        if here and not condition.holds(settings):
+            found.append(f"{min(here)}: it has no effect here. It needs {condition.needs}.")
+    found += _unknown_gammas(settings)
+    return found
+
+
+def without_inapplicable(settings: "Settings") -> dict[str, Any]:
+    """Every value that has an effect, JSON-like."""
+    values = settings.model_dump(mode="json")
+    for condition in _CONDITIONS:
+        if not condition.holds(settings):
+            *sections, name = condition.path.split(".")
+            section = values
+            for part in sections:
+                section = section.get(part, {})
+            section.pop(name, None)
+    return values
+
+
+def _unknown_gammas(settings: "Settings") -> list[str]:
+    signals = settings.fusion.signals
+    if signals == "auto":
+        return []
+    return [
+        f"fusion.gammas: {name!r} is not fused. fusion.signals is {', '.join(signals) or 'empty'}."
+        for name in settings.fusion.gammas
+        if name not in signals
+    ]
+
+
+def _given(section: BaseModel, prefix: str = "") -> Iterator[str]:
+    """Dotted names of all values that were given, not taken from the defaults."""
+    for name in section.model_fields_set:
+        value = getattr(section, name)
+        if isinstance(value, BaseModel):
+            inner = list(_given(value, f"{prefix}{name}."))
+            # An empty section was given too.
+            yield from inner or [prefix + name]
+        else:
+            yield prefix + name

@@ -1,0 +1,16 @@
+from benchmarks.tables import markdown
+from tests.evaluation.reports.test_comparison import REPORT
+
+
+def test_a_comparison_is_written_as_markdown_by_protocol() -> None:
+    lines = markdown(REPORT).splitlines()
+    assert lines[0] == "Read me < first."
+    headings = [line for line in lines if line.startswith("## ")]
+    assert headings == ["## Seen items excluded", "## Seen items included, as in the paper"]
+    for line in (
+        "| Method | HR@10 |",
+        "| BIGRec x A & &lt;b> | **0.375** [0.250, 0.500] |",
+        "| BIGRec x A & &lt;b> | +0.1250 [+0.0625, +0.2500] | 0.0300 |",
+        "### On validation: NDCG, seen items excluded",
+    ):
+        assert line in lines

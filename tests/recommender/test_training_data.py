@@ -1,0 +1,55 @@
+"""The examples of a run."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+
+from bigrec.recommender.training_data import (
+    all_training_data,
+    few_shot_training_data,
+    prepare_examples,
+)
+from bigrec.settings import Settings
+from tests.conftest import TITLES, tiny_dataset
+
+
+def settings(*overrides: str) -> Settings:
+    return Settings.read(overrides=["mode=generative", *overrides])
+
+
+def test_few_shot_training_data_are_the_examples_of_fine_tuning() -> None:
+    dataset = tiny_dataset()
+    few = settings("data.max_train_examples=5", "data.max_history_length=3")
+    prepared = prepare_examples(dataset, few)
+    data = few_shot_training_data(dataset, prepared)
+    rows = np.split(data.interactions.items, data.interactions.user_start[1:-1])
+    titles = {(*map(TITLES.__getitem__, row),) for row in rows}
+    assert titles == {(*example.history, example.target) for example in prepared.train}
+    assert data.train.all()
+    every = all_training_data(dataset, prepared)
+    assert every.train.sum() == prepared.counts.sum() > len(data.interactions)
+
+
+def test_networks_stop_by_more_examples_than_the_model_writes_for() -> None:
+    dataset = tiny_dataset()
+    prepared = prepare_examples(dataset, settings("data.max_valid_examples=1"))
+    assert len(prepared.valid_queries) == 1 < prepared.sizes["valid"]
+    assert len(all_training_data(dataset, prepared).valid_targets) == prepared.sizes["valid"]
+
+
+def test_a_second_dataset_is_mixed_in_and_the_first_is_recommended_from(
+    tiny_files: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(tiny_files, other)
+    titles = (other / "items.csv").read_text().replace("(199", "[199")
+    (other / "items.csv").write_text(titles)
+    source = f"data.extra_train_sources=[{{source: {other}, item_type: game}}]"
+    prepared = prepare_examples(
+        tiny_dataset(),
+        settings(source, "data.max_train_examples=8", "data.max_valid_examples=4"),
+    )
+    assert sorted(example.item_type for example in prepared.train) == ["game"] * 8 + ["movie"] * 8
+    assert sorted(example.item_type for example in prepared.valid) == ["game"] * 4 + ["movie"] * 4
+    assert all(target < len(TITLES) for target in prepared.test_queries.targets)

@@ -1,0 +1,63 @@
+"""A setting that has no effect is refused, never ignored."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bigrec.errors import SettingsError
+from bigrec.settings import Settings
+
+
+@pytest.mark.parametrize(
+    ("overrides", "needs"),
+    [
+        (["generative.finetune.epochs=5"], "generative.finetune.epochs: .* mode: generative"),
+        (["generative={}"], "generative: .* mode: generative"),
+        (["mode=generative", "retrieval.epochs=3"], "retrieval.epochs: .* mode: retrieval"),
+        (["grounding.beams=all"], "grounding.beams: .* mode: generative"),
+        (["compare.retrieval=true"], "compare.retrieval: .* mode: generative"),
+        (["data.max_train_examples=9"], "max_train_examples: .* retrieval.train_on: examples"),
+        (["data.extra_train_sources=[]"], "extra_train_sources: .* mode: generative"),
+        (["mode=generative", "fusion.cold_items=knn"], "fusion.cold_items: .* mode: retrieval"),
+        (
+            ["mode=generative", "generative.decoding.server.retries=2"],
+            "decoding.server.retries: .*backend: openai",
+        ),
+        (
+            ["mode=generative", "generative.prompt={style: list, response_prefix: Next}"],
+            "response_prefix: .*style: plain",
+        ),
+        (["fusion.signals=[]", "fusion.method=rrf"], "fusion.method: .* fusion.signals"),
+        (["fusion.gammas={EASE: 1}"], "fusion.gammas.* fusion.method: paper, product or"),
+        (
+            ["fusion.signals=[EASE]", "fusion.method=product", "fusion.gammas={SASRec: 1}"],
+            "'SASRec' is not fused. fusion.signals is EASE",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_refused(overrides: list[str], needs: str) -> None:
+    with pytest.raises(SettingsError, match=needs):
+        Settings.read(overrides=overrides)
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["mode=generative", "compare.retrieval=true", "retrieval.epochs=3"],
+        ["retrieval.train_on=examples", "data.max_train_examples=9"],
+        ["fusion.signals=[EASE]", "fusion.method=product", "fusion.gammas={EASE: 0.5}"],
+        ["mode=generative", "generative.decoding={backend: openai, server: {retries: 2}}"],
+    ],
+)
+def test_the_same_settings_are_taken_where_they_have_an_effect(overrides: list[str]) -> None:
+    Settings.read(overrides=overrides)
+
+
+def test_a_written_file_holds_what_has_an_effect_and_nothing_else(tmp_path: Path) -> None:
+    for mode, other in (("retrieval", "generative"), ("generative", "retrieval")):
+        Settings.read(overrides=[f"mode={mode}"]).write(tmp_path / "settings.yaml")
+        written = yaml.safe_load((tmp_path / "settings.yaml").read_text())
+        assert mode in written
+        assert other not in written
+    assert "max_train_examples" in written["data"]
