@@ -204,7 +204,8 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_says_how_to_resume(  # noqa
     command = [
         sys.executable, "-m", "bigrec",
         *arguments("train", tmp_path / "run", tiny_files, tiny_model, mode),
-        "--set", f"{section}.epochs=400", "--set", f"{section}.early_stopping_patience=400",
+        "--set", f"{section}.epochs=100000",
+        "--set", f"{section}.early_stopping_patience=100000",
     ]  # fmt: skip
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     wait_for(lambda: list(tmp_path.glob(f"run/{checkpoint}")))
