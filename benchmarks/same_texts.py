@@ -18,6 +18,7 @@ import numpy as np
 
 from benchmarks.references import reference_generate
 from bigrec.errors import ModelError
+from bigrec.evaluation.clusters import number_users
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.protocol import MethodResult, summarize
@@ -33,7 +34,7 @@ from bigrec.recommender.factory import (
 from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import read_json, write_json
-from bigrec.types import GeneratedText
+from bigrec.types import GeneratedText, IntArray
 
 REFERENCE = "transformers, float32"
 K = 10
@@ -122,10 +123,17 @@ def generate_all(
     return texts
 
 
-def table(texts: dict[str, list[str]], results: Sequence[MethodResult]) -> str:
-    """A Markdown table of the ways of generation."""
+def table(texts: dict[str, list[str]], results: Sequence[MethodResult], *, users: IntArray) -> str:
+    """A Markdown table of the ways of generation.
+
+    Args:
+        texts: Top texts of all prompts, by way of generation.
+        results: Target ranks of each way of generation.
+        users: Number of each prompt's user.
+    """
     metric = f"hr@{K}"
-    rows = {row.method.label: row for row in summarize(results, seed=0) if row.metric == metric}
+    summaries = summarize(results, users=users, seed=0)
+    rows = {row.method.label: row for row in summaries if row.metric == metric}
     values = {
         result.method.label: query_values(result.ranks, metric)[:, None] for result in results
     }
@@ -133,7 +141,7 @@ def table(texts: dict[str, list[str]], results: Sequence[MethodResult]) -> str:
     for name, row in rows.items():
         pairs = zip(texts[name], texts[REFERENCE], strict=True)
         same = float(np.mean([text == expected for text, expected in pairs]))
-        paired = paired_differences(values[name], values[REFERENCE], seed=0)
+        paired = paired_differences(values[name], values[REFERENCE], clusters=users, seed=0)
         difference = f"{paired.difference[0]:+.4f} [{paired.low[0]:+.4f}, {paired.high[0]:+.4f}]"
         hits = f"{row.value:.4f} [{row.low:.4f}, {row.high:.4f}]"
         lines.append(f"| {name} | {same:.1%} | {hits} | {difference} |")
@@ -173,7 +181,8 @@ def main() -> None:
         )
         method = MethodId(name)
         results.append(MethodResult(method, exclude_seen=False, ranks=evaluation.ranks))
-    sys.stdout.write(table(texts, results))
+    users = number_users(test.user_ids[: arguments.prompts])
+    sys.stdout.write(table(texts, results, users=users))
 
 
 if __name__ == "__main__":

@@ -5,29 +5,28 @@ python benchmarks/tables.py runs/mine/evaluation-*/comparison.json
 
 import argparse
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.comparison import comparison_from_json
-from bigrec.evaluation.reports.comparison_tables import (
-    VALIDATION_NOTE,
-    ComparisonTables,
-    comparison_tables,
-)
+from bigrec.evaluation.reports.comparison_tables import ComparisonTables, comparison_tables
 from bigrec.evaluation.reports.data import ComparisonReport
-from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE
+from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE, VALIDATION_NOTE
 from bigrec.evaluation.reports.table import Table, to_markdown
 from bigrec.storage import read_json
 
-_COLUMNS = ("Method", "HR@1", "HR@10", "HR@20", "NDCG@10", "NDCG@20")
+_COLUMNS = (
+    *("Method", "HR@1", "HR@10", "HR@10 on validation", "HR@20"),
+    *("NDCG@10", "NDCG@10 on validation", "NDCG@20"),
+)
 
 
 def markdown(report: ComparisonReport) -> str:
     """The comparison's notes and the tables of each protocol."""
     blocks = [f"{note}\n\n" for note in report.notes]
+    note = f"{INTERVAL_NOTE} {VALIDATION_NOTE}" if report.validation else INTERVAL_NOTE
     for exclude_seen, tables in comparison_tables(report).items():
-        blocks.append(f"## {PROTOCOL_LABELS[exclude_seen].capitalize()}\n\n{INTERVAL_NOTE}\n\n")
+        blocks.append(f"## {PROTOCOL_LABELS[exclude_seen].capitalize()}\n\n{note}\n\n")
         blocks += map(to_markdown, _ordered(tables))
     return "".join(blocks)
 
@@ -35,11 +34,7 @@ def markdown(report: ComparisonReport) -> str:
 def _ordered(tables: ComparisonTables) -> list[Table]:
     return [
         *(table.keep(_COLUMNS) for table in tables.metrics),
-        *(*tables.fusion, *tables.differences, *tables.gains),
-        *(
-            replace(table, title=f"On validation: {table.title}", note=VALIDATION_NOTE)
-            for table in tables.validation
-        ),
+        *(*tables.fusion, *tables.differences, *tables.gains, *tables.targets),
         *(*tables.beyond, *tables.agreement, *tables.segments, *tables.seeds),
     ]
 

@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from io import StringIO
 from pathlib import Path
 
@@ -8,6 +9,7 @@ from rich.console import Console, RenderableType
 from bigrec import console
 from bigrec.errors import BundleError
 from bigrec.evaluation.reports.table import Cell, Table
+from bigrec.evaluation.segments import TARGET_COUNTS, SegmentRow
 from bigrec.types import Recommendation
 from tests.evaluation.reports.test_comparison import REPORT
 
@@ -102,6 +104,14 @@ def test_a_comparison_is_shown_by_protocol_and_its_json_carries_labels(tmp_path:
         assert part in text
     row = json.loads(json.dumps(shown.values))["rows"][0]
     assert row["method"]["label"] == "BIGRec, all beams"
+
+
+def test_a_comparison_shows_validation_and_segments_of_the_target(tmp_path: Path) -> None:
+    rows = [SegmentRow("cold", 40, row) for row in REPORT.rows if row.metric != "mrr"]
+    report = replace(REPORT, segments={TARGET_COUNTS: rows})
+    text = printed(console.comparison(report, tmp_path / "comparison.json").view, width=200)
+    assert "NDCG@10 on validation" in text
+    assert "NDCG@10, cold (40)" in text
 
 
 def test_a_list_names_generated_texts_where_there_are_any() -> None:

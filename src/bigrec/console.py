@@ -48,7 +48,11 @@ from bigrec.types import ProgressFactory, Recommendation
 if TYPE_CHECKING:
     from bigrec.experiments.pipeline import Pipeline
 
-_METRIC_COLUMNS = ("Method", *(f"{name}@{k}" for name in ("HR", "NDCG") for k in (1, 5, 10, 20)))
+_METRIC_COLUMNS = (
+    "Method",
+    *(f"{name}@{k}" for name in ("HR", "NDCG") for k in (1, 5, 10, 20)),
+    *(f"{name}@10 on validation" for name in ("HR", "NDCG")),
+)
 _STYLES: Mapping[Mark, str] = {"": "", "best": "bold", "weak": "dim"}
 _LINE_EVERY_S = 30.0
 
@@ -231,7 +235,7 @@ def evaluation(report: Report, pipeline: "Pipeline") -> Shown:
 
 
 def comparison(report: ComparisonReport, file: Path) -> Shown:
-    """Metrics, fusion rules and differences under each protocol.
+    """Metrics, fusion rules, differences and segments of the target under each protocol.
 
     Args:
         report: The comparison.
@@ -241,7 +245,7 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
     for exclude_seen, tables in comparison_tables(report).items():
         shown.append(Rule(PROTOCOL_LABELS[exclude_seen].capitalize()))
         shown += map(rich_table, _headline_metrics(tables.metrics))
-        further = (tables.fusion, tables.differences, tables.gains, tables.seeds)
+        further = (tables.fusion, tables.differences, tables.gains, tables.targets, tables.seeds)
         shown += map(rich_table, chain(*further))
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
     return Shown(Group(*shown, escape(places)), comparison_json(report))

@@ -16,7 +16,7 @@ def test_a_summary_has_every_metric_of_every_method() -> None:
         MethodResult(OURS, exclude_seen=False, ranks=np.array([0, 3])),
         MethodResult(OURS, exclude_seen=True, ranks=np.array([0, 1])),
     ]
-    rows = summarize(results, seed=0, ks=(1, 3))
+    rows = summarize(results, users=np.arange(2), seed=0, ks=(1, 3))
     assert [(row.method, row.exclude_seen, row.metric) for row in rows] == [
         (OURS, seen, metric)
         for seen in (False, True)
@@ -30,7 +30,8 @@ def test_a_summary_has_every_metric_of_every_method() -> None:
 
 def test_a_summarys_intervals_hold_the_values() -> None:
     ranks = np.random.default_rng(0).integers(0, 100, size=200)
-    rows = summarize([MethodResult(OURS, exclude_seen=False, ranks=ranks)], seed=0)
+    results = [MethodResult(OURS, exclude_seen=False, ranks=ranks)]
+    rows = summarize(results, users=np.arange(200), seed=0)
     assert all(row.low < row.value < row.high for row in rows)
 
 
@@ -39,13 +40,14 @@ def test_a_method_has_the_same_intervals_in_any_company() -> None:
         MethodResult(MethodId(name), exclude_seen=False, ranks=np.arange(20) * factor)
         for name, factor in (("one", 1), ("other", 3))
     )
-    both, alone = summarize([one, other], seed=0), summarize([other], seed=0)
+    users = np.arange(20) // 3
+    both, alone = (summarize(some, users=users, seed=0) for some in ([one, other], [other]))
     for together, single in zip(both[len(alone) :], alone, strict=True):
         assert (together.low, together.high) == pytest.approx((single.low, single.high))
 
 
 def test_no_results_give_no_rows() -> None:
-    assert summarize([], seed=0) == []
+    assert summarize([], users=np.arange(0), seed=0) == []
 
 
 def test_results_over_other_queries_are_refused() -> None:
@@ -53,7 +55,13 @@ def test_results_over_other_queries_are_refused() -> None:
         MethodResult(OURS, exclude_seen=False, ranks=np.zeros(size, dtype=int)) for size in (2, 3)
     ]
     with pytest.raises(ValueError, match="results have 2 and 3 queries; expected the same queries"):
-        summarize(results, seed=0)
+        summarize(results, users=np.arange(2), seed=0)
+
+
+def test_users_of_other_queries_are_refused() -> None:
+    results = [MethodResult(OURS, exclude_seen=False, ranks=np.zeros(2, dtype=int))]
+    with pytest.raises(ValueError, match=r"clusters has shape \(3,\) for 2 queries; expected the"):
+        summarize(results, users=np.arange(3), seed=0)
 
 
 def test_random_ranks_are_uniform_over_the_catalog() -> None:

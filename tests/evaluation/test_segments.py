@@ -3,11 +3,13 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
+from bigrec.evaluation.clusters import number_users
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult, summarize
 from bigrec.evaluation.segments import (
     Segments,
     category_segments,
+    gap_segments,
     history_segments,
     popularity_segments,
     segment_rows,
@@ -24,9 +26,20 @@ def labels(segments: Segments) -> list[str]:
     return [segments.names[number] for number in segments.of_query]
 
 
-def test_a_target_without_training_interactions_is_cold() -> None:
-    segments = target_segments(np.array([0, 2, 1, 0]), np.array([3, 0, 1]))
-    assert labels(segments) == ["seen", "seen", "cold", "seen"]
+def test_targets_are_cold_few_or_warm_by_their_training_interactions() -> None:
+    segments = target_segments(np.array([0, 2, 1, 0, 3, 4]), np.array([10, 0, 1, 9, 500]))
+    assert segments.names == ("cold", "few", "warm")
+    assert labels(segments) == ["warm", "few", "cold", "warm", "few", "warm"]
+
+
+def test_a_target_shares_its_timestamp_only_with_an_item_before_it() -> None:
+    segments = gap_segments(np.array([0.0, 1.0, 0.0, 0.5]))
+    assert labels(segments) == ["shared", "apart", "shared", "apart"]
+
+
+def test_a_target_before_the_item_before_it_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"gaps holds -3\.0; expected times of at least 0"):
+        gap_segments(np.array([1.0, -3.0]))
 
 
 def test_a_user_without_training_interactions_is_new() -> None:
@@ -117,7 +130,7 @@ def test_rows_are_over_the_queries_of_their_segment() -> None:
     ours = MethodResult(OURS, exclude_seen=True, ranks=np.array([0, 5, 0, 9]))
     base = MethodResult(BASE, exclude_seen=True, ranks=np.array([5, 5, 5, 0]))
     segments = Segments(("head", "tail"), np.array([1, 0, 1, 0]))
-    rows = segment_rows([ours, base], segments, seed=0, ks=(1,))
+    rows = segment_rows([ours, base], segments, users=np.arange(4), seed=0, ks=(1,))
     values = [
         (row.segment, row.queries, row.summary.method, row.summary.value)
         for row in rows
@@ -136,26 +149,43 @@ def test_rows_are_over_the_queries_of_their_segment() -> None:
 def test_one_segment_of_all_queries_is_the_summary() -> None:
     ranks = np.random.default_rng(0).integers(0, 30, size=40)
     results = [MethodResult(OURS, exclude_seen=False, ranks=ranks)]
-    rows = segment_rows(results, Segments(("all",), np.zeros(40, dtype=int)), seed=3)
-    assert [row.summary for row in rows] == summarize(results, seed=3)
+    users = np.arange(40) // 2
+    rows = segment_rows(results, Segments(("all",), np.zeros(40, dtype=int)), users=users, seed=3)
+    assert [row.summary for row in rows] == summarize(results, users=users, seed=3)
+
+
+def test_a_segment_has_the_users_of_its_queries() -> None:
+    ranks = np.random.default_rng(0).integers(0, 30, size=6)
+    users = number_users(["a", "b", "a", "c", "c", "b"])
+    segments = Segments(("odd", "even"), np.array([0, 1, 0, 1, 0, 1]))
+    rows = segment_rows([MethodResult(OURS, True, ranks)], segments, users=users, seed=3)
+    odd = summarize([MethodResult(OURS, True, ranks[::2])], users=np.array([0, 0, 2]), seed=3)
+    assert [row.summary for row in rows if row.segment == "odd"] == odd
 
 
 def test_segments_without_queries_are_omitted() -> None:
     results = [MethodResult(OURS, exclude_seen=False, ranks=np.array([0]))]
-    rows = segment_rows(results, Segments(("seen", "cold"), np.array([1])), seed=0)
+    rows = segment_rows(
+        results, Segments(("seen", "cold"), np.array([1])), users=np.arange(1), seed=0
+    )
     assert {(row.segment, row.queries) for row in rows} == {("cold", 1)}
 
 
 def test_a_result_over_other_queries_than_the_segments_is_refused() -> None:
     results = [MethodResult(OURS, exclude_seen=False, ranks=np.array([0]))]
     with pytest.raises(ValueError, match="'ours' has 1 queries and the segments have 2; expected"):
-        segment_rows(results, Segments(("all",), np.array([0, 0])), seed=0)
+        segment_rows(results, Segments(("all",), np.array([0, 0])), users=np.arange(2), seed=0)
+
+
+def test_users_of_other_queries_than_the_segments_are_refused() -> None:
+    with pytest.raises(ValueError, match="users has 3 queries and the segments have 2; expected"):
+        segment_rows([], Segments(("all",), np.array([0, 0])), users=np.arange(3), seed=0)
 
 
 def test_a_segment_without_a_name_is_refused() -> None:
     # its queries would be in no row
     with pytest.raises(ValueError, match="of_query holds 1; expected numbers from 0 to 0"):
-        segment_rows([], Segments(("all",), np.array([1])), seed=0)
+        segment_rows([], Segments(("all",), np.array([1])), users=np.arange(1), seed=0)
 
 
 def test_the_largest_categories_are_segments_and_the_rest_is_other() -> None:

@@ -227,11 +227,13 @@ def test_lists_are_described_beyond_accuracy_and_in_segments(
         signals.add(MethodId("LLM retrieval", training_data="few-shot"))
     assert {row.other for row in report.agreement} == signals
     assert set(report.segments) == {
-        "target in training",
+        "target's training interactions",
         "target's popularity",
         "items before the target",
         "user in training",
     }
+    targets = {row.segment for row in report.segments["target's training interactions"]}
+    assert targets <= {"cold", "few", "warm"}
     for rows in report.segments.values():
         queries = [
             row.queries
@@ -241,6 +243,14 @@ def test_lists_are_described_beyond_accuracy_and_in_segments(
             and not row.summary.exclude_seen
         ]
         assert sum(queries) == 6
+
+
+def test_notes_tell_the_users_of_the_intervals(pipeline: Pipeline, comparison: Comparison) -> None:
+    users = len(set(pipeline.prepared.test_queries.user_ids))
+    (note,) = [note for note in comparison.report.notes if note.startswith("Intervals")]
+    assert note.startswith(
+        f"Intervals are 95 % bootstrap intervals over users: 6 queries of {users} users, effecti"
+    )
 
 
 def test_the_command_prints_and_writes_the_figures(

@@ -216,6 +216,10 @@ def test_examples_in_the_format_of_the_papers_authors_can_be_tested_on(
     queries = pipeline.prepared.test_queries
     assert [history.tolist() for history in queries.histories] == [[0, 1, 2], [6]]
     assert queries.targets.tolist() == [5, 0]
+    assert pipeline.notes()[-1] == (
+        "Intervals are 95 % bootstrap intervals over users: 2 queries of 2 users, effectively 2. "
+        "The test file names no users: each query counts as one."
+    )
     file.write_text(json.dumps([example(["No Such Title (1900)"], TITLES[0])]))
     with pytest.raises(DataError, match="No Such Title"):
         _ = open_pipeline(f"data.test_file={file}", mode=mode).prepared

@@ -57,7 +57,9 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
     [
         ("retrieval", "retrieval.epochs=3", {"retrieval", "evaluation"}),
         ("retrieval", "fusion.history=full", {"evaluation"}),
-        ("retrieval", "recommend.exclude_seen=false", {"evaluation"}),
+        # Networks are trained and stopped for the protocol that is reported.
+        ("retrieval", "recommend.exclude_seen=false", {"retrieval", "models", "evaluation"}),
+        ("retrieval", "baselines.ease.decay=0.5", {"evaluation"}),
         ("retrieval", "data.max_test_examples=9", {"evaluation"}),
         ("retrieval", "model.device=cpu", set()),
         ("retrieval", "compare.seeds=[1]", set()),

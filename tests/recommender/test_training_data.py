@@ -1,10 +1,13 @@
 """The examples of a run."""
 
+import json
 import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 
+from bigrec.data.dataset import Dataset
 from bigrec.recommender.training_data import (
     all_training_data,
     few_shot_training_data,
@@ -53,3 +56,39 @@ def test_a_second_dataset_is_mixed_in_and_the_first_is_recommended_from(
     assert sorted(example.item_type for example in prepared.train) == ["game"] * 8 + ["movie"] * 8
     assert sorted(example.item_type for example in prepared.valid) == ["game"] * 4 + ["movie"] * 4
     assert all(target < len(TITLES) for target in prepared.test_queries.targets)
+
+
+def timed_dataset(**columns: list[int]) -> Dataset:
+    """Users a with a training item and two test items, b with two training items and another."""
+    interactions = pl.DataFrame(
+        {
+            "user_id": ["a", "a", "a", "b", "b", "b"],
+            "item_id": ["i0", "i1", "i2", "i1", "i2", "i0"],
+            "split": ["train", "test", "test", "train", "train", "valid"],
+            **columns,
+        }
+    )
+    items = pl.DataFrame({"item_id": ["i0", "i1", "i2"], "title": TITLES[:3]})
+    order = None if "timestamp" in columns else "row"
+    return Dataset.from_frames(interactions, items, order=order, split="split")
+
+
+def test_queries_hold_the_time_from_the_item_before_to_the_target() -> None:
+    data = settings("data.split_method=predefined")
+    prepared = prepare_examples(timed_dataset(timestamp=[100, 100, 130, 5, 7, 9]), data)
+    assert prepared.test_queries.gaps is not None
+    gaps = dict(zip(prepared.test_queries.targets, prepared.test_queries.gaps, strict=True))
+    assert gaps == {1: 0, 2: 30}
+    assert prepared.valid_queries.gaps == 2
+
+
+def test_queries_without_timestamps_or_of_a_file_have_no_times(tmp_path: Path) -> None:
+    data = settings("data.split_method=predefined")
+    assert prepare_examples(timed_dataset(), data).test_queries.gaps is None
+    file = tmp_path / "test.json"
+    history, target = (json.dumps(title) for title in TITLES[:2])
+    example = {"instruction": "", "input": f"The user has watched: {history}", "output": target}
+    file.write_text(json.dumps([example]))
+    of_file = settings("data.split_method=predefined", f"data.test_file={file}")
+    dataset = timed_dataset(timestamp=[100, 100, 130, 5, 7, 9])
+    assert prepare_examples(dataset, of_file).test_queries.gaps is None

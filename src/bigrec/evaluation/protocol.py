@@ -43,7 +43,7 @@ class SummaryRow:
         exclude_seen: As in ``MethodResult``.
         metric: ``hr@10``, ``ndcg@10``, ... or ``mrr``.
         value: Mean over the queries, in [0, 1], higher is better.
-        low: Lower end of the 95 % bootstrap interval of the mean.
+        low: Lower end of the 95 % bootstrap interval of the mean, over users.
         high: Its upper end.
     """
 
@@ -69,19 +69,20 @@ def of_protocol(rows: Iterable[_AnyRow], *, exclude_seen: bool) -> list[_AnyRow]
 
 
 def summarize(
-    results: Sequence[MethodResult], *, seed: int, ks: Sequence[int] = KS
+    results: Sequence[MethodResult], *, users: IntArray, seed: int, ks: Sequence[int] = KS
 ) -> list[SummaryRow]:
     """HR@K, NDCG@K and MRR of every method, with intervals.
 
-    All intervals come from the same resamples of the queries.
+    All intervals come from the same resamples of the users.
 
     Args:
         results: One for each method and protocol, over the same queries.
+        users: Number of each query's user, ``[q]``; see ``number_users``.
         seed: Fixes the resamples.
         ks: List lengths.
 
     Raises:
-        ValueError: If a result is empty, or the results differ in their number of queries.
+        ValueError: If a result is empty, or results and users differ in their number of queries.
     """
     sizes = {len(result.ranks) for result in results}
     if len(sizes) > 1:
@@ -94,7 +95,7 @@ def summarize(
         return []
     columns = [(result, name) for result in results for name in names]
     values = np.stack([query_values(result.ranks, name) for result, name in columns], axis=1)
-    low, high = bootstrap_intervals(values, seed=seed)
+    low, high = bootstrap_intervals(values, clusters=users, seed=seed)
     means = values.mean(axis=0)
     return [
         SummaryRow(

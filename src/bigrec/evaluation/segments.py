@@ -10,7 +10,16 @@ import numpy as np
 from bigrec.evaluation.metrics import KS
 from bigrec.evaluation.protocol import MethodResult, SummaryRow, summarize
 from bigrec.grounding.ranks import check_range
-from bigrec.types import BoolArray, IntArray
+from bigrec.types import BoolArray, FloatArray, IntArray
+
+TARGET_COUNTS = "target's training interactions"
+"""Name of the segmentation by `target_segments`."""
+
+TARGET_GAPS = "target shares its timestamp with the item before it"
+"""Name of the segmentation by `gap_segments`."""
+
+_FEW, _WARM = 1, 10
+"""Fewest training interactions of a target that is few, and of one that is warm."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,16 +52,36 @@ class SegmentRow:
 
 
 def target_segments(targets: IntArray, counts: IntArray) -> Segments:
-    """``seen`` where the target occurs in training, ``cold`` where it does not.
+    """``cold``, ``few`` or ``warm``: targets with 0, 1 to 9, or more training interactions.
 
     Args:
-        targets: Item number of each query's target, ``[q]``.
-        counts: How often each item occurs in the training split, ``[n]``.
+        targets: Title id of each query's target, ``[q]``.
+        counts: How often each title occurs in the training split, ``[t]``.
 
     Raises:
         ValueError: If a target or a count is out of range.
     """
-    return _by_mask(_trained_on(targets, counts, name="targets"), "seen", "cold")
+    check_counts(counts)
+    check_range(targets, len(counts), name="targets")
+    segment = np.searchsorted([_FEW, _WARM], counts[targets], side="right")
+    return Segments(("cold", "few", "warm"), segment)
+
+
+def gap_segments(gaps: FloatArray) -> Segments:
+    """``shared`` where the target has the timestamp of the item before it, ``apart`` otherwise.
+
+    The order of items that share a timestamp is the order of the data, not the user's.
+
+    Args:
+        gaps: Time from the item before to each query's target, ``[q]``, at least 0.
+
+    Raises:
+        ValueError: If a gap is negative.
+    """
+    negative = gaps[gaps < 0]
+    if negative.size:
+        raise ValueError(f"gaps holds {negative[0]}; expected times of at least 0.")
+    return _by_mask(gaps == 0, "shared", "apart")
 
 
 def user_segments(users: IntArray, counts: IntArray) -> Segments:
@@ -65,7 +94,9 @@ def user_segments(users: IntArray, counts: IntArray) -> Segments:
     Raises:
         ValueError: If a user or a count is out of range.
     """
-    return _by_mask(_trained_on(users, counts, name="users"), "known", "new")
+    check_counts(counts)
+    check_range(users, len(counts), name="users")
+    return _by_mask(counts[users] > 0, "known", "new")
 
 
 def popularity_segments(targets: IntArray, counts: IntArray) -> Segments:
@@ -142,30 +173,37 @@ def category_segments(
 
 
 def segment_rows(
-    results: Sequence[MethodResult], segments: Segments, *, seed: int, ks: Sequence[int] = KS
+    results: Sequence[MethodResult],
+    segments: Segments,
+    *,
+    users: IntArray,
+    seed: int,
+    ks: Sequence[int] = KS,
 ) -> list[SegmentRow]:
     """HR@K, NDCG@K and MRR of every method on each segment, with intervals.
 
     Args:
         results: One for each method and protocol, over the same queries.
         segments: The segment of each query.
-        seed: Fixes the resamples, drawn within each segment.
+        users: Number of each query's user, ``[q]``; see ``number_users``.
+        seed: Fixes the resamples, drawn from the users of each segment.
         ks: List lengths.
 
     Returns:
         Rows of ``summarize`` for one segment after another; segments without queries are omitted.
 
     Raises:
-        ValueError: If a result is over another number of queries than the segments, or a segment
-            has no name.
+        ValueError: If results or users are over another number of queries than the segments, or a
+            segment has no name.
     """
     q = len(segments.of_query)
     check_range(segments.of_query, len(segments.names), name="of_query")
-    for result in results:
-        if len(result.ranks) != q:
+    named = [(repr(result.method.label), len(result.ranks)) for result in results]
+    for name, queries in [*named, ("users", len(users))]:
+        if queries != q:
             raise ValueError(
-                f"{result.method.label!r} has {len(result.ranks)} queries and the segments have "
-                f"{q}; expected one segment for each query."
+                f"{name} has {queries} queries and the segments have {q}; expected one segment for "
+                "each query."
             )
     rows = []
     for number, name in enumerate(segments.names):
@@ -176,7 +214,7 @@ def segment_rows(
                 MethodResult(result.method, result.exclude_seen, result.ranks[in_segment])
                 for result in results
             ]
-            summaries = summarize(restricted, seed=seed, ks=ks)
+            summaries = summarize(restricted, users=users[in_segment], seed=seed, ks=ks)
             rows += [SegmentRow(name, queries, row) for row in summaries]
     return rows
 
@@ -193,12 +231,6 @@ def check_counts(counts: IntArray) -> None:
         )
     if counts.min() < 0:
         raise ValueError(f"counts holds {counts.min()}; expected counts of at least 0.")
-
-
-def _trained_on(numbers: IntArray, counts: IntArray, *, name: str) -> BoolArray:
-    check_counts(counts)
-    check_range(numbers, len(counts), name=name)
-    return np.asarray(counts[numbers] > 0)
 
 
 def _by_mask(mask: BoolArray, inside: str, outside: str) -> Segments:

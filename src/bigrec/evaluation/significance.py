@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from bigrec.evaluation.bootstrap import bootstrap_intervals
+from bigrec.evaluation.clusters import cluster_totals
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.protocol import MethodResult
-from bigrec.types import FloatArray
+from bigrec.types import FloatArray, IntArray
 
 _NUMBERS_PER_BLOCK = 1 << 21
 # Share of the sum of the absolute differences within which two sums are equal: the same numbers
@@ -27,7 +28,7 @@ class ComparisonRow:
         exclude_seen: As in ``MethodResult``, for both.
         metric: ``hr@10``, ``ndcg@10``, ... or ``mrr``.
         difference: Mean of method minus reference, in [-1, 1]; above 0 the method is better.
-        low: Lower end of the 95 % bootstrap interval of the difference.
+        low: Lower end of the 95 % bootstrap interval over users.
         high: Its upper end.
         p_value: Two-sided, in (0, 1]; see ``randomization_p_values``.
         p_corrected: Corrected for all rows of the same call, in (0, 1]; see ``holm``.
@@ -50,7 +51,7 @@ class PairedDifferences:
 
     Attributes:
         difference: Mean of method minus reference, ``[c]``.
-        low: Lower ends of the 95 % bootstrap intervals, ``[c]``.
+        low: Lower ends of the 95 % bootstrap intervals over clusters, ``[c]``.
         high: Their upper ends, ``[c]``.
         p_value: Two-sided, uncorrected, in (0, 1], ``[c]``.
     """
@@ -65,6 +66,7 @@ def compare_to_reference(
     results: Sequence[MethodResult],
     *,
     reference: MethodId,
+    users: IntArray,
     seed: int,
     metrics: Sequence[str] = ("hr@10", "ndcg@10"),
 ) -> list[ComparisonRow]:
@@ -73,6 +75,7 @@ def compare_to_reference(
     Args:
         results: One for each method and protocol, over the same queries, the reference's included.
         reference: The method to compare with, under every protocol among the results.
+        users: Number of each query's user, ``[q]``; see ``number_users``.
         seed: Fixes the resamples and the sign flips.
         metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
 
@@ -84,7 +87,11 @@ def compare_to_reference(
     """
     others = dict.fromkeys(result.method for result in results if result.method != reference)
     return compare_pairs(
-        results, references=dict.fromkeys(others, reference), seed=seed, metrics=metrics
+        results,
+        references=dict.fromkeys(others, reference),
+        users=users,
+        seed=seed,
+        metrics=metrics,
     )
 
 
@@ -92,6 +99,7 @@ def compare_pairs(
     results: Sequence[MethodResult],
     *,
     references: Mapping[MethodId, MethodId],
+    users: IntArray,
     seed: int,
     metrics: Sequence[str] = ("hr@10", "ndcg@10"),
 ) -> list[ComparisonRow]:
@@ -103,6 +111,7 @@ def compare_pairs(
     Args:
         results: One for each method and protocol, over the same queries, references included.
         references: Reference of each method.
+        users: Number of each query's user, ``[q]``; see ``number_users``.
         seed: Fixes the resamples and the sign flips.
         metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
 
@@ -111,7 +120,7 @@ def compare_pairs(
 
     Raises:
         ValueError: If a reference is missing, a method is there twice under one protocol, the
-            numbers of queries differ or a metric is unknown.
+            numbers of queries and users differ or a metric is unknown.
     """
     by_key = _by_key(results)
     columns = [
@@ -124,7 +133,9 @@ def compare_pairs(
         return []
     values = [query_values(result.ranks, metric) for result, _, metric in columns]
     reference = [query_values(other.ranks, metric) for _, other, metric in columns]
-    paired = paired_differences(np.stack(values, axis=1), np.stack(reference, axis=1), seed=seed)
+    paired = paired_differences(
+        np.stack(values, axis=1), np.stack(reference, axis=1), clusters=users, seed=seed
+    )
     numbers = np.stack(
         [paired.difference, paired.low, paired.high, paired.p_value, holm(paired.p_value)], axis=1
     )
@@ -135,20 +146,21 @@ def compare_pairs(
 
 
 def paired_differences(
-    values: FloatArray, reference: FloatArray, *, seed: int
+    values: FloatArray, reference: FloatArray, *, clusters: IntArray, seed: int
 ) -> PairedDifferences:
     """Mean differences, intervals and p-values of several comparisons.
 
-    A resample draws queries, each with the values of both methods. The difficulty of a query
+    A resample draws clusters, each with the values of both methods. The difficulty of a query
     cancels out, so the interval is narrower than two separate intervals suggest.
 
     Args:
         values: The methods' values of each query, ``[q, c]``, higher is better.
         reference: The reference's for the same queries, ``[q, c]``.
+        clusters: Number of each query's user, ``[q]``.
         seed: Fixes the resamples and the sign flips.
 
     Raises:
-        ValueError: If the shapes differ or there is no query.
+        ValueError: If the shapes differ, there is no query, or not one cluster for each query.
     """
     if values.shape != reference.shape:
         raise ValueError(
@@ -156,23 +168,25 @@ def paired_differences(
             "for both, over the same queries."
         )
     differences = values - reference
-    low, high = bootstrap_intervals(differences, seed=seed)
-    p_value = randomization_p_values(differences, seed=seed)
+    low, high = bootstrap_intervals(differences, clusters=clusters, seed=seed)
+    p_value = randomization_p_values(differences, clusters=clusters, seed=seed)
     return PairedDifferences(differences.mean(axis=0), low, high, p_value)
 
 
 def randomization_p_values(
-    differences: FloatArray, *, seed: int, resamples: int = 10_000
+    differences: FloatArray, *, clusters: IntArray, seed: int, resamples: int = 10_000
 ) -> FloatArray:
     """Two-sided p-values of mean differences by paired randomization (Fisher's sign flips).
 
-    Under the null hypothesis both signs of each query's difference are equally likely. With ``s``
+    Under the null hypothesis both signs of each cluster's summed difference are equally likely; the
+    differences of one user depend on each other and change their sign together. With ``s``
     resamples at least as far from 0 as the observed mean, ``p`` is ``(s + 1) / (resamples + 1)``.
     The observed mean counts as one of the equally likely outcomes, so ``p`` is never 0 (Phipson
     and Smyth, 2010).
 
     Args:
         differences: Method minus reference, ``[q, c]``. All columns share the sign flips.
+        clusters: Number of each query's user, ``[q]``.
         seed: Fixes the sign flips.
         resamples: At least 1; the smallest possible p-value is ``1 / (resamples + 1)``.
 
@@ -180,24 +194,21 @@ def randomization_p_values(
         ``[c]`` in (0, 1]; 1 where all differences are 0.
 
     Raises:
-        ValueError: If there is no query or no resample.
+        ValueError: If there is no query or no resample, or not one cluster for each query.
     """
-    if differences.ndim != 2 or len(differences) == 0:
-        raise ValueError(
-            f"differences has shape {differences.shape}; expected [q, c] with at least one query."
-        )
     if resamples < 1:
         raise ValueError(f"resamples is {resamples}; expected at least 1.")
+    of_cluster, counts = cluster_totals(differences, clusters)
     rng = np.random.default_rng(seed)
-    q = len(differences)
-    sums = differences.sum(axis=0)
+    sums = of_cluster.sum(axis=0)
     limit = np.abs(sums) - _TIE * np.abs(differences).sum(axis=0)
     reached = np.zeros(differences.shape[1], dtype=np.int64)
-    step = max(1, _NUMBERS_PER_BLOCK // q)
+    step = max(1, _NUMBERS_PER_BLOCK // len(counts))
     for start in range(0, resamples, step):
-        kept = rng.integers(2, size=(min(step, resamples - start), q), dtype=np.int8)
+        size = (min(step, resamples - start), len(counts))
+        kept = rng.integers(2, size=size, dtype=np.int8)
         # Kept minus flipped sum: twice the kept sum minus the total.
-        flipped = 2 * (kept.astype(np.float64) @ differences) - sums
+        flipped = 2 * (kept.astype(np.float64) @ of_cluster) - sums
         reached += np.count_nonzero(np.abs(flipped) >= limit, axis=0)
     return (reached + 1.0) / (resamples + 1)
 
@@ -230,7 +241,7 @@ def holm(p_values: FloatArray) -> FloatArray:
 def over_seeds(values_by_seed: Mapping[int, float]) -> tuple[float, float]:
     """Mean and sample standard deviation (divisor ``seeds - 1``) over training runs.
 
-    The deviation shows the variation of training, which intervals over queries do not contain.
+    The deviation shows the variation of training, which intervals over users do not contain.
 
     Args:
         values_by_seed: A metric for each seed.

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bigrec.errors import SettingsError
 from bigrec.evaluation.method import MethodId
+from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.reports.comparison import comparison_json, write_comparison
 from bigrec.experiments.comparison import Comparison, compare_methods, seed_rows
 from bigrec.experiments.evaluate import text_statistics
@@ -14,9 +15,8 @@ from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.precomputed import read_precomputed
 from bigrec.models.base import Scorer
 from bigrec.models.llm import LLM_RETRIEVAL
-from bigrec.models.registry import check_names
+from bigrec.models.registry import TEXT_MODELS, check_names
 from bigrec.recommender.fitting import no_progress
-from bigrec.recommender.fusion import fit_models
 from bigrec.recommender.query_encoders import GenerativeQueryEncoder, RetrievalQueryEncoder
 from bigrec.recommender.training_data import all_training_data, few_shot_training_data
 from bigrec.settings import Settings
@@ -26,7 +26,8 @@ from bigrec.types import ProgressFactory
 _AUTO = "auto"
 _PAIR = "co-occurrence & EASE"
 _AUTO_FUSIONS = (
-    *("popularity", "co-occurrence", "EASE", "SASRec", "GRU4Rec", _PAIR),
+    *("popularity", "co-occurrence", "EASE", "text kNN", "SASRec", "GRU4Rec", _PAIR),
+    f"{_PAIR} & text kNN",
     "co-occurrence & GRU4Rec",
     *(f"{_PAIR} & {networks}" for networks in ("SASRec", "GRU4Rec", "SASRec & GRU4Rec")),
 )
@@ -75,7 +76,7 @@ def compare_pipeline(pipeline: Pipeline) -> Comparison:
             histories=pipeline.prepared.test_queries.histories,
         ),
         settings=settings.to_dict(),
-        notes=[*pipeline.notes(), *_notes(pipeline)],
+        notes=[*pipeline.notes(), *_notes(pipeline), *_tuning_notes(pipeline)],
     )
     write_json(pipeline.comparison_file, comparison_json(report))
     write_comparison(pipeline.comparison_file.with_suffix(".html"), report)
@@ -91,7 +92,11 @@ def _signal_ids(settings: Settings) -> dict[str, MethodId]:
     few_shot: list[MethodId] = []
     few_shot_retrieval: list[MethodId] = []
     if compare.few_shot:
-        few_shot = [MethodId(name, training_data="few-shot") for name in compare.baselines]
+        few_shot = [
+            MethodId(name, training_data="few-shot")
+            for name in compare.baselines
+            if name not in TEXT_MODELS
+        ]
         on_all = settings.mode == "retrieval" and settings.retrieval.train_on == "interactions"
         if compare.retrieval or on_all:
             few_shot_retrieval = [MethodId(LLM_RETRIEVAL, training_data="few-shot")]
@@ -176,26 +181,38 @@ def _fit_signals(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> dict[st
     fitted: dict[str, Scorer] = {}
     for name, make_data in make.items():
         few_shot = name == "few-shot"
-        if few_shot and not settings.compare.few_shot:
-            continue
-        data = make_data(pipeline.dataset, pipeline.prepared)
-        models = fit_models(
-            settings.compare.baselines,
-            data,
-            settings,
-            folder=pipeline.stage("models").folder,
-            progress_factory=pipeline.progress_factory,
-            few_shot=few_shot,
-        )
         of_data = {
             method.model: method.label
             for method in signals.values()
             if method.training_data == name
         }
-        fitted |= {of_data[model]: scorer for model, scorer in models.items()}
+        for model in settings.compare.baselines:
+            if model in of_data:
+                fitted[of_data[model]] = fitting.baselines.fit(model, few_shot=few_shot)
         if LLM_RETRIEVAL in of_data:
+            data = make_data(pipeline.dataset, pipeline.prepared)
             fitted[of_data[LLM_RETRIEVAL]] = fitting.retriever(data, few_shot=few_shot)
     return fitted
+
+
+def _tuning_notes(pipeline: Pipeline) -> list[str]:
+    """The grid and the selected hyperparameters of every tuned baseline."""
+    notes = []
+    for label, tuned in pipeline.fitting.baselines.tuned.items():
+        figure = max(candidate[SELECTION_METRIC] for candidate in tuned.candidates)
+        grid = {
+            name: sorted({candidate[name] for candidate in tuned.candidates})
+            for name in tuned.selected
+        }
+        searched = "; ".join(
+            f"{name} {tuned.selected[name]:g} of {', '.join(f'{value:g}' for value in values)}"
+            for name, values in grid.items()
+        )
+        notes.append(
+            f"{label} is tuned by {SELECTION_METRIC.upper()} on validation ({figure:.4f}): "
+            f"{searched}."
+        )
+    return notes
 
 
 def _notes(pipeline: Pipeline) -> list[str]:

@@ -13,6 +13,7 @@ from bigrec.evaluation.beyond_accuracy import (
     novelty,
     overlap,
 )
+from bigrec.evaluation.clusters import number_users
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import metric_value, selection_metric
 from bigrec.evaluation.protocol import MethodResult, summarize
@@ -24,9 +25,12 @@ from bigrec.evaluation.reports.data import (
     SeedRow,
 )
 from bigrec.evaluation.segments import (
+    TARGET_COUNTS,
+    TARGET_GAPS,
     SegmentRow,
     Segments,
     category_segments,
+    gap_segments,
     history_segments,
     popularity_segments,
     segment_rows,
@@ -45,7 +49,7 @@ from bigrec.experiments.methods import (
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.scoring import ScoredQueries
 from bigrec.recommender.training_data import PreparedData
-from bigrec.types import ProgressFactory
+from bigrec.types import IntArray, ProgressFactory
 
 _SHORT = 10
 _HEADLINE = ("hr@10", "ndcg@10")
@@ -122,21 +126,28 @@ def compare_methods(
     ranked = evaluate_methods(methods, test, progress=progress)
     traced = trace_gamma_paths(selected, test)
     results = [method.result for method in ranked]
+    users = number_users(prepared.test_queries.user_ids)
+    valid_users = number_users(prepared.valid_queries.user_ids)
     reference = _best(on_valid, references)
     report = ComparisonReport(
         title=f"Comparison on {dataset.name}",
         reference=reference,
         recommenders=list(recommenders.values()),
-        rows=summarize(results, seed=0),
+        rows=summarize(results, users=users, seed=0),
         validation=[
-            row for row in summarize(on_valid, seed=0, ks=(_SHORT,)) if row.metric in _HEADLINE
+            row
+            for row in summarize(on_valid, users=valid_users, seed=0, ks=(_SHORT,))
+            if row.metric in _HEADLINE
         ],
-        differences=compare_to_reference(results, reference=reference, seed=0, metrics=_HEADLINE),
+        differences=compare_to_reference(
+            results, reference=reference, users=users, seed=0, metrics=_HEADLINE
+        ),
         gains=compare_pairs(
             results,
             references={
                 method.id: fusion.baseline for fusion in selected for method in fusion.with_model
             },
+            users=users,
             seed=0,
             metrics=_HEADLINE,
         ),
@@ -198,23 +209,30 @@ def _segments(
     results: Sequence[MethodResult], dataset: Dataset, prepared: PreparedData
 ) -> dict[str, list[SegmentRow]]:
     queries = prepared.test_queries
+    title_ids = dataset.catalog.title_ids
     lengths = np.array([len(history) for history in queries.full_histories], dtype=np.int64)
     families = {
-        "target in training": target_segments(queries.targets, prepared.counts),
+        TARGET_COUNTS: target_segments(
+            title_ids[queries.targets], _title_counts(dataset, prepared)
+        ),
         "target's popularity": popularity_segments(queries.targets, prepared.counts),
         "items before the target": history_segments(lengths, starts=(0, 1, 3, 5, 10, 20, 50)),
     }
+    # Where no timestamp is shared, the one segment would only repeat the metrics of all queries.
+    if queries.gaps is not None and not queries.gaps.all():
+        families[TARGET_GAPS] = gap_segments(queries.gaps)
     if dataset.catalog.categories is not None:
         families["target's category"] = category_segments(
             queries.targets, dataset.catalog.categories
         )
-    users = _user_segments(dataset, prepared)
-    if users is not None:
-        families["user in training"] = users
+    in_training = _user_segments(dataset, prepared)
+    if in_training is not None:
+        families["user in training"] = in_training
+    users = number_users(queries.user_ids)
     return {
         family: [
             row
-            for row in segment_rows(results, segments, seed=0, ks=(_SHORT,))
+            for row in segment_rows(results, segments, users=users, seed=0, ks=(_SHORT,))
             if row.summary.metric in _HEADLINE
         ]
         for family, segments in families.items()
@@ -234,12 +252,15 @@ def _user_segments(dataset: Dataset, prepared: PreparedData) -> Segments | None:
     return user_segments(np.array(users, dtype=np.int64), counts)
 
 
+def _title_counts(dataset: Dataset, prepared: PreparedData) -> IntArray:
+    """Training interactions of each title, ``[t]``: as many as of all of its items together."""
+    return np.bincount(dataset.catalog.title_ids, weights=prepared.counts).astype(np.int64)
+
+
 def _beyond(
     ranked: Sequence[RankedMethod], dataset: Dataset, prepared: PreparedData
 ) -> list[BeyondRow]:
-    catalog = dataset.catalog
-    # A title is as well known as all of its items together.
-    counts = np.bincount(catalog.title_ids, weights=prepared.counts).astype(np.int64)
+    catalog, counts = dataset.catalog, _title_counts(dataset, prepared)
     k = min(_SHORT, catalog.n_titles)
     return [
         BeyondRow(

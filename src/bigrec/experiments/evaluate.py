@@ -11,6 +11,7 @@ import polars as pl
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import DataError
+from bigrec.evaluation.clusters import number_users
 from bigrec.evaluation.generation_stats import generation_stats
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult, SummaryRow, random_ranks, summarize
@@ -123,7 +124,7 @@ def evaluate_recommender(
     nearest = fitted.encoder.ranker.rank(encoded, k=1, beams="top1").distances[:, 0]
     return EvaluationResult(
         table=table,
-        rows=summarize(results, seed=0),
+        rows=summarize(results, users=number_users(queries.user_ids), seed=0),
         shares=text_statistics(texts, catalog, histories=queries.histories),
         nearest=nearest,
         examples=_examples(fitted, queries, encoded),

@@ -7,6 +7,7 @@ from typing import Any
 
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
+from bigrec.evaluation.clusters import describe_users, number_users
 from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.evaluation import (
     Report,
@@ -174,7 +175,11 @@ class Pipeline(Workspace):
             f"({catalog.n_items} items). Items that share a title share a place, and a tie counts "
             "against the target."
         )
-        return [examples, ranking, "Intervals are 95 % bootstrap intervals over the test examples."]
+        users = describe_users(number_users(prepared.test_queries.user_ids))
+        intervals = f"Intervals are 95 % bootstrap intervals over users: {users}."
+        if self.settings.data.test_file is not None:
+            intervals += " The test file names no users: each query counts as one."
+        return [examples, ranking, intervals]
 
     def _report(self, result: EvaluationResult) -> Report:
         plots = {

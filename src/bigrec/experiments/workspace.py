@@ -25,7 +25,7 @@ from bigrec.settings.sections import SourceSettings
 from bigrec.storage import fingerprint
 
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
-_FORMAT = 2
+_FORMAT = 3
 
 
 class Workspace:
@@ -70,6 +70,7 @@ class Workspace:
             settings.recommend.fingerprint(),
             settings.fusion.fingerprint(),
             settings.grounding.fingerprint(),
+            settings.baselines.fingerprint(),
             self._test_key(),
         ]
         if settings.mode == "generative":
@@ -86,11 +87,12 @@ class Workspace:
             return self._stage(name, [self._examples_key(), finetune, self._model_key(), prompt])
         if name == "retrieval":
             return self._stage(
-                name, [self._examples_key(), self._model_key(), settings.retrieval.fingerprint()]
+                name,
+                [self._training_key(), self._model_key(), settings.retrieval.fingerprint()],
             )
         if name == "models":
             # Each network checks by itself whether it can resume from what is in the folder.
-            return self._stage(name, [self._examples_key(), generative.finetune.window])
+            return self._stage(name, [self._training_key(), generative.finetune.window])
         if name == "index":
             embedding = generative.embedding.fingerprint()
             return self._stage(name, [source_key(settings.data), self._model_key(), embedding])
@@ -123,6 +125,10 @@ class Workspace:
         )
         sources = [source_key(source) for source in (data, *data.extra_train_sources)]
         return [sources, values, self.settings.seed]
+
+    def _training_key(self) -> list[Any]:
+        """What networks depend on beside the model: the examples, and the protocol."""
+        return [*self._examples_key(), self.settings.recommend.exclude_seen]
 
     def _test_key(self) -> list[Any]:
         data = self.settings.data

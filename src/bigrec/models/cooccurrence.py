@@ -16,7 +16,10 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
+from bigrec.settings.baselines import CooccurrenceSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
+
+_DEFAULTS = CooccurrenceSettings()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,9 +53,9 @@ class Cooccurrence(HistoryScorer):
         *,
         train: BoolArray,
         n_items: int,
-        window: int = 10,
-        decay: float = 0.8,
-        alpha: float = 0.5,
+        window: int = _DEFAULTS.window,
+        decay: float = _DEFAULTS.decay,
+        alpha: float = _DEFAULTS.alpha,
     ) -> Self:
         """Count pairs of different items.
 

@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 from scipy.linalg import lapack
-from scipy.sparse import csr_array
+from scipy.sparse import coo_array, csr_array
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import DataError
@@ -18,8 +18,10 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
+from bigrec.settings.baselines import EaseSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
 
+_DEFAULTS = EaseSettings()
 _ROWS = 1024
 # A float64 matrix for the inverse and the float32 result, both [n, n].
 _BYTES_PER_ENTRY = 12
@@ -36,12 +38,15 @@ class Ease(HistoryScorer):
 
     Attributes:
         regularization: ``lambda``, above 0.
+        decay: Weight in ``x`` of an item of the history relative to the next newer one, in (0, 1];
+            1 as in the paper. A repeated item has the weight of its newest occurrence.
         item_weights: ``B``, ``[n, n]`` float32.
     """
 
     kind: ClassVar[str] = "ease"
 
     regularization: float
+    decay: float
     item_weights: FloatArray = field(repr=False)
 
     @classmethod
@@ -51,7 +56,8 @@ class Ease(HistoryScorer):
         *,
         train: BoolArray,
         n_items: int,
-        regularization: float = 250.0,
+        regularization: float = _DEFAULTS.regularization,
+        decay: float = _DEFAULTS.decay,
     ) -> Self:
         """Solve the closed form in time ``O(n^3)`` and memory of 12 bytes times ``n^2``.
 
@@ -61,6 +67,7 @@ class Ease(HistoryScorer):
             n_items: Items of the catalog.
             regularization: See the class; larger for more users. The paper's values are 200 to
                 1,000.
+            decay: See the class.
 
         Raises:
             DataError: If there are no training interactions, the catalog is too large for the
@@ -69,6 +76,8 @@ class Ease(HistoryScorer):
         """
         if not (regularization > 0 and np.isfinite(regularization)):
             raise ValueError(f"regularization is {regularization}; expected a number above 0.")
+        if not 0 < decay <= 1:
+            raise ValueError(f"decay is {decay}; expected more than 0 and at most 1.")
         _check_memory(n_items)
         users, items = training_rows(interactions, train, n_items=n_items)
         seen = csr_array(
@@ -76,7 +85,7 @@ class Ease(HistoryScorer):
         )
         # The conversion adds up repeated pairs, and X is binary.
         seen.data[:] = 1
-        return cls(float(regularization), _solve(seen, regularization=regularization))
+        return cls(float(regularization), float(decay), _solve(seen, regularization=regularization))
 
     @property
     def name(self) -> str:
@@ -89,10 +98,10 @@ class Ease(HistoryScorer):
         return len(self.item_weights)
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
-        """Score all items: the sum of the rows of ``B`` of the history's different items.
+        """Score all items: the decayed sum of the rows of ``B`` of the history's different items.
 
         Args:
-            histories: Item numbers of each query in any order; -1 is padding.
+            histories: Item numbers of each query, oldest first; -1 is padding.
 
         Returns:
             ``[q, n]`` float32, higher is better; all 0 for an empty history.
@@ -100,11 +109,15 @@ class Ease(HistoryScorer):
         Raises:
             ValueError: If an item number is out of range.
         """
-        starts, items, _ = history_rows(histories, n_items=self.n_items)
-        ones = np.ones(len(items), dtype=np.float32)
-        seen = csr_array((ones, items, starts), shape=(len(histories), self.n_items))
-        seen.sum_duplicates()
-        seen.data[:] = 1
+        starts, items, ages = history_rows(histories, n_items=self.n_items)
+        rows = np.repeat(np.arange(len(histories)), np.diff(starts))
+        # Newest first, so that the first of a repeated item is its newest occurrence.
+        order = np.lexsort((ages, rows))
+        _, first = np.unique(rows[order] * self.n_items + items[order], return_index=True)
+        kept = order[first]
+        weights = (self.decay ** ages[kept]).astype(np.float32)
+        shape = (len(histories), self.n_items)
+        seen = coo_array((weights, (rows[kept], items[kept])), shape=shape).tocsr()
         return np.asarray(seen @ self.item_weights)
 
     def save(self, folder: Path) -> None:
@@ -113,7 +126,7 @@ class Ease(HistoryScorer):
         Raises:
             StorageError: If the folder cannot be written.
         """
-        settings = {"regularization": self.regularization}
+        settings = {"regularization": self.regularization, "decay": self.decay}
         arrays = {"item_weights": self.item_weights}
         write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
 
@@ -125,9 +138,9 @@ class Ease(HistoryScorer):
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
         settings, arrays = read_model_folder(
-            folder, cls.kind, settings=["regularization"], arrays=["item_weights"]
+            folder, cls.kind, settings=["regularization", "decay"], arrays=["item_weights"]
         )
-        return cls(settings["regularization"], arrays["item_weights"])
+        return cls(settings["regularization"], settings["decay"], arrays["item_weights"])
 
 
 def _check_memory(n_items: int) -> None:

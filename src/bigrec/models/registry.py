@@ -1,6 +1,6 @@
 """Models by the names that settings and tables use."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,12 @@ from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
-from bigrec.types import BoolArray, IntArray, ProgressCallback
+from bigrec.models.text import TextKNN, TfIdf
+from bigrec.settings.baselines import BaselineSettings, SequentialSettings
+from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
 POPULARITY, RECENT, COOCCURRENCE, EASE = "popularity", "recent popularity", "co-occurrence", "EASE"
+TF_IDF, TEXT_KNN = "tf-idf", "text kNN"
 GRU4REC: Literal["GRU4Rec"] = "GRU4Rec"
 _ARCHITECTURES: tuple[Literal["SASRec", "GRU4Rec", "Caser"], ...] = ("SASRec", GRU4REC, "Caser")
 _ROBUST = ", DROS"
@@ -25,10 +28,11 @@ _NETWORKS = {
     **{str(architecture): (architecture, False) for architecture in _ARCHITECTURES},
     **{architecture + _ROBUST: (architecture, True) for architecture in _ARCHITECTURES},
 }
-NAMES = (POPULARITY, RECENT, COOCCURRENCE, EASE, *_NETWORKS)
-"""Every model that can be fitted to interactions by its name."""
+NAMES = (POPULARITY, RECENT, COOCCURRENCE, EASE, TF_IDF, TEXT_KNN, *_NETWORKS)
+"""Every model that can be fitted by its name."""
 
-_HALF_LIFE_DAYS = 30.0
+TEXT_MODELS = (TF_IDF, TEXT_KNN)
+"""Models of titles alone, which use no training interactions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,16 +42,24 @@ class TrainingData:
     Attributes:
         interactions: All interactions, ``m`` of them.
         train: Mask of the training interactions, ``[m]``.
-        n_items: Items of the catalog.
+        titles: Title of every item of the catalog, ``[n]``.
         valid_histories: Histories of the validation queries for early stopping of networks.
         valid_targets: Item number of each validation query's target.
+        exclude_seen: The protocol that networks are trained and stopped for: whether the items of
+            a history are excluded from its ranking.
     """
 
     interactions: Interactions = field(repr=False)
     train: BoolArray = field(repr=False)
-    n_items: int
+    titles: Sequence[str] = field(repr=False)
     valid_histories: Sequence[IntArray] = field(repr=False)
     valid_targets: IntArray = field(repr=False)
+    exclude_seen: bool = True
+
+    @property
+    def n_items(self) -> int:
+        """Items of the catalog, ``n``."""
+        return len(self.titles)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -66,7 +78,9 @@ def check_names(names: Sequence[str]) -> None:
 def fit_model(
     name: str,
     training_data: TrainingData,
+    settings: BaselineSettings | None = None,
     *,
+    embed: Callable[[Sequence[str]], FloatArray] | None = None,
     seed: int = 0,
     device: str = "auto",
     folder: Path | None = None,
@@ -77,6 +91,8 @@ def fit_model(
     Args:
         name: One of `NAMES`.
         training_data: The interactions to fit it to.
+        settings: Hyperparameters; the defaults by default.
+        embed: Embeds titles, ``[n]`` to ``[n, d]``, for text kNN.
         seed: Seed of networks.
         device: Device of networks.
         folder: Folder for checkpoints of networks; an interrupted training is resumed from it.
@@ -84,36 +100,84 @@ def fit_model(
 
     Raises:
         SettingsError: If there is no such model.
+        ValueError: If text kNN has nothing that embeds.
         DataError: If it cannot be fitted to these interactions.
     """
     check_names([name])
+    settings = settings or BaselineSettings()
+    if name in TEXT_MODELS:
+        return _fit_text_model(name, training_data.titles, settings, embed=embed)
+    if name in _NETWORKS:
+        return _fit_network(
+            name,
+            training_data,
+            settings.sequential,
+            seed=seed,
+            device=device,
+            folder=folder,
+            progress=progress,
+        )
+    return _fit_counts(name, training_data, settings)
+
+
+def _fit_counts(name: str, training_data: TrainingData, settings: BaselineSettings) -> ScoringModel:
     interactions, train = training_data.interactions, training_data.train
     n_items = training_data.n_items
     if name == POPULARITY:
         return Popularity.fit(np.bincount(interactions.items[train], minlength=n_items))
     if name == RECENT:
+        half_life = settings.popularity.half_life_days
         return Popularity.fit_recent(
-            interactions, train=train, n_items=n_items, half_life_days=_HALF_LIFE_DAYS
+            interactions, train=train, n_items=n_items, half_life_days=half_life
         )
     if name == COOCCURRENCE:
-        return Cooccurrence.fit(interactions, train=train, n_items=n_items)
-    if name == EASE:
-        return Ease.fit(interactions, train=train, n_items=n_items)
+        options = settings.cooccurrence.model_dump()
+        return Cooccurrence.fit(interactions, train=train, n_items=n_items, **options)
+    options = settings.ease.model_dump()
+    return Ease.fit(interactions, train=train, n_items=n_items, **options)
+
+
+def _fit_text_model(
+    name: str,
+    titles: Sequence[str],
+    settings: BaselineSettings,
+    *,
+    embed: Callable[[Sequence[str]], FloatArray] | None,
+) -> ScoringModel:
+    if name == TF_IDF:
+        return TfIdf.fit(titles, decay=settings.tf_idf.decay)
+    if embed is None:
+        raise ValueError("embed is None; expected a function that embeds titles, for text kNN.")
+    return TextKNN.fit(embed(titles), decay=settings.text_knn.decay)
+
+
+def _fit_network(
+    name: str,
+    training_data: TrainingData,
+    settings: SequentialSettings,
+    *,
+    seed: int,
+    device: str,
+    folder: Path | None,
+    progress: ProgressCallback | None,
+) -> ScoringModel:
     from bigrec.models.neural import SequentialModel  # noqa: PLC0415 - torch, seconds
 
     architecture, robust = _NETWORKS[name]
     return SequentialModel.fit(
-        interactions,
-        train=train,
-        n_items=n_items,
+        training_data.interactions,
+        train=training_data.train,
+        n_items=training_data.n_items,
         architecture=architecture,
         valid_histories=training_data.valid_histories,
         valid_targets=training_data.valid_targets,
+        exclude_seen=training_data.exclude_seen,
         robust=robust,
         seed=seed,
         device=device,
         folder=folder,
         progress=progress,
+        **settings.model_dump(),
     )
 
 
@@ -129,7 +193,14 @@ def load_scoring_model(folder: Path) -> ScoringModel:
         BundleError: If the folder holds no model, a damaged one, or one of another version.
     """
     kind = model_kind(folder)
-    models: tuple[type[ScoringModel], ...] = (Popularity, Cooccurrence, Ease, PrecomputedScores)
+    models: tuple[type[ScoringModel], ...] = (
+        Popularity,
+        Cooccurrence,
+        Ease,
+        TfIdf,
+        TextKNN,
+        PrecomputedScores,
+    )
     for model in models:
         if model.kind == kind:
             return model.load(folder)

@@ -12,15 +12,17 @@ from typing import Any, Literal, Protocol
 
 from bigrec.data.dataset import Dataset
 from bigrec.errors import ModelError
+from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import EncodedQueries
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.model import LanguageModel
 from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.models.registry import TrainingData
+from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.factory import load_base_model, load_truncated_model, train_adapter
 from bigrec.recommender.fitted import FittedRecommender
-from bigrec.recommender.fusion import SignalFusion, fit_models, select_rule, signal_names
+from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
 from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
     QueryEncoder,
@@ -175,6 +177,17 @@ class Fitting:
         return self._generative_encoder()
 
     @cached_property
+    def baselines(self) -> BaselineFitter:
+        """What fits signals and baselines."""
+        return BaselineFitter(
+            self._dataset,
+            self._prepared,
+            self._settings,
+            folder=self._store.stage("models").folder,
+            progress_factory=self._progress_factory,
+        )
+
+    @cached_property
     def unfused(self) -> FittedRecommender:
         """The recommender by the language model alone."""
         return FittedRecommender(
@@ -192,13 +205,7 @@ class Fitting:
         names = signal_names(settings.fusion, n_items=catalog.n_items)
         if not names:
             return self.unfused
-        signals = fit_models(
-            names,
-            all_training_data(self._dataset, self._prepared),
-            settings,
-            folder=self._store.stage("models").folder,
-            progress_factory=self._progress_factory,
-        )
+        signals = {name: self.baselines.fit(name) for name in names}
         valid = self.unfused.score(
             self.encode("valid"), self._prepared.valid_queries, signals=signals
         )
@@ -229,13 +236,11 @@ class Fitting:
         Raises:
             ModelError: If the base model cannot be loaded, or has fewer layers than asked for.
         """
-        suffix = ", few-shot" if few_shot else ""
+        label = MethodId(LLM_RETRIEVAL, training_data="few-shot" if few_shot else "all").label
         stage = self._store.stage("retrieval")
         # A model for each retriever: its adapter stays in it.
         lm = load_truncated_model(self._settings)
-        throughput = Throughput(
-            "targets", self._progress_factory(f"Training {LLM_RETRIEVAL}{suffix}")
-        )
+        throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
         retriever = LLMRetriever.fit(
             lm,

@@ -15,20 +15,11 @@ from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.fusion.tuning import optimize_rule
 from bigrec.models.base import ScoringModel
-from bigrec.models.registry import (
-    COOCCURRENCE,
-    EASE,
-    GRU4REC,
-    TrainingData,
-    fit_model,
-    is_network,
-    load_scoring_model,
-)
+from bigrec.models.registry import COOCCURRENCE, EASE, GRU4REC, load_scoring_model
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
-from bigrec.settings import Settings
 from bigrec.settings.sections import FusionSettings
 from bigrec.storage import atomic_folder, check_format, read_json, write_json
-from bigrec.types import BoolArray, IntArray, ProgressFactory
+from bigrec.types import BoolArray, IntArray
 
 _RULES = "fusion.json"
 _ITEMS = "items.parquet"
@@ -48,40 +39,6 @@ def signal_names(settings: FusionSettings, *, n_items: int) -> tuple[str, ...]:
     if settings.signals != "auto":
         return settings.signals
     return (COOCCURRENCE, *((EASE,) if n_items <= _MAX_ITEMS_FOR_EASE else ()), GRU4REC)
-
-
-def fit_models(
-    names: Sequence[str],
-    training_data: TrainingData,
-    settings: Settings,
-    *,
-    folder: Path,
-    progress_factory: ProgressFactory,
-    few_shot: bool = False,
-) -> dict[str, ScoringModel]:
-    """Fit models; networks are kept in the folder and not trained twice.
-
-    Args:
-        names: As in `bigrec.models.registry.NAMES`.
-        training_data: Interactions to fit on.
-        settings: Seed and device of networks.
-        folder: Holds one folder for each network.
-        progress_factory: Called with the name of each network's training.
-        few_shot: Whether the data are the few shots, whose networks have separate folders.
-    """
-    models = {}
-    suffix = ", few-shot" if few_shot else ""
-    for name in names:
-        progress = progress_factory(f"Training {name}{suffix}") if is_network(name) else None
-        models[name] = fit_model(
-            name,
-            training_data,
-            seed=settings.seed,
-            device=settings.model.device,
-            folder=folder / f"{name}{suffix}".replace(", ", "-").replace(" ", "-").lower(),
-            progress=progress,
-        )
-    return models
 
 
 @dataclass(frozen=True, eq=False)

@@ -22,7 +22,7 @@ from bigrec.data.splits import TRAIN, Split, split_dataset
 from bigrec.models.registry import TrainingData
 from bigrec.settings import Settings
 from bigrec.settings.sections import DataSettings, SourceSettings
-from bigrec.types import BoolArray, IntArray
+from bigrec.types import BoolArray, FloatArray, IntArray
 
 EvalSplit = Literal["valid", "test"]
 """The splits that are ranked."""
@@ -42,12 +42,15 @@ class EvalQueries:
         histories: Item numbers of each history, oldest first, at most ``max_history_length``.
         full_histories: Item numbers of all that the user had before the target.
         targets: Item number of each target, ``[q]``.
+        gaps: Time from the item before to each target, ``[q]``, in the data's unit, at least 0.
+            None without timestamps and for queries of a file.
     """
 
     user_ids: list[str]
     histories: list[IntArray]
     full_histories: list[IntArray]
     targets: IntArray
+    gaps: FloatArray | None = None
 
     def __len__(self) -> int:
         return len(self.targets)
@@ -69,6 +72,7 @@ class PreparedData:
         train_rows: The main dataset's interactions in the training split, ``[m]``.
         counts: Occurrences of each item in the training split, ``[n]``.
         sizes: Number of examples in each split before sampling.
+        exclude_seen: The protocol that networks are trained and stopped for.
     """
 
     train: list[TitleExample]
@@ -80,6 +84,7 @@ class PreparedData:
     train_rows: BoolArray
     counts: IntArray
     sizes: dict[str, int]
+    exclude_seen: bool
 
     def queries(self, split: EvalSplit) -> EvalQueries:
         """The queries of a split."""
@@ -127,6 +132,7 @@ def prepare_examples(dataset: Dataset, settings: Settings) -> PreparedData:
         train_rows=split.row_splits == TRAIN,
         counts=split.train_counts(dataset.catalog.n_items),
         sizes={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
+        exclude_seen=settings.recommend.exclude_seen,
     )
 
 
@@ -148,9 +154,10 @@ def _training_data(
     return TrainingData(
         interactions=interactions,
         train=train,
-        n_items=dataset.catalog.n_items,
+        titles=dataset.catalog.titles,
         valid_histories=prepared.early_stopping_queries.histories,
         valid_targets=prepared.early_stopping_queries.targets,
+        exclude_seen=prepared.exclude_seen,
     )
 
 
@@ -209,13 +216,15 @@ def _sample_valid(split: Split, data: DataSettings, *, at_least: int = 0) -> Exa
 
 
 def _eval_queries(dataset: Dataset, examples: Examples) -> EvalQueries:
-    interactions = dataset.interactions
+    interactions, rows = dataset.interactions, examples.rows
+    times = interactions.times
     starts = interactions.user_start[examples.users]
     return EvalQueries(
         user_ids=[interactions.user_ids[user] for user in examples.users],
         histories=[history[history >= 0] for history in examples.histories()],
         full_histories=[
-            interactions.items[start:row] for start, row in zip(starts, examples.rows, strict=True)
+            interactions.items[start:row] for start, row in zip(starts, rows, strict=True)
         ],
         targets=examples.targets,
+        gaps=None if times is None else (times[rows] - times[rows - 1]).astype(np.float64),
     )

@@ -10,6 +10,7 @@ from pydantic_core import PydanticCustomError
 
 from bigrec.errors import SettingsError
 from bigrec.settings.applicability import inapplicable, without_inapplicable
+from bigrec.settings.baselines import BaselineSettings
 from bigrec.settings.old_names import check_old_names, check_old_preset
 from bigrec.settings.sections import (
     CompareSettings,
@@ -43,6 +44,7 @@ class Settings(Section):
     grounding: GroundingSettings = GroundingSettings()
     recommend: RecommendSettings = RecommendSettings()
     fusion: FusionSettings = FusionSettings()
+    baselines: BaselineSettings = BaselineSettings()
     compare: CompareSettings = CompareSettings()
 
     @model_validator(mode="after")

@@ -319,6 +319,8 @@ class CompareSettings(Section):
         "popularity",
         "co-occurrence",
         "EASE",
+        "tf-idf",
+        "text kNN",
         "SASRec",
         "GRU4Rec",
         "Caser",
@@ -332,8 +334,9 @@ class CompareSettings(Section):
     few shots, and compare it as ``LLM retrieval``."""
     fusions: tuple[str, ...] | Literal["auto"] = "auto"
     """Signals to fuse into the distances, several at once joined by ``&``. ``auto`` is popularity,
-    co-occurrence, EASE, SASRec and GRU4Rec each by itself, co-occurrence & GRU4Rec, and
-    co-occurrence & EASE with neither, either and both of the networks: those that are compared."""
+    co-occurrence, EASE, text kNN, SASRec and GRU4Rec each by itself, co-occurrence & GRU4Rec,
+    co-occurrence & EASE with neither, either and both of the networks, and co-occurrence & EASE &
+    text kNN, the best without any training: those that are compared."""
     precomputed: tuple[PrecomputedSettings, ...] = ()
     """Scores from files, which can be fused by their name."""
     seeds: tuple[int, ...] = ()

@@ -13,7 +13,6 @@ from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.reports.comparison import (
     comparison_from_json,
     comparison_json,
-    shown_methods,
     write_comparison,
 )
 from bigrec.evaluation.reports.data import (
@@ -23,6 +22,7 @@ from bigrec.evaluation.reports.data import (
     ComparisonReport,
     GammaPath,
     SeedRow,
+    shown_methods,
 )
 from bigrec.evaluation.segments import SegmentRow
 from bigrec.evaluation.significance import ComparisonRow
@@ -129,7 +129,7 @@ def test_a_protocol_that_was_not_run_is_omitted(tmp_path: Path) -> None:
 
 
 def test_methods_keep_their_order_and_the_best_is_bold(page: str, parsed: ParsedPage) -> None:
-    start = parsed.cells.index(["Method", "NDCG@10"])
+    start = parsed.cells.index(["Method", "NDCG@10", "NDCG@10 on validation"])
     labels = [line[0] for line in parsed.cells[start + 1 : start + 4]]
     assert labels == [OURS.label, SIGNAL.label, PRODUCT.label]
     assert '<td class="best">0.375 [0.250, 0.500]</td>' in page
@@ -146,7 +146,9 @@ def test_differences_come_with_interval_and_corrected_p(parsed: ParsedPage) -> N
 
 def test_what_the_model_adds_and_validation_figures_are_there(parsed: ParsedPage) -> None:
     assert [PRODUCT.label, "+0.1250 [+0.0625, +0.2500]", "0.0300"] in parsed.cells
-    assert [OURS.label, "0.750 [0.625, 0.875]"] in parsed.cells
+    assert [OURS.label, "0.125 [0.000, 0.250]", "0.750 [0.625, 0.875]"] in parsed.cells
+    assert [PRODUCT.label, "0.375 [0.250, 0.500]", ""] in parsed.cells
+    assert "Rules and gammas were selected by the figures on validation" in parsed.text
 
 
 def test_differences_that_may_be_chance_are_pale(page: str) -> None:
@@ -247,7 +249,7 @@ def test_captions_say_nothing_where_all_methods_are_shown(parsed: ParsedPage) ->
 def test_json_holds_the_same_content_without_plots() -> None:
     content = comparison_json(REPORT)
     assert content == json.loads(json.dumps(content))
-    assert content["format"] == 3
+    assert content["format"] == 4
     assert content["reference"] == SIGNAL.to_json()
     assert content["rows"][0]["method"]["label"] == "BIGRec, all beams"
     assert content["chosen"][0]["method"]["signals"] == ["A", "<b>"]
@@ -268,8 +270,8 @@ def test_a_comparison_comes_back_from_its_json(report: ComparisonReport) -> None
 
 
 def test_json_of_another_format_is_refused() -> None:
-    with pytest.raises(BundleError, match=r"comparison has format 2; .* reads format 3\. Run the"):
-        comparison_from_json({**comparison_json(REPORT), "format": 2})
+    with pytest.raises(BundleError, match=r"comparison has format 3; .* reads format 4\. Run the"):
+        comparison_from_json({**comparison_json(REPORT), "format": 3})
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def rows() -> list[SummaryRow]:
         MethodResult(MethodId(name), exclude_seen=False, ranks=rng.integers(0, width, size=300))
         for name, width in (("ours", 80), ("popularity", 200), ("random", 1000))
     ]
-    return summarize(results, seed=0)
+    return summarize(results, users=np.arange(300), seed=0)
 
 
 def only_axes(figure: Figure) -> Any:

@@ -57,7 +57,7 @@ def fit(
     data = TrainingData(
         interactions=of,
         train=all_rows(of) if train is None else train,
-        n_items=N + 1,
+        titles=[TITLES[title] for title in TITLE_IDS],
         valid_histories=[np.array([2, 3]), np.array([6, 7])],
         valid_targets=np.array([4, 8]),
     )

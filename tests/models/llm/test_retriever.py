@@ -13,9 +13,9 @@ from bigrec.errors import BundleError, ModelError, StaleIndexError
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.lm.model import LanguageModel
 from bigrec.models.llm import ItemTextFeatures, LLMRetriever
-from bigrec.models.llm.retriever import _impute_trained_part
+from bigrec.models.llm.network import impute_rows
 from tests.conftest import TITLES, save_tiny_model
-from tests.models.fakes import N
+from tests.models.fakes import N, ring
 from tests.models.llm.fakes import TITLE_IDS, fit, load
 
 
@@ -78,21 +78,51 @@ def test_the_trained_part_of_a_cold_title_is_imputed_from_its_neighbors() -> Non
     # Content vectors along three axes; trained parts of two numbers. The last title is cold, and
     # its content is that of the first one.
     content = np.eye(3, dtype=np.float32)[[0, 1, 2, 0]]
-    trained = np.array([[1, 0], [0, 1], [0, 1], [-1, 0]], dtype=np.float32)
-    vectors = np.concatenate([content, trained], axis=1)
-    known = np.array([True, True, True, False])
-    imputed = _impute_trained_part(vectors, ColdItemImputer.fit(content, known), content_dim=3)
-    np.testing.assert_array_equal(imputed[:3], vectors[:3])
-    np.testing.assert_array_equal(imputed[3, :3], content[3])
+    trained = torch.tensor([[1.0, 0], [0, 1], [0, 1], [-1, 0]])
+    imputer = ColdItemImputer.fit(content, np.array([True, True, True, False]))
+    imputed = impute_rows(
+        trained,
+        rows=torch.from_numpy(imputer.cold),
+        neighbors=torch.from_numpy(imputer.neighbors),
+        weights=torch.from_numpy(imputer.weights).float(),
+    )
+    np.testing.assert_array_equal(imputed[:3], trained[:3])
     # The first neighbor weighs e^10 times as much as each of the others.
     expected = np.array([np.exp(10), 2.0])
-    np.testing.assert_allclose(imputed[3, 3:], expected / np.linalg.norm(expected), rtol=1e-5)
+    np.testing.assert_allclose(imputed[3], expected / np.linalg.norm(expected), rtol=1e-5)
 
 
-def test_without_known_titles_nothing_is_imputed() -> None:
-    vectors = np.ones((2, 4), dtype=np.float32)
-    imputer = ColdItemImputer.fit(vectors[:, :2], np.zeros(2, bool))
-    np.testing.assert_array_equal(_impute_trained_part(vectors, imputer, content_dim=2), vectors)
+def test_without_cold_titles_nothing_is_imputed() -> None:
+    vectors, none = torch.ones(2, 4), torch.zeros(0, dtype=torch.long)
+    imputed = impute_rows(vectors, rows=none, neighbors=none[:, None], weights=none[:, None])
+    assert imputed is vectors
+
+
+def test_a_cold_title_has_no_id_embedding_in_a_history(lm: LanguageModel) -> None:
+    interactions = ring()
+    # The ring without its last item.
+    retriever = fit(lm, interactions, interactions.items != N - 1, epochs=1)
+    id_inputs = retriever.network.id_inputs
+    assert id_inputs is not None
+    lengths = id_inputs.weight.detach().norm(dim=1).numpy()
+    assert 0 < retriever.known.sum() < len(retriever.known)
+    np.testing.assert_array_equal(lengths > 0, retriever.known)
+
+
+def test_early_stopping_judges_the_vectors_that_are_served(lm: LanguageModel) -> None:
+    interactions = ring()
+    retriever = fit(lm, interactions, interactions.items != N - 1, epochs=1)
+    assert not retriever.known.all()
+    with torch.inference_mode():
+        judged = retriever.network.item_vectors().numpy()
+    served = retriever.item_index().embeddings
+    np.testing.assert_array_equal(served, judged / np.float32(2**0.5))
+
+
+def test_the_untrained_network_is_logged_as_epoch_0(lm: LanguageModel) -> None:
+    first, *others = fit(lm, epochs=2).log
+    assert set(first) == {"epoch", "ndcg@10"}
+    assert [entry["epoch"] for entry in (first, *others)] == [0, 1, 2]
 
 
 def test_new_titles_need_no_training_and_change_no_other_scores(lm: LanguageModel) -> None:

@@ -28,6 +28,8 @@ def fit(
         "batch_size": 16,
         "epochs": 3,
         "device": "cpu",
+        # The ring comes round: its targets stand in their histories.
+        "exclude_seen": False,
     }
     return SequentialModel.fit(of, architecture=architecture, **(defaults | options))
 

@@ -19,12 +19,12 @@ def test_validation_ndcg_is_that_of_the_evaluation() -> None:
         scores = network.scores(network(histories)[:, -1]).numpy()
     expected = ndcg_at(target_ranks(-scores, targets.numpy()), k=10)
     assert 0 < expected < 1
-    assert ndcg_at_10(network, histories, targets) == pytest.approx(expected)
+    assert ndcg_at_10(network, histories, targets, seen_excluded=False) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(("n_items", "expected"), [(10, 1 / np.log2(11)), (11, 0.0)])
 def test_items_tied_with_the_target_rank_before_it(n_items: int, expected: float) -> None:
     network = build_network("GRU4Rec", n_items=n_items, max_length=3, hidden_size=4).eval()
     torch.nn.init.zeros_(network.items.weight)
-    ndcg = ndcg_at_10(network, torch.tensor([[1]]), torch.tensor([0]))
+    ndcg = ndcg_at_10(network, torch.tensor([[1]]), torch.tensor([0]), seen_excluded=False)
     assert ndcg == pytest.approx(expected)

@@ -5,18 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import PROTOCOL_LABELS, of_protocol
-from bigrec.evaluation.reports.comparison_tables import (
-    VALIDATION_NOTE,
-    ComparisonTables,
-    comparison_tables,
-)
-from bigrec.evaluation.reports.data import ComparisonReport
+from bigrec.evaluation.reports.comparison_tables import ComparisonTables, comparison_tables
+from bigrec.evaluation.reports.data import ComparisonReport, selection_note, shown_methods
 from bigrec.evaluation.reports.evaluation import settings_table, shares_table
 from bigrec.evaluation.reports.html import render
-from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE
+from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE, VALIDATION_NOTE
 from bigrec.evaluation.reports.plots import (
     FEW_QUERIES,
     draw_gamma_paths,
@@ -28,8 +23,7 @@ from bigrec.evaluation.reports.plots import (
 from bigrec.evaluation.stored import from_json, to_json
 from bigrec.storage import write_text
 
-_FORMAT = 3
-_SHOWN = 8
+_FORMAT = 4
 _PATHS = (
     "NDCG@10 over gamma of the paper's product, with the gamma selected on validation. Every panel "
     "has its own scale; gamma is logarithmic above 1."
@@ -72,24 +66,6 @@ def comparison_from_json(content: Mapping[str, Any]) -> ComparisonReport:
     )
 
 
-def shown_methods(report: ComparisonReport, *, exclude_seen: bool) -> list[MethodId]:
-    """The methods in plots, which cannot show more than a dozen.
-
-    Args:
-        report: The comparison.
-        exclude_seen: The protocol.
-
-    Returns:
-        The 8 best by NDCG@10, the reference, and the recommender without signals, in the order of
-        the tables.
-    """
-    rows = of_protocol(report.rows, exclude_seen=exclude_seen)
-    values = {row.method: row.value for row in rows if row.metric == SELECTION_METRIC}
-    best = sorted(values, key=values.__getitem__, reverse=True)[:_SHOWN]
-    shown = {*best, report.reference, *report.recommenders}
-    return [method for method in dict.fromkeys(row.method for row in rows) if method in shown]
-
-
 def write_comparison(path: Path, report: ComparisonReport) -> None:
     """Write one HTML file that needs no other.
 
@@ -111,7 +87,7 @@ def write_comparison(path: Path, report: ComparisonReport) -> None:
         notes=report.notes,
         sections=sections,
         interval_note=INTERVAL_NOTE,
-        validation_note=VALIDATION_NOTE,
+        validation_note=VALIDATION_NOTE if report.validation else "",
         shares=shares_table(report.shares),
         settings=settings_table(report.settings),
     )
@@ -122,17 +98,12 @@ def _plots(report: ComparisonReport, exclude_seen: bool) -> list[_Plot]:
     shown = shown_methods(report, exclude_seen=exclude_seen)
     all_rows = of_protocol(report.rows, exclude_seen=exclude_seen)
     rows = [row for row in all_rows if row.method in shown]
-    selection = ""
-    if len(shown) < len({row.method for row in all_rows}):
-        selection = (
-            f" Shown are the {_SHOWN} best by {SELECTION_METRIC.upper()}, "
-            f"{report.reference.label} and the recommender without signals."
-        )
+    selection = selection_note(report, exclude_seen=exclude_seen)
     plots = []
     for metric in ("hr", "ndcg"):
         if any(row.metric.startswith(f"{metric}@") for row in rows):
             figure = draw_metric_by_k(rows, metric=metric, exclude_seen=exclude_seen)
-            caption = f"{metric.upper()} by the length K of the list.{selection}"
+            caption = f"{metric.upper()} by the length K of the list. {selection}".rstrip()
             plots.append((caption, to_png(figure)))
     paths = of_protocol(report.paths, exclude_seen=exclude_seen)
     if paths:
@@ -147,8 +118,8 @@ def _plots(report: ComparisonReport, exclude_seen: bool) -> list[_Plot]:
         ]
         if of_shown:
             figure = draw_segments(of_shown, metric=SELECTION_METRIC, exclude_seen=exclude_seen)
-            caption = f"{SELECTION_METRIC.upper()} by segment: {name}. {_SCALE}{selection}"
-            plots.append((caption, to_png(figure)))
+            caption = f"{SELECTION_METRIC.upper()} by segment: {name}. {_SCALE} {selection}"
+            plots.append((caption.rstrip(), to_png(figure)))
     return plots
 
 

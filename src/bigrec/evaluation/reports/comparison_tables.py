@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from functools import partial
 
 from bigrec.evaluation.method import MethodId
-from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import of_protocol
 from bigrec.evaluation.reports.data import (
     AgreementRow,
@@ -13,8 +12,11 @@ from bigrec.evaluation.reports.data import (
     ChosenRow,
     ComparisonReport,
     SeedRow,
+    selection_note,
+    shown_methods,
 )
 from bigrec.evaluation.reports.metric_tables import metric_tables
+from bigrec.evaluation.reports.segment_tables import segment_tables, target_tables
 from bigrec.evaluation.reports.table import (
     DIFFERENCE_FORMAT,
     METRIC_FORMAT,
@@ -23,20 +25,13 @@ from bigrec.evaluation.reports.table import (
     Table,
     value_with_interval,
 )
-from bigrec.evaluation.segments import SegmentRow
 from bigrec.evaluation.significance import ComparisonRow
-
-VALIDATION_NOTE = (
-    "Rules and gammas were selected by these figures, as the best of many. That favors methods "
-    "with signals slightly."
-)
-"""Explanation of metrics on the validation examples."""
 
 _HEADLINE = ("ndcg@10", "hr@10")
 _SIGNIFICANT = 0.05
 _DIFFERENCES = (
-    "Over the same queries [95 % bootstrap interval]; above 0 the method is better. p by paired "
-    "randomization, Holm-corrected for all differences of both protocols; from "
+    "Over the same queries [95 % bootstrap interval over users]; above 0 the method is better. p "
+    "by paired randomization of users, Holm-corrected for all differences of both protocols; from "
     f"{_SIGNIFICANT} on, the difference may be chance."
 )
 _GAINS = "Gain by the language model over its signals, fused without it by the best rule"
@@ -53,7 +48,7 @@ _AGREEMENT = (
 )
 _SEEDS = (
     "Training runs that differ in their seed only. The standard deviation is over runs; intervals "
-    "over queries do not show it."
+    "over users do not show it."
 )
 
 
@@ -62,13 +57,13 @@ class ComparisonTables:
     """The tables of a comparison under one protocol. A kind without rows has no table.
 
     Attributes:
-        metrics: HR@K and NDCG@K on the test queries.
+        metrics: HR@K and NDCG@K on the test queries, beside some of them on validation.
         whole_ranking: Metrics over the whole ranking, MRR.
         differences: Differences to the reference.
         gains: Differences to the signals without the language model.
-        validation: Metrics on the validation queries.
+        targets: NDCG@10 and HR@10 by segments of the target.
         fusion: The fusion rules, and the paper's figures.
-        segments: NDCG@10 of each segmentation's segments.
+        segments: NDCG@10 of each other segmentation's segments.
         beyond: Coverage, novelty and Gini.
         agreement: Pairs of methods.
         seeds: Metrics of each training run.
@@ -78,7 +73,7 @@ class ComparisonTables:
     whole_ranking: tuple[Table, ...]
     differences: tuple[Table, ...]
     gains: tuple[Table, ...]
-    validation: tuple[Table, ...]
+    targets: tuple[Table, ...]
     fusion: tuple[Table, ...]
     segments: tuple[Table, ...]
     beyond: tuple[Table, ...]
@@ -104,17 +99,20 @@ def _tables(report: ComparisonReport, exclude_seen: bool) -> ComparisonTables:
         figures.setdefault(row.method, {})[row.metric] = row.value
     against = f"Difference to {report.reference.label}"
     return ComparisonTables(
-        metrics=metric_tables([row for row in rows if "@" in row.metric]),
+        metrics=metric_tables(
+            [row for row in rows if "@" in row.metric], validation=of(report.validation)
+        ),
         whole_ranking=metric_tables([row for row in rows if "@" not in row.metric]),
         differences=_differences(against, of(report.differences)),
         gains=_differences(_GAINS, of(report.gains)),
-        validation=metric_tables(of(report.validation)),
-        fusion=_fusion(of(report.chosen), figures),
-        segments=tuple(
-            table
-            for name, segment_rows in report.segments.items()
-            for table in _segments(name, segment_rows, exclude_seen=exclude_seen)
+        targets=target_tables(
+            report.segments,
+            shown_methods(report, exclude_seen=exclude_seen),
+            exclude_seen=exclude_seen,
+            selection=selection_note(report, exclude_seen=exclude_seen),
         ),
+        fusion=_fusion(of(report.chosen), figures),
+        segments=segment_tables(report.segments, exclude_seen=exclude_seen),
         beyond=_beyond(of(report.beyond)),
         agreement=_agreement(of(report.agreement)),
         seeds=_seeds(of(report.seeds)),
@@ -168,30 +166,6 @@ def _headline(figures: Mapping[str, float]) -> str:
         if metric in figures
     ]
     return ", ".join(texts)
-
-
-def _segments(name: str, rows: Sequence[SegmentRow], *, exclude_seen: bool) -> tuple[Table, ...]:
-    shown = [
-        row
-        for row in rows
-        if row.summary.exclude_seen == exclude_seen and row.summary.metric == SELECTION_METRIC
-    ]
-    queries = {row.segment: row.queries for row in shown}
-    by_key = {(row.summary.method, row.segment): row.summary.value for row in shown}
-    lines = [
-        [
-            Cell(method.label),
-            *(Cell(_optional(by_key.get((method, segment)), METRIC_FORMAT)) for segment in queries),
-        ]
-        for method in dict.fromkeys(row.summary.method for row in shown)
-    ]
-    heads = [f"{segment} ({count:,})" for segment, count in queries.items()]
-    return _table(
-        f"{SELECTION_METRIC.upper()} by segment: {name}",
-        ["Method", *heads],
-        lines,
-        note="Number of queries in parentheses.",
-    )
 
 
 def _beyond(rows: Sequence[BeyondRow]) -> tuple[Table, ...]:

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from bigrec.evaluation.method import MethodId
-from bigrec.evaluation.protocol import SummaryRow
+from bigrec.evaluation.metrics import SELECTION_METRIC
+from bigrec.evaluation.protocol import SummaryRow, of_protocol
 from bigrec.evaluation.segments import SegmentRow
 from bigrec.evaluation.significance import ComparisonRow
 
@@ -13,6 +14,7 @@ _SEQUENCES = (
     *("recommenders", "rows", "differences", "chosen", "paths", "beyond", "agreement", "gains"),
     *("validation", "seeds", "notes"),
 )
+_SHOWN = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,3 +188,32 @@ class ComparisonReport:
             object.__setattr__(self, name, tuple(getattr(self, name)))
         segments = {name: tuple(rows) for name, rows in self.segments.items()}
         object.__setattr__(self, "segments", segments)
+
+
+def shown_methods(report: ComparisonReport, *, exclude_seen: bool) -> list[MethodId]:
+    """The methods in plots and tables of segments, which cannot show more than a dozen.
+
+    Args:
+        report: The comparison.
+        exclude_seen: The protocol.
+
+    Returns:
+        The 8 best by NDCG@10, the reference, and the recommender without signals, in the order of
+        the tables.
+    """
+    rows = of_protocol(report.rows, exclude_seen=exclude_seen)
+    values = {row.method: row.value for row in rows if row.metric == SELECTION_METRIC}
+    best = sorted(values, key=values.__getitem__, reverse=True)[:_SHOWN]
+    shown = {*best, report.reference, *report.recommenders}
+    return [method for method in dict.fromkeys(row.method for row in rows) if method in shown]
+
+
+def selection_note(report: ComparisonReport, *, exclude_seen: bool) -> str:
+    """Sentence about the methods of ``shown_methods``; empty where these are all."""
+    compared = {row.method for row in of_protocol(report.rows, exclude_seen=exclude_seen)}
+    if len(shown_methods(report, exclude_seen=exclude_seen)) == len(compared):
+        return ""
+    return (
+        f"Shown are the {_SHOWN} best by {SELECTION_METRIC.upper()}, {report.reference.label} and "
+        "the recommender without signals."
+    )

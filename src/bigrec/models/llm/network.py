@@ -10,11 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.space import whitening_matrix
 from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.model import LanguageModel
 from bigrec.models.neural.networks import SequenceNetwork
-from bigrec.types import FloatArray
+from bigrec.types import BoolArray, FloatArray
 
 # Initial scale of the content part's cosines: within [-1, 1] a softmax over thousands of items
 # could not prefer any.
@@ -27,7 +28,8 @@ _ID_STD = 0.02
 _INITIAL_DECAY = 0.7
 # Regularization of the whitening, as a share of the median deviation.
 _SHRINKAGE = 0.5
-# Computed from the features of the training catalog and stored with the weights.
+# Computed from the features of all titles that the catalog has in training, cold ones included,
+# and stored with the weights.
 _FEATURE_STATISTICS = ("mean", "deviation", "whitening")
 
 
@@ -56,8 +58,10 @@ class TwoTowerNetwork(SequenceNetwork):
             are no ID embeddings.
     """
 
-    excludes_seen = True
     useful_untrained = True
+    cold: Tensor
+    neighbors: Tensor
+    neighbor_weights: Tensor
     mean: Tensor
     deviation: Tensor
     whitening: Tensor
@@ -108,6 +112,7 @@ class TwoTowerNetwork(SequenceNetwork):
         self.register_buffer("whitening", _whitening(features, content_dim=content_dim))
         self._set_features(features)
         self.to(table.device)
+        self.set_known(np.ones(len(features), dtype=np.bool_))
 
     @property
     def device(self) -> torch.device:
@@ -155,8 +160,35 @@ class TwoTowerNetwork(SequenceNetwork):
         if self.id_embeddings is not None:
             ids = self.id_embeddings.weight if items is None else self.id_embeddings(items)
             trained = trained + self._drop_ids(ids)
+        trained = functional.normalize(trained, dim=-1)
+        if items is None and not self.training:
+            trained = impute_rows(
+                trained, rows=self.cold, neighbors=self.neighbors, weights=self.neighbor_weights
+            )
         content = self.content if items is None else self.content[items]
-        return torch.cat([content, functional.normalize(trained, dim=-1)], dim=-1)
+        return torch.cat([content, trained], dim=-1)
+
+    def set_known(self, known: BoolArray) -> None:
+        """Tell which titles have training interactions.
+
+        In training a cold title is only ever a negative, which says nothing about the title itself.
+        Its trained part is imputed from its nearest neighbors by content, whenever all vectors are
+        computed in evaluation mode; in a history it has no ID embedding.
+
+        Args:
+            known: Whether each title has training interactions, ``[n]``.
+        """
+        self.imputer = ColdItemImputer.fit(self.content.cpu().numpy(), known)
+        for name, values in (
+            ("cold", self.imputer.cold),
+            ("neighbors", self.imputer.neighbors),
+            ("neighbor_weights", self.imputer.weights.astype(np.float32)),
+        ):
+            tensor = torch.from_numpy(np.ascontiguousarray(values)).to(self.device)
+            self.register_buffer(name, tensor, persistent=False)
+        if self.id_inputs is not None:
+            with torch.no_grad():
+                self.id_inputs.weight[self.cold] = 0
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
@@ -250,6 +282,24 @@ class TwoTowerNetwork(SequenceNetwork):
         self.register_buffer("features", centered / self.deviation, persistent=False)
         content = functional.normalize(centered @ self.whitening, dim=-1)
         self.register_buffer("content", content, persistent=False)
+
+
+def impute_rows(vectors: Tensor, *, rows: Tensor, neighbors: Tensor, weights: Tensor) -> Tensor:
+    """Replace rows by the weighted means of other rows, scaled to length 1.
+
+    Args:
+        vectors: ``[n, d]``.
+        rows: The rows to replace, ``[m]``.
+        neighbors: Rows to average for each, ``[m, k]``.
+        weights: Weight of each, ``[m, k]``.
+
+    Returns:
+        ``[n, d]``; the vectors themselves if there is nothing to replace.
+    """
+    if not len(rows):
+        return vectors
+    means = (vectors[neighbors] * weights[..., None]).sum(dim=1)
+    return vectors.index_copy(0, rows, functional.normalize(means, dim=-1))
 
 
 def build_network(

@@ -69,7 +69,8 @@ class LLMRetriever(HistoryScorer):
         index: Text features of the catalog's titles.
         title_ids: Title id of every item, ``[n]``.
         known: Whether each title has training interactions, ``[t]``.
-        log: ``epoch``, ``loss`` and ``ndcg@10`` (validation) of every epoch; empty once loaded.
+        log: ``epoch``, ``loss`` and ``ndcg@10`` (validation) of every epoch, epoch 0 being the
+            untrained network; empty once loaded.
     """
 
     kind: ClassVar[str] = "LLM retriever"
@@ -141,11 +142,17 @@ class LLMRetriever(HistoryScorer):
             embedding_dropout=settings.embedding_dropout,
         )
         arguments = _training_arguments(
-            settings, n_targets=len(items), n_titles=len(index.titles), seed=seed
+            settings,
+            n_targets=len(items),
+            n_titles=len(index.titles),
+            exclude_seen=training_data.exclude_seen,
+            seed=seed,
         )
+        known = np.bincount(titles, minlength=len(index.titles)) > 0
+        # Before training, so that early stopping judges the vectors that are served.
+        network.set_known(known)
         with attention_by_products(lm.base, longest=settings.max_length):
             log = train_network(network, dataset, arguments, folder=folder, progress=progress)
-        known = np.bincount(titles, minlength=len(index.titles)) > 0
         return cls(lm, network, index, title_ids, known, stored, log)
 
     @property
@@ -214,8 +221,8 @@ class LLMRetriever(HistoryScorer):
             known: Whether each title has scores, ``[t]``.
         """
         if np.array_equal(known, self.known):
-            return self._imputer
-        return ColdItemImputer.fit(self._network_vectors[:, : self._settings["content_dim"]], known)
+            return self.network.imputer
+        return ColdItemImputer.fit(self.network.content.cpu().numpy(), known)
 
     def with_catalog(self, catalog: Catalog, *, progress: ProgressCallback | None = None) -> Self:
         """The same retriever for another catalog. Only new titles are embedded.
@@ -230,6 +237,7 @@ class LLMRetriever(HistoryScorer):
         rows = np.array([self.index.rows.get(title, -1) for title in index.titles])
         network = self.network.with_features(_features(index), torch.from_numpy(rows))
         known = (rows >= 0) & self.known[rows]
+        network.set_known(known)
         return replace(self, network=network, index=index, title_ids=catalog.title_ids, known=known)
 
     def save(self, folder: Path) -> None:
@@ -274,27 +282,14 @@ class LLMRetriever(HistoryScorer):
             ) from error
         # The features are standardized anew, with the loaded statistics.
         network = network.with_features(features, torch.arange(len(features)))
+        network.set_known(known)
         return cls(lm, network.eval(), index, title_ids, known, stored)
-
-    @cached_property
-    def _network_vectors(self) -> FloatArray:
-        """Vectors of the titles as the network gives them, ``[t, d]``, each part of length 1."""
-        with torch.inference_mode():
-            vectors: FloatArray = self.network.item_vectors().cpu().numpy()
-        return vectors
-
-    @cached_property
-    def _imputer(self) -> ColdItemImputer:
-        """Imputer of the retriever's own cold titles, which are mostly those of signals too."""
-        content = self._network_vectors[:, : self._settings["content_dim"]]
-        return ColdItemImputer.fit(content, self.known)
 
     @cached_property
     def _title_vectors(self) -> FloatArray:
         """Vectors of the titles, ``[t, d]`` of length 1, with those of cold titles imputed."""
-        vectors = _impute_trained_part(
-            self._network_vectors, self._imputer, content_dim=self._settings["content_dim"]
-        )
+        with torch.inference_mode():
+            vectors: FloatArray = self.network.item_vectors().cpu().numpy()
         # Two parts of length 1 each.
         return np.asarray(vectors / np.float32(2**0.5))
 
@@ -304,7 +299,7 @@ def _features(index: ItemIndex) -> torch.Tensor:
 
 
 def _training_arguments(
-    settings: RetrievalSettings, *, n_targets: int, n_titles: int, seed: int
+    settings: RetrievalSettings, *, n_targets: int, n_titles: int, exclude_seen: bool, seed: int
 ) -> TrainingArguments:
     batch_size = int(np.clip(n_targets // _STEPS_PER_EPOCH, *_BATCH_SIZES))
     return TrainingArguments(
@@ -317,26 +312,6 @@ def _training_arguments(
         n_negatives=default_n_negatives(n_titles),
         robust_weight=0.0,
         robust_temperature=1.0,
+        exclude_seen=exclude_seen,
         seed=seed,
     )
-
-
-def _impute_trained_part(
-    vectors: FloatArray, imputer: ColdItemImputer, *, content_dim: int
-) -> FloatArray:
-    """Impute the trained part of cold titles' vectors from their nearest neighbors.
-
-    In training a cold title is only ever a negative, which says nothing about the title itself.
-
-    Args:
-        vectors: ``[t, d]``, each of the two parts of length 1.
-        imputer: Nearest neighbors of the cold titles by the content part.
-        content_dim: Dimensions of the content part.
-
-    Returns:
-        ``[t, d]``, each of the two parts of length 1.
-    """
-    imputed = vectors.copy()
-    means = imputer.neighbor_means(vectors[:, content_dim:].T).T
-    imputed[imputer.cold, content_dim:] = means / np.linalg.norm(means, axis=1, keepdims=True)
-    return imputed

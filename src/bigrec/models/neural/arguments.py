@@ -35,6 +35,8 @@ class TrainingArguments:
         n_negatives: Number of items that a target is compared with; None is all.
         robust_weight: Weight of the DROS loss; 0 disables it.
         robust_temperature: ``beta_0`` of ``robust_loss``.
+        exclude_seen: Whether training and early stopping exclude the items of the history, as
+            the reported protocol does.
         seed: Seed of order, cuts, dropout and negatives; at least 0.
 
     Raises:
@@ -50,6 +52,7 @@ class TrainingArguments:
     n_negatives: int | None
     robust_weight: float
     robust_temperature: float
+    exclude_seen: bool
     seed: int
 
     def __post_init__(self) -> None:

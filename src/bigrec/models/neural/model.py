@@ -23,8 +23,10 @@ from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.inference import encode_histories
 from bigrec.models.neural.networks import Architecture, EmbeddingNetwork, build_network
 from bigrec.models.neural.trainer import train_network
+from bigrec.settings.baselines import SequentialSettings
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
+_DEFAULTS = SequentialSettings()
 _SETTINGS = ("architecture", "robust", "n_items", "max_length", "hidden_size")
 # Default batch size: targets for about so many steps in an epoch, within these bounds.
 _STEPS_PER_EPOCH = 32
@@ -60,16 +62,17 @@ class SequentialModel(HistoryScorer):
         valid_targets: IntArray,
         robust: bool = False,
         max_length: int | None = None,
-        hidden_size: int = 64,
-        dropout: float = 0.2,
-        learning_rate: float = 1e-3,
-        weight_decay: float = 0.0,
+        hidden_size: int = _DEFAULTS.hidden_size,
+        dropout: float = _DEFAULTS.dropout,
+        learning_rate: float = _DEFAULTS.learning_rate,
+        weight_decay: float = _DEFAULTS.weight_decay,
         batch_size: int | None = None,
-        epochs: int = 100,
-        early_stopping_patience: int = 5,
+        epochs: int = _DEFAULTS.epochs,
+        early_stopping_patience: int = _DEFAULTS.early_stopping_patience,
         n_negatives: int | Literal["auto"] | None = "auto",
         robust_weight: float = 0.1,
         robust_temperature: float = 1.0,
+        exclude_seen: bool = True,
         seed: int = 0,
         device: str = "auto",
         folder: Path | None = None,
@@ -103,6 +106,8 @@ class SequentialModel(HistoryScorer):
                 all; ``"auto"`` is all up to 10,000 items and 2,048 above.
             robust_weight: Weight of the DROS loss beside the softmax loss.
             robust_temperature: ``beta_0`` of the DROS loss; a smaller one allows for larger shifts.
+            exclude_seen: Exclude the items of a history from its ranking in training and early
+                stopping; by the protocol that is reported.
             seed: Seed of initial weights, order, cuts, dropout and negatives.
             device: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
             folder: Folder for a checkpoint after every epoch. A call with the same arguments is
@@ -130,6 +135,7 @@ class SequentialModel(HistoryScorer):
             n_negatives=default_n_negatives(n_items) if n_negatives == "auto" else n_negatives,
             robust_weight=robust_weight if robust else 0.0,
             robust_temperature=robust_temperature,
+            exclude_seen=exclude_seen,
             seed=seed,
         )
         # Drawn on the CPU, so that every device starts from the same weights.

@@ -23,7 +23,6 @@ class SequenceNetwork(nn.Module, ABC):
 
     Attributes:
         predicts_all_positions: Whether ``forward`` predicts at every position, or at the last only.
-        excludes_seen: Whether training and validation exclude the items of the history.
         useful_untrained: Whether it ranks better than by chance before training, so that its
             initial weights are a candidate for the best ones.
         n_items: Number of scored items, ``n``, and the number of padding.
@@ -32,7 +31,6 @@ class SequenceNetwork(nn.Module, ABC):
     """
 
     predicts_all_positions: ClassVar[bool] = True
-    excludes_seen: ClassVar[bool] = False
     useful_untrained: ClassVar[bool] = False
 
     def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:

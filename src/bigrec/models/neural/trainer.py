@@ -61,7 +61,8 @@ def train_network(
         progress: Called with (targets done, targets in all epochs).
 
     Returns:
-        ``epoch``, ``loss`` (mean over targets) and ``ndcg@10`` (validation) of every epoch.
+        ``epoch``, ``loss`` (mean over targets) and ``ndcg@10`` (validation) of every epoch. Epoch
+        0, without a loss, is the untrained network, if it is useful.
 
     Raises:
         StorageError: If the folder cannot be written.
@@ -72,7 +73,7 @@ def train_network(
     if folder is not None:
         state = trainer.load(folder)
     if network.useful_untrained and not state.best:
-        trainer.validate(state)
+        trainer.validate_untrained(state)
     while (
         state.epoch < arguments.epochs
         and state.epoch - state.patience_start < arguments.early_stopping_patience
@@ -120,6 +121,7 @@ class _Trainer:
             network,
             self._histories,
             self._targets,
+            seen_excluded=arguments.exclude_seen,
             score=lambda histories: self._log_popularity.repeat(len(histories), 1),
         )
 
@@ -150,10 +152,21 @@ class _Trainer:
         state.log.append({"epoch": state.epoch, "loss": loss, "ndcg@10": ndcg})
         logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
 
+    def validate_untrained(self, state: TrainingState) -> None:
+        """Validate the initial weights, logged as epoch 0."""
+        ndcg = self.validate(state)
+        state.log.append({"epoch": 0, "ndcg@10": ndcg})
+        logger.info("Untrained: validation NDCG@10 %.4f", ndcg)
+
     def validate(self, state: TrainingState) -> float:
         """Validation NDCG@10 of the current weights, stored in ``state`` if it is the best."""
         self._network.eval()
-        ndcg = ndcg_at_10(self._network, self._histories, self._targets)
+        ndcg = ndcg_at_10(
+            self._network,
+            self._histories,
+            self._targets,
+            seen_excluded=self._arguments.exclude_seen,
+        )
         if ndcg > state.best_ndcg or state.best_ndcg <= self._popularity_ndcg:
             state.patience_start = state.epoch
         if ndcg > state.best_ndcg or not state.best:
@@ -251,7 +264,7 @@ class _Trainer:
         network, arguments = self._network, self._arguments
         options: dict[str, Any] = {
             "log_popularity": self._log_popularity,
-            "seen": seen if network.excludes_seen else None,
+            "seen": seen if arguments.exclude_seen else None,
         }
         candidates = (
             all_candidates(network, hidden, targets, **options)

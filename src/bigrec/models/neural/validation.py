@@ -32,17 +32,18 @@ def ndcg_at_10(
     histories: Tensor,
     targets: Tensor,
     *,
+    seen_excluded: bool,
     score: Callable[[Tensor], Tensor] | None = None,
 ) -> float:
     """Mean NDCG@10 of a full ranking with one target for each query, in [0, 1].
 
-    Items tied with the target rank before it. Seen items are excluded if the network's
-    ``excludes_seen`` is set.
+    Items tied with the target rank before it.
 
     Args:
         network: In evaluation mode.
         histories: ``[q, h]`` item numbers, padded on the left.
         targets: ``[q]`` item numbers.
+        seen_excluded: Whether the items of the histories are excluded from the ranking.
         score: Replaces the network's scores: maps ``[m, h]`` histories to ``[m, n]``.
     """
     ndcg_per_query = []
@@ -51,7 +52,7 @@ def ndcg_at_10(
     with torch.inference_mode():
         for history, target in batches:
             scores = score(history) if score else network.scores(network(history)[:, -1])
-            if network.excludes_seen:
+            if seen_excluded:
                 scores = exclude_seen(scores, history, padding=network.n_items)
             target_scores = scores.gather(1, target[:, None])
             ranks = (scores >= target_scores).sum(dim=1) - 1

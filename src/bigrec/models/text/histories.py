@@ -1,0 +1,36 @@
+"""Histories as weights of their items."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from bigrec.models.base import history_rows
+from bigrec.types import IntArray
+
+
+def check_decay(decay: float) -> None:
+    """Refuse a decay out of range.
+
+    Raises:
+        ValueError: If it is not in (0, 1].
+    """
+    if not 0 < decay <= 1:
+        raise ValueError(f"decay is {decay}; expected more than 0 and at most 1.")
+
+
+def decayed_histories(histories: Sequence[IntArray], *, n_items: int, decay: float) -> csr_array:
+    """Weights ``decay^age`` of every history's items, ``[q, n]`` float32.
+
+    Args:
+        histories: Item numbers of each query, oldest first; -1 is padding. The newest item has
+            age 0.
+        n_items: Items of the catalog.
+        decay: See the models.
+
+    Raises:
+        ValueError: If an item number is out of range.
+    """
+    starts, items, ages = history_rows(histories, n_items=n_items)
+    weights = (decay**ages).astype(np.float32)
+    return csr_array((weights, items, starts), shape=(len(histories), n_items))

@@ -1,0 +1,129 @@
+"""Baselines and signals of a dataset: fitted once, with tuned hyperparameters if asked for."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+from bigrec.data.dataset import Dataset
+from bigrec.evaluation.method import MethodId
+from bigrec.grounding.index import ItemIndex
+from bigrec.lm.embed import SentenceEmbedder
+from bigrec.models.base import ScoringModel
+from bigrec.models.registry import TrainingData, fit_model, is_network
+from bigrec.recommender.training_data import (
+    PreparedData,
+    all_training_data,
+    few_shot_training_data,
+)
+from bigrec.recommender.tuning import TunedModel, can_tune, tune_model
+from bigrec.settings import Settings
+from bigrec.settings.baselines import BaselineSettings
+from bigrec.types import FloatArray, ProgressFactory
+
+
+class BaselineFitter:
+    """Fits models of a dataset by their names.
+
+    Args:
+        dataset: The interactions and the catalog.
+        prepared: Its examples.
+        settings: Hyperparameters, seed and device.
+        folder: Holds a folder for each network and each tuning; none is run twice.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+
+    Attributes:
+        tuned: Selected hyperparameters by the model's label, of the models fitted so far.
+    """
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        prepared: PreparedData,
+        settings: Settings,
+        *,
+        folder: Path,
+        progress_factory: ProgressFactory,
+    ) -> None:
+        self.tuned: dict[str, TunedModel] = {}
+        self._dataset = dataset
+        self._prepared = prepared
+        self._settings = settings
+        self._folder = folder
+        self._progress_factory = progress_factory
+
+    def fit(self, name: str, *, few_shot: bool = False) -> ScoringModel:
+        """Fit a model.
+
+        Args:
+            name: As in `bigrec.models.registry.NAMES`.
+            few_shot: Fit it to the few shots instead of all training interactions.
+
+        Raises:
+            SettingsError: If there is no such model.
+            DataError: If it cannot be fitted to these interactions.
+            ModelError: If the sentence encoder of text kNN cannot be loaded.
+        """
+        label = MethodId(name, training_data="few-shot" if few_shot else "all").label
+        data = self._few_shot_data if few_shot else self._all_data
+        folder = self._folder / label.replace(", ", "-").replace(" ", "-").lower()
+        settings = self._settings.baselines
+        if settings.tune == "grid" and can_tune(name):
+            tuned = tune_model(
+                name,
+                lambda candidate, place: self._fit(name, label, data, candidate, place),
+                settings,
+                catalog=self._dataset.catalog,
+                queries=self._prepared.valid_queries,
+                exclude_seen=self._prepared.exclude_seen,
+                folder=folder / "tuning",
+                progress=self._progress_factory(f"Tuning {label}"),
+            )
+            self.tuned[label] = tuned
+            settings = tuned.apply(settings)
+        return self._fit(name, label, data, settings, folder)
+
+    def _fit(
+        self, name: str, label: str, data: TrainingData, settings: BaselineSettings, folder: Path
+    ) -> ScoringModel:
+        progress = self._progress_factory(f"Training {label}") if is_network(name) else None
+        return fit_model(
+            name,
+            data,
+            settings,
+            embed=self._embed,
+            seed=self._settings.seed,
+            device=self._settings.model.device,
+            folder=folder,
+            progress=progress,
+        )
+
+    @cached_property
+    def _all_data(self) -> TrainingData:
+        return all_training_data(self._dataset, self._prepared)
+
+    @cached_property
+    def _few_shot_data(self) -> TrainingData:
+        return few_shot_training_data(self._dataset, self._prepared)
+
+    def _embed(self, titles: Sequence[str]) -> FloatArray:
+        """Sentence vectors of the catalog's titles, computed once."""
+        index = self._sentence_index
+        return index.embeddings[[index.rows[title] for title in titles]]
+
+    @cached_property
+    def _sentence_index(self) -> ItemIndex:
+        folder = self._folder / "sentences"
+        titles = self._dataset.catalog.unique_titles
+        embedder = SentenceEmbedder(self._settings.baselines.text_knn.encoder)
+        previous = ItemIndex.load(folder / "index") if (folder / "index").is_dir() else None
+        if previous is not None and previous.belongs_to(embedder, titles, normalization="none"):
+            return previous
+        index = ItemIndex.build(
+            titles,
+            embedder,
+            previous=previous,
+            parts=folder / "parts",
+            progress=self._progress_factory("Encoding titles for text kNN"),
+        )
+        index.save(folder / "index")
+        return index

@@ -1,0 +1,82 @@
+"""The sections of baselines and signals: their hyperparameters."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from bigrec.settings.sections import PositiveInt, Section
+
+
+class PopularitySettings(Section):
+    """Popularity of late, ``recent popularity``."""
+
+    half_life_days: Annotated[float, Field(gt=0)] = 30.0
+    """Age in days at which an interaction counts half."""
+
+
+class CooccurrenceSettings(Section):
+    """Item co-occurrence."""
+
+    window: PositiveInt = 10
+    """Maximum distance of two items in a user's sequence to count as a pair."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.8
+    """Weight of an item of the history relative to the next newer one."""
+    alpha: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Exponent of the items' frequencies that pair counts are divided by; 1/2 gives cosines."""
+
+
+class EaseSettings(Section):
+    """EASE, the linear item-to-item model."""
+
+    regularization: Annotated[float, Field(gt=0)] = 250.0
+    """L2 regularization; larger for more users (paper: 200 to 1,000)."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Weight of an item of the history relative to the next newer one; 1 as in its paper."""
+
+
+class TfIdfSettings(Section):
+    """TF-IDF of the words and characters of titles, without a language model."""
+
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Weight of an item of the history relative to the next newer one."""
+
+
+class TextKnnSettings(Section):
+    """Untrained vectors of titles, ``text kNN``."""
+
+    encoder: str = "all-minilm-l6-v2"
+    """Sentence encoder: a short name, hub id or folder that sentence-transformers can load."""
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Weight of an item of the history relative to the next newer one."""
+
+
+class SequentialSettings(Section):
+    """SASRec, GRU4Rec and Caser, with and without the DROS loss."""
+
+    hidden_size: PositiveInt = 64
+    """Size of embeddings."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    """Dropout probability of activations."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Learning rate of AdamW."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """Weight decay of AdamW."""
+    epochs: PositiveInt = 100
+    """Maximum passes over the interactions."""
+    early_stopping_patience: PositiveInt = 5
+    """Epochs without a better validation NDCG@10 before training stops."""
+
+
+class BaselineSettings(Section):
+    """Hyperparameters of the models that are compared and fused."""
+
+    tune: Literal["off", "grid"] = "off"
+    """``grid`` selects the hyperparameters of every model from a small grid on validation, for all
+    data and for the few shots separately; the values below are then only where the grid is silent.
+    """
+    popularity: PopularitySettings = PopularitySettings()
+    cooccurrence: CooccurrenceSettings = CooccurrenceSettings()
+    ease: EaseSettings = EaseSettings()
+    tf_idf: TfIdfSettings = TfIdfSettings()
+    text_knn: TextKnnSettings = TextKnnSettings()
+    sequential: SequentialSettings = SequentialSettings()
