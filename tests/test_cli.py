@@ -201,16 +201,24 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_says_how_to_resume(  # noqa
     checkpoint: str,
     trained: str,
 ) -> None:
+    # A shell that runs the tests in the background has them ignore Ctrl-C, and so their processes.
+    program = (
+        "import runpy, signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+        "runpy.run_module('bigrec', run_name='__main__')"
+    )
     command = [
-        sys.executable, "-m", "bigrec",
+        sys.executable, "-c", program,
         *arguments("train", tmp_path / "run", tiny_files, tiny_model, mode),
         "--set", f"{section}.epochs=100000",
         "--set", f"{section}.early_stopping_patience=100000",
     ]  # fmt: skip
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    wait_for(lambda: list(tmp_path.glob(f"run/{checkpoint}")))
-    process.send_signal(signal.SIGINT)
-    _, stderr = process.communicate(timeout=60)
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(lambda: list(tmp_path.glob(f"run/{checkpoint}")))
+            process.send_signal(signal.SIGINT)
+            _, stderr = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert "give the same command to continue" in " ".join(stderr.split())
     assert not list(tmp_path.glob(f"run/{trained}"))
