@@ -1,5 +1,6 @@
 """Signals beside the language model: which they are, and how they change the distances."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,10 +12,12 @@ from bigrec.errors import BundleError, SettingsError
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.models.popularity import Popularity
+from bigrec.models.text import TextKNN, TfIdf
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.fusion import SignalFusion, signal_names
 from bigrec.settings.sections import FusionSettings
 from bigrec.storage import read_json, write_json
+from bigrec.types import FloatArray
 from tests.conftest import MODES, Mode, tiny_dataset, tiny_frames, tiny_settings
 
 DISTANCES = np.array([[0.0, 1.0, 2.0, 4.0]])
@@ -32,7 +35,7 @@ def fusion(counts: list[int], *ids: str) -> SignalFusion:
             True: FusionRule("weighted_sum", "all", (1.0,)),
             False: FusionRule("weighted_sum", "all", (0.5,)),
         },
-        item_ids=ids,
+        item_ids={"popularity": ids},
     )
 
 
@@ -181,3 +184,32 @@ def test_a_gamma_of_a_signal_that_is_not_fused_is_refused(tiny_model: Path) -> N
     settings = tiny_settings(tiny_model, *changes, mode="retrieval", signals="auto")
     with pytest.raises(SettingsError, match=r"fusion\.gammas names 'SASRec', which is not fused"):
         BIGRec(settings).fit(tiny_dataset())
+
+
+def test_signals_of_titles_score_new_items_and_embed_new_titles_alone() -> None:
+    old = catalog(*"ab")
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0]])
+    signals = SignalFusion(
+        {
+            "text kNN": TextKNN.fit(vectors, decay=0.5),
+            "tf-idf": TfIdf.fit(old.titles, decay=0.5),
+            "popularity": Popularity.fit(np.array([1, 2])),
+        },
+        {key: FusionRule("weighted_sum", "all", (1.0, 1.0, 1.0)) for key in (True, False)},
+        item_ids=dict.fromkeys(("text kNN", "tf-idf", "popularity"), old.item_ids),
+    )
+    embedded: list[str] = []
+
+    def embed(titles: Sequence[str]) -> FloatArray:
+        embedded.extend(titles)
+        return np.array([[1.0, 0.0]] * len(titles))
+
+    new = catalog(*"cba")
+    grown = signals.with_catalog(old, new, embed=embed)
+    assert embedded == ["T c"]
+    knn, tf_idf, popularity = grown.for_catalog(new).scorers
+    # The vector of c is that of a, the last item now.
+    np.testing.assert_allclose(knn.scores([np.array([2])]), [[1, 0, 1]], atol=1e-6)
+    assert tf_idf.scores([np.array([2])]).shape == (1, 3)
+    # Popularity does not know c.
+    np.testing.assert_array_equal(popularity.scores([np.array([2])]), [[1, 2, 1]])

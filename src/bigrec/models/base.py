@@ -1,6 +1,6 @@
 """The contract of every model that scores items, and how models are stored."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -74,11 +74,30 @@ class Scorer(Protocol):
         ...
 
 
+EmbedTitles = Callable[[Sequence[str]], FloatArray]
+"""From titles, ``m`` of them, to vectors ``[m, d]``."""
+
+
 class ScoringModel(Scorer, Protocol):
     """A `Scorer` that can be saved and loaded without further context."""
 
     kind: ClassVar[str]
     """Identifies the class in stored folders."""
+
+    def with_titles(
+        self, titles: Sequence[str], *, old_titles: Sequence[str], embed: EmbedTitles
+    ) -> Self | None:
+        """The model of a changed catalog, if it scores items by their titles.
+
+        Args:
+            titles: All titles of the new catalog, ``[n]``.
+            old_titles: Title of each item that the model scores now.
+            embed: Embeds titles as the model's own were; called with new titles only.
+
+        Returns:
+            None for a model that scores only the items that it was fitted on.
+        """
+        ...
 
     def save(self, folder: Path) -> None:
         """Write the model to a folder, completely or not at all."""
@@ -90,7 +109,23 @@ class ScoringModel(Scorer, Protocol):
         ...
 
 
-class HistoryScorer:
+class FixedItems:
+    """The part of `ScoringModel` that is the same for models that do not read titles."""
+
+    __slots__ = ()
+
+    def with_titles(
+        self,
+        titles: Sequence[str],  # noqa: ARG002 - the protocol's
+        *,
+        old_titles: Sequence[str],  # noqa: ARG002
+        embed: EmbedTitles,  # noqa: ARG002
+    ) -> Self | None:
+        """None: the model scores the items that it was fitted on."""
+        return None
+
+
+class HistoryScorer(FixedItems):
     """The part of `Scorer` that is the same for models that compute scores from any history."""
 
     __slots__ = ()

@@ -13,7 +13,7 @@ from bigrec.data.columns import id_text
 from bigrec.data.tables import reading
 from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
-from bigrec.models.base import read_model_folder, write_model_folder
+from bigrec.models.base import FixedItems, read_model_folder, write_model_folder
 from bigrec.types import FloatArray, IntArray
 
 _USER, _ITEM, _SCORE = _LONG = ("user_id", "item_id", "score")
@@ -22,7 +22,7 @@ _SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PrecomputedScores:
+class PrecomputedScores(FixedItems):
     """Scores of a fixed list of queries, in their order. Histories are not read.
 
     Attributes:

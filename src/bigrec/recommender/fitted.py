@@ -12,6 +12,7 @@ from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse
+from bigrec.lm.embed import SentenceEmbedder
 from bigrec.models.base import Scorer
 from bigrec.recommender.fusion import SignalFusion, known_titles
 from bigrec.recommender.query_encoders import QueryEncoder
@@ -86,6 +87,9 @@ class FittedRecommender:
             catalog: The items. Counts of items that stay are kept; new items have none.
             progress: Called with (titles embedded, titles to embed).
         """
+        fusion = self.fusion
+        if fusion is not None:
+            fusion = fusion.with_catalog(self.catalog, catalog, embed=self._embed_sentences)
         count_of = dict(zip(self.catalog.item_ids, self.counts.tolist(), strict=True))
         counts = np.array([count_of.get(item, 0) for item in catalog.item_ids], dtype=np.int64)
         return FittedRecommender(
@@ -94,8 +98,11 @@ class FittedRecommender:
             catalog=catalog,
             counts=counts,
             item_type=self.item_type,
-            fusion=self.fusion,
+            fusion=fusion,
         )
+
+    def _embed_sentences(self, titles: Sequence[str]) -> FloatArray:
+        return SentenceEmbedder(self.settings.baselines.text_knn.encoder).embed(titles)
 
     def beams(self, *, exclude_seen: bool) -> BeamMode:
         """The generated texts that are grounded: the fusion rule's, else the settings'."""

@@ -213,7 +213,8 @@ class Fitting:
             exclude_seen: select_rule(valid, names, settings.fusion, exclude_seen=exclude_seen)
             for exclude_seen in (False, True)
         }
-        return self.unfused.with_fusion(SignalFusion(signals, rules, catalog.item_ids))
+        item_ids = dict.fromkeys(names, catalog.item_ids)
+        return self.unfused.with_fusion(SignalFusion(signals, rules, item_ids))
 
     def encode(self, split: EvalSplit) -> EncodedQueries:
         """The histories of the validation or the test examples, encoded."""

@@ -1,7 +1,7 @@
 """Signals fused into the distances: fitted, selected on validation, applied, saved and loaded."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Self
 
@@ -14,7 +14,7 @@ from bigrec.evaluation.metrics import selection_metric
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.fusion.tuning import optimize_rule
-from bigrec.models.base import ScoringModel
+from bigrec.models.base import EmbedTitles, ScoringModel
 from bigrec.models.registry import COOCCURRENCE, EASE, GRU4REC, load_scoring_model
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
 from bigrec.settings.sections import FusionSettings
@@ -23,7 +23,7 @@ from bigrec.types import BoolArray, IntArray
 
 _RULES = "fusion.json"
 _ITEMS = "items.parquet"
-_FORMAT = 2
+_FORMAT = 3
 # Items up to which EASE's square matrix, 100 MB then, is worth its place in a bundle.
 _MAX_ITEMS_FOR_EASE = 5_000
 _PROTOCOLS = {"seen_included": False, "seen_excluded": True}
@@ -48,22 +48,37 @@ class SignalFusion:
     Attributes:
         signals: By name, in the order of the rules' gammas.
         rules: By protocol: whether seen items are excluded.
-        item_ids: The items that the signals know, by their item numbers.
+        item_ids: The items that each signal knows, by their item numbers.
     """
 
     signals: Mapping[str, ScoringModel] = field(repr=False)
     rules: Mapping[bool, FusionRule]
-    item_ids: Sequence[str] = field(repr=False)
+    item_ids: Mapping[str, Sequence[str]] = field(repr=False)
 
     def for_catalog(
         self, catalog: Catalog, *, imputer: ColdItemImputer | None = None
     ) -> CatalogFusion:
         """The fusion for a catalog, which may hold items that the signals do not know."""
         scorers = [
-            TitleScorer(signal, catalog, item_ids=self.item_ids, imputer=imputer)
-            for signal in self.signals.values()
+            TitleScorer(signal, catalog, item_ids=self.item_ids[name], imputer=imputer)
+            for name, signal in self.signals.items()
         ]
         return CatalogFusion(self.rules, scorers)
+
+    def with_catalog(self, old: Catalog, new: Catalog, *, embed: EmbedTitles) -> Self:
+        """The fusion of a changed catalog: signals of titles score its new items, too.
+
+        Args:
+            old: The present catalog.
+            new: The new one.
+            embed: Embeds titles for text kNN and Gaussian.
+        """
+        signals, item_ids = dict(self.signals), dict(self.item_ids)
+        for name, signal in self.signals.items():
+            grown = signal.with_titles(new.titles, old_titles=old.titles, embed=embed)
+            if grown is not None:
+                signals[name], item_ids[name] = grown, new.item_ids
+        return replace(self, signals=signals, item_ids=item_ids)
 
     def save(self, folder: Path) -> None:
         """Write signals and rules to a folder, whole or not at all.
@@ -72,9 +87,10 @@ class SignalFusion:
             StorageError: If the folder cannot be written.
         """
         with atomic_folder(folder) as temporary:
-            for number, signal in enumerate(self.signals.values()):
+            for number, (name, signal) in enumerate(self.signals.items()):
                 signal.save(temporary / str(number))
-            pl.DataFrame({"item_id": self.item_ids}).write_parquet(temporary / _ITEMS)
+                items = pl.DataFrame({"item_id": self.item_ids[name]})
+                items.write_parquet(temporary / str(number) / _ITEMS)
             write_json(
                 temporary / _RULES,
                 {
@@ -93,14 +109,14 @@ class SignalFusion:
         """
         content = read_json(folder / _RULES)
         check_format(content, _FORMAT, what=str(folder / _RULES), cure="Make the bundle again.")
-        signals = {
-            name: load_scoring_model(folder / str(number))
-            for number, name in enumerate(content["signals"])
-        }
+        folders = {name: folder / str(n) for n, name in enumerate(content["signals"])}
         return cls(
-            signals,
+            {name: load_scoring_model(place) for name, place in folders.items()},
             {key: FusionRule.from_json(content["rules"][name]) for name, key in _PROTOCOLS.items()},
-            pl.read_parquet(folder / _ITEMS)["item_id"].to_list(),
+            {
+                name: pl.read_parquet(place / _ITEMS)["item_id"].to_list()
+                for name, place in folders.items()
+            },
         )
 
 

@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from bigrec.models.base import HistoryScorer, read_model_folder, write_model_folder
+from bigrec.models.base import EmbedTitles, HistoryScorer, read_model_folder, write_model_folder
 from bigrec.models.text.histories import check_decay, decayed_histories
 from bigrec.types import FloatArray, IntArray
 
@@ -77,6 +77,16 @@ class TextKNN(HistoryScorer):
                 "fitted with."
             )
         return model
+
+    def with_titles(
+        self, titles: Sequence[str], *, old_titles: Sequence[str], embed: EmbedTitles
+    ) -> Self:
+        """See `ScoringModel`."""
+        vectors = dict(zip(old_titles, self._vectors[self._rows], strict=True))
+        new = [title for title in dict.fromkeys(titles) if title not in vectors]
+        if new:
+            vectors |= zip(new, embed(new), strict=True)
+        return self.with_vectors(np.stack([vectors[title] for title in titles]))
 
     @property
     def name(self) -> str:

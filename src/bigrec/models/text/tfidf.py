@@ -8,7 +8,7 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
-from bigrec.models.base import HistoryScorer, read_model_folder, write_model_folder
+from bigrec.models.base import EmbedTitles, HistoryScorer, read_model_folder, write_model_folder
 from bigrec.models.text.histories import check_decay, decayed_histories
 from bigrec.models.text.ngrams import NGrams
 from bigrec.types import FloatArray, IntArray
@@ -74,13 +74,21 @@ class TfIdf(HistoryScorer):
         vectors = _normalized(csr_array(hstack(blocks, format="csr")))
         return cls(decay, words, characters, vectors, vectors.T.tocsr())
 
-    def with_titles(self, titles: Sequence[str]) -> Self:
+    def with_titles(
+        self,
+        titles: Sequence[str],
+        *,
+        old_titles: Sequence[str] = (),  # noqa: ARG002 - the protocol's
+        embed: EmbedTitles | None = None,  # noqa: ARG002
+    ) -> Self:
         """The model of a changed catalog, with the n-grams and weights of the fitted one.
 
         A title scores against another as before. N-grams that only new titles have are skipped.
 
         Args:
             titles: ``[n]`` all titles of the new catalog.
+            old_titles: Not used.
+            embed: Not used.
         """
         return self._from_vocabulary(titles, self.decay, self._words, self._characters)
 
