@@ -20,7 +20,7 @@ from bigrec.models.neural import SequentialModel
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import load_scoring_model
-from bigrec.models.text import TextKNN, TfIdf
+from bigrec.models.text import GaussianText, TextKNN, TfIdf
 from bigrec.types import BoolArray, FloatArray
 from tests.conftest import TITLES
 from tests.models.fakes import N, all_rows, ring
@@ -30,7 +30,7 @@ from tests.models.neural import fakes as neural
 LLM = pytest.param("LLM retrieval", marks=pytest.mark.model)
 HISTORY_FREE = ["popularity", "recent popularity"]
 NETWORKS = ["SASRec", "GRU4Rec", "Caser", "SASRec, DROS"]
-HISTORY_BASED = ["co-occurrence", "EASE", *NETWORKS, LLM]
+HISTORY_BASED = ["co-occurrence", "EASE", "Gaussian", *NETWORKS, LLM]
 FITTED = [*HISTORY_FREE, *HISTORY_BASED]
 TEXT = ["text kNN", "tf-idf"]
 STORED_ALONE = [*FITTED[:-1], *TEXT, "precomputed"]
@@ -55,6 +55,7 @@ FITS: dict[str, Fit] = {
     ),
     "co-occurrence": lambda of, train: Cooccurrence.fit(of, train=train, n_items=N),
     "EASE": lambda of, train: Ease.fit(of, train=train, n_items=N, regularization=1),
+    "Gaussian": lambda of, train: fit_gaussian(of, train=train),
     "SASRec": lambda of, train: neural.fit("SASRec", of, train=train),
     "GRU4Rec": lambda of, train: neural.fit("GRU4Rec", of, train=train),
     "Caser": lambda of, train: neural.fit("Caser", of, train=train),
@@ -63,6 +64,21 @@ FITS: dict[str, Fit] = {
     "tf-idf": lambda *_: TfIdf.fit(TITLES[:N], decay=0.5),
     "precomputed": lambda *_: PrecomputedScores("another model", precomputed_scores()),
 }
+
+
+def fit_gaussian(of: Interactions, *, train: BoolArray) -> GaussianText:
+    return GaussianText.fit(
+        of,
+        train=train,
+        vectors=np.random.default_rng(0).normal(size=(N, 3)),
+        decay=0.5,
+        window=10,
+        shrinkage=0.1,
+        prior_strength=1,
+        ridge=1,
+        popularity_weight=1,
+        popularity_smoothing=1,
+    )
 
 
 def precomputed_scores() -> FloatArray:
@@ -230,6 +246,7 @@ def test_a_model_has_a_name(model: Scorer) -> None:
         ("recent popularity", POPULARITY_GAMMAS),
         ("co-occurrence", COLLABORATIVE_GAMMAS),
         ("EASE", COLLABORATIVE_GAMMAS),
+        ("Gaussian", COLLABORATIVE_GAMMAS),
         ("GRU4Rec", COLLABORATIVE_GAMMAS),
         ("text kNN", COLLABORATIVE_GAMMAS),
         ("tf-idf", COLLABORATIVE_GAMMAS),
@@ -250,6 +267,7 @@ def test_the_gamma_grid_is_the_papers_for_popularity_or_collaborative_weights(
         ("popularity", False),
         ("co-occurrence", False),
         ("EASE", False),
+        ("Gaussian", True),
         ("GRU4Rec", False),
         ("text kNN", True),
         ("tf-idf", True),

@@ -16,6 +16,7 @@ from bigrec.models.registry import (
     is_network,
     load_scoring_model,
 )
+from bigrec.models.text import GaussianText, TextKNN, TfIdf
 
 # Two users: items 0, 1, 2 and 1, 2; the last of each is not a training interaction.
 ROWS = Interactions(
@@ -41,13 +42,22 @@ DATA = TrainingData(
         ("popularity", Popularity),
         ("co-occurrence", Cooccurrence),
         ("EASE", Ease),
+        ("tf-idf", TfIdf),
+        ("text kNN", TextKNN),
+        ("Gaussian", GaussianText),
         pytest.param("GRU4Rec, DROS", SequentialModel, marks=pytest.mark.model),
     ],
 )
 def test_a_model_is_fitted_by_its_name(name: str, kind: type) -> None:
-    model = fit_model(name, DATA)
+    model = fit_model(name, DATA, embed=lambda titles: np.eye(len(titles)))
     assert isinstance(model, kind)
     assert model.name == name
+
+
+@pytest.mark.parametrize("name", ["text kNN", "Gaussian"])
+def test_models_of_title_vectors_need_something_that_embeds(name: str) -> None:
+    with pytest.raises(ValueError, match=f"a function that embeds titles, for {name}"):
+        fit_model(name, DATA)
 
 
 def test_only_the_training_interactions_count() -> None:

@@ -1,5 +1,6 @@
 """Hyperparameters selected from a grid on validation."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +13,17 @@ from bigrec.grounding.ranks import target_ranks
 from bigrec.models.base import ScoringModel
 from bigrec.models.ease import Ease
 from bigrec.models.precomputed import PrecomputedScores
+from bigrec.models.registry import NAMES
+from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.training_data import EvalQueries, prepare_examples
 from bigrec.recommender.tuning import can_tune, tune_model
 from bigrec.settings import Settings
 from bigrec.settings.baselines import BaselineSettings
+from bigrec.types import IntArray
 from tests.conftest import tiny_dataset
+from tests.models.fakes import N, ring
 
 CATALOG = Catalog.from_frame(
     pl.DataFrame({"item_id": ["a", "b", "c", "d"], "title": ["A", "B", "C", "D"]})
@@ -90,9 +95,45 @@ def test_the_protocol_decides_what_is_excluded(tmp_path: Path) -> None:
     assert figure(True) == ndcg_at(target_ranks(scores, QUERIES.targets, exclude=HISTORIES), k=10)
 
 
+def test_gaussian_is_fitted_once_for_each_decay_and_ranks_as_when_fitted_anew(
+    tmp_path: Path,
+) -> None:
+    decays: list[float] = []
+
+    def fit(settings: BaselineSettings) -> ScoringModel:
+        return GaussianText.fit(
+            ring(),
+            train=np.ones(len(ring()), dtype=bool),
+            vectors=np.random.default_rng(0).normal(size=(N, 3)),
+            **settings.gaussian.model_dump(),
+        )
+
+    def counted(settings: BaselineSettings, _: Path) -> ScoringModel:
+        decays.append(settings.gaussian.decay)
+        return fit(settings)
+
+    rng = np.random.default_rng(1)
+    histories: list[IntArray] = [rng.integers(0, N, 3) for _ in range(40)]
+    targets = (np.array([history[-1] for history in histories]) + 1) % N
+    titles = [f"Title {item}" for item in range(N)]
+    catalog = Catalog.from_frame(pl.DataFrame({"item_id": titles, "title": titles}))
+    tuned = tune_model(
+        "Gaussian", counted, BaselineSettings(), catalog=catalog,
+        queries=EvalQueries(titles, histories, histories, targets), exclude_seen=False,
+        folder=tmp_path,
+    )  # fmt: skip
+    assert decays == [0.5, 0.8]
+    assert len(tuned.candidates) == 2 * 4 * 2
+    for candidate in tuned.candidates:
+        selected = {key: value for key, value in candidate.items() if key != "ndcg@10"}
+        settings = replace(tuned, selected=selected).apply(BaselineSettings())
+        scores = fit(settings).scores(histories)
+        assert candidate["ndcg@10"] == ndcg_at(target_ranks(-scores, targets), k=10)
+
+
 def test_every_model_but_popularity_has_hyperparameters() -> None:
     assert not can_tune("popularity")
-    assert all(can_tune(name) for name in ("co-occurrence", "EASE", "tf-idf", "text kNN", "SASRec"))
+    assert all(can_tune(name) for name in NAMES if name != "popularity")
 
 
 @pytest.mark.parametrize("few_shot", [False, True])

@@ -26,8 +26,9 @@ from bigrec.types import ProgressFactory
 _AUTO = "auto"
 _PAIR = "co-occurrence & EASE"
 _AUTO_FUSIONS = (
-    *("popularity", "co-occurrence", "EASE", "text kNN", "SASRec", "GRU4Rec", _PAIR),
+    *("popularity", "co-occurrence", "EASE", "text kNN", "Gaussian", "SASRec", "GRU4Rec", _PAIR),
     f"{_PAIR} & text kNN",
+    f"{_PAIR} & text kNN & Gaussian",
     "co-occurrence & GRU4Rec",
     *(f"{_PAIR} & {networks}" for networks in ("SASRec", "GRU4Rec", "SASRec & GRU4Rec")),
 )

@@ -14,12 +14,12 @@ from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
-from bigrec.models.text import TextKNN, TfIdf
+from bigrec.models.text import GaussianText, TextKNN, TfIdf
 from bigrec.settings.baselines import BaselineSettings, SequentialSettings
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
 POPULARITY, RECENT, COOCCURRENCE, EASE = "popularity", "recent popularity", "co-occurrence", "EASE"
-TF_IDF, TEXT_KNN = "tf-idf", "text kNN"
+TF_IDF, TEXT_KNN, GAUSSIAN = "tf-idf", "text kNN", "Gaussian"
 GRU4REC: Literal["GRU4Rec"] = "GRU4Rec"
 _ARCHITECTURES: tuple[Literal["SASRec", "GRU4Rec", "Caser"], ...] = ("SASRec", GRU4REC, "Caser")
 _ROBUST = ", DROS"
@@ -28,7 +28,7 @@ _NETWORKS = {
     **{str(architecture): (architecture, False) for architecture in _ARCHITECTURES},
     **{architecture + _ROBUST: (architecture, True) for architecture in _ARCHITECTURES},
 }
-NAMES = (POPULARITY, RECENT, COOCCURRENCE, EASE, TF_IDF, TEXT_KNN, *_NETWORKS)
+NAMES = (POPULARITY, RECENT, COOCCURRENCE, EASE, TF_IDF, TEXT_KNN, GAUSSIAN, *_NETWORKS)
 """Every model that can be fitted by its name."""
 
 TEXT_MODELS = (TF_IDF, TEXT_KNN)
@@ -92,7 +92,7 @@ def fit_model(
         name: One of `NAMES`.
         training_data: The interactions to fit it to.
         settings: Hyperparameters; the defaults by default.
-        embed: Embeds titles, ``[n]`` to ``[n, d]``, for text kNN.
+        embed: Embeds titles, ``[n]`` to ``[n, d]``, for text kNN and Gaussian.
         seed: Seed of networks.
         device: Device of networks.
         folder: Folder for checkpoints of networks; an interrupted training is resumed from it.
@@ -100,13 +100,13 @@ def fit_model(
 
     Raises:
         SettingsError: If there is no such model.
-        ValueError: If text kNN has nothing that embeds.
+        ValueError: If text kNN or Gaussian has nothing that embeds.
         DataError: If it cannot be fitted to these interactions.
     """
     check_names([name])
     settings = settings or BaselineSettings()
-    if name in TEXT_MODELS:
-        return _fit_text_model(name, training_data.titles, settings, embed=embed)
+    if name in (*TEXT_MODELS, GAUSSIAN):
+        return _fit_text_model(name, training_data, settings, embed=embed)
     if name in _NETWORKS:
         return _fit_network(
             name,
@@ -139,16 +139,22 @@ def _fit_counts(name: str, training_data: TrainingData, settings: BaselineSettin
 
 def _fit_text_model(
     name: str,
-    titles: Sequence[str],
+    training_data: TrainingData,
     settings: BaselineSettings,
     *,
     embed: Callable[[Sequence[str]], FloatArray] | None,
 ) -> ScoringModel:
     if name == TF_IDF:
-        return TfIdf.fit(titles, decay=settings.tf_idf.decay)
+        return TfIdf.fit(training_data.titles, decay=settings.tf_idf.decay)
     if embed is None:
-        raise ValueError("embed is None; expected a function that embeds titles, for text kNN.")
-    return TextKNN.fit(embed(titles), decay=settings.text_knn.decay)
+        raise ValueError(f"embed is None; expected a function that embeds titles, for {name}.")
+    vectors = embed(training_data.titles)
+    if name == TEXT_KNN:
+        return TextKNN.fit(vectors, decay=settings.text_knn.decay)
+    options = settings.gaussian.model_dump()
+    return GaussianText.fit(
+        training_data.interactions, train=training_data.train, vectors=vectors, **options
+    )
 
 
 def _fit_network(
@@ -199,6 +205,7 @@ def load_scoring_model(folder: Path) -> ScoringModel:
         Ease,
         TfIdf,
         TextKNN,
+        GaussianText,
         PrecomputedScores,
     )
     for model in models:

@@ -61,7 +61,7 @@ class BaselineFitter:
         Raises:
             SettingsError: If there is no such model.
             DataError: If it cannot be fitted to these interactions.
-            ModelError: If the sentence encoder of text kNN cannot be loaded.
+            ModelError: If the sentence encoder of text models cannot be loaded.
         """
         label = MethodId(name, training_data="few-shot" if few_shot else "all").label
         data = self._few_shot_data if few_shot else self._all_data
@@ -123,7 +123,7 @@ class BaselineFitter:
             embedder,
             previous=previous,
             parts=folder / "parts",
-            progress=self._progress_factory("Encoding titles for text kNN"),
+            progress=self._progress_factory("Encoding titles as sentences"),
         )
         index.save(folder / "index")
         return index

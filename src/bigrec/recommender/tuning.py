@@ -12,22 +12,37 @@ from bigrec.data.catalog import Catalog
 from bigrec.evaluation.metrics import SELECTION_METRIC, selection_metric
 from bigrec.grounding.ranks import target_ranks
 from bigrec.models.base import ScoringModel
-from bigrec.models.registry import COOCCURRENCE, EASE, RECENT, TEXT_KNN, TF_IDF, is_network
+from bigrec.models.registry import (
+    COOCCURRENCE,
+    EASE,
+    GAUSSIAN,
+    RECENT,
+    TEXT_KNN,
+    TF_IDF,
+    is_network,
+)
+from bigrec.models.text import GaussianText
 from bigrec.recommender.scoring import TitleScorer
 from bigrec.recommender.training_data import EvalQueries
 from bigrec.settings.baselines import BaselineSettings
 from bigrec.storage import read_json, write_json
 from bigrec.types import IntArray, ProgressCallback
 
-_DECAYS = (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)
+_Grid = Mapping[str, Sequence[float]]
+_DECAYS: _Grid = {"decay": (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)}
 _NETWORK_GRID = {"learning_rate": (1e-3, 3e-3), "dropout": (0.2, 0.5)}
-# By model: its section of the settings, what changes the fit, and decays of the history.
-_GRIDS: Mapping[str, tuple[str, Mapping[str, Sequence[float]], Sequence[float]]] = {
-    RECENT: ("popularity", {"half_life_days": (7.0, 30.0, 90.0, 365.0)}, ()),
+# By model: its section of the settings, what it is fitted with, and what needs no other fit.
+_GRIDS: Mapping[str, tuple[str, _Grid, _Grid]] = {
+    RECENT: ("popularity", {"half_life_days": (7.0, 30.0, 90.0, 365.0)}, {}),
     COOCCURRENCE: ("cooccurrence", {"window": (3, 10, 30), "alpha": (0.3, 0.5, 0.7)}, _DECAYS),
     EASE: ("ease", {"regularization": (100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0)}, _DECAYS),
     TF_IDF: ("tf_idf", {}, _DECAYS),
     TEXT_KNN: ("text_knn", {}, _DECAYS),
+    GAUSSIAN: (
+        "gaussian",
+        {"decay": (0.5, 0.8)},
+        {"popularity_weight": (0.0, 0.25, 1.0, 4.0), "ridge": (3_000.0, 30_000.0)},
+    ),
 }
 _ROWS = 512
 
@@ -77,13 +92,13 @@ def tune_model(
         folder: Holds ``tuning.json`` and the networks of all candidates.
         progress: Called with (candidates done, candidates in total).
     """
-    section, grid, decays = _grid(name)
+    section, grid, variants = _grid(name)
     file = folder / "tuning.json"
     done: dict[str, float] = read_json(file) if file.is_file() else {}
-    combinations = [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+    combinations = _combinations(grid)
     candidates: list[dict[str, float]] = []
     for number, fitted_with in enumerate(combinations):
-        varied = [{**fitted_with, "decay": decay} for decay in decays] or [fitted_with]
+        varied = [fitted_with | values for values in _combinations(variants)]
         keys = [
             getattr(settings, section).model_copy(update=values).fingerprint() for values in varied
         ]
@@ -91,8 +106,8 @@ def tune_model(
             update = {section: getattr(settings, section).model_copy(update=fitted_with)}
             model = fit(settings.model_copy(update=update), folder / keys[0])
             for key, values in zip(keys, varied, strict=True):
-                decayed = _with_decay(model, values)
-                done[key] = _figure(decayed, catalog, queries, exclude_seen=exclude_seen)
+                variant = _variant(model, {option: values[option] for option in variants})
+                done[key] = _figure(variant, catalog, queries, exclude_seen=exclude_seen)
             write_json(file, done)
         candidates += [
             {**values, SELECTION_METRIC: done[key]}
@@ -110,17 +125,23 @@ def can_tune(name: str) -> bool:
     return name in _GRIDS or is_network(name)
 
 
-def _grid(name: str) -> tuple[str, Mapping[str, Sequence[float]], Sequence[float]]:
-    return ("sequential", _NETWORK_GRID, ()) if is_network(name) else _GRIDS[name]
+def _grid(name: str) -> tuple[str, _Grid, _Grid]:
+    return ("sequential", _NETWORK_GRID, {}) if is_network(name) else _GRIDS[name]
 
 
-def _with_decay(model: ScoringModel, values: Mapping[str, float]) -> ScoringModel:
-    """The model with another decay of the history, which needs no other fit."""
-    if "decay" not in values:
+def _combinations(grid: _Grid) -> list[dict[str, float]]:
+    return [dict(zip(grid, values, strict=True)) for values in product(*grid.values())]
+
+
+def _variant(model: ScoringModel, values: Mapping[str, float]) -> ScoringModel:
+    """The model with other hyperparameters, which need no other pass over the data."""
+    if not values:
         return model
+    if isinstance(model, GaussianText):
+        return model.with_parameters(replace(model.grounding.parameters, **values))
     dataclass_model: Any = model
-    decayed: ScoringModel = replace(dataclass_model, decay=values["decay"])
-    return decayed
+    variant: ScoringModel = replace(dataclass_model, **values)
+    return variant
 
 
 def _figure(

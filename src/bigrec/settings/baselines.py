@@ -50,6 +50,29 @@ class TextKnnSettings(Section):
     """Weight of an item of the history relative to the next newer one."""
 
 
+class GaussianSettings(Section):
+    """Decayed bags of title vectors, grounded by a Gaussian model in closed form, ``Gaussian``.
+
+    Titles are encoded by ``text_knn.encoder``. Only the ratio of popularity to distance ranks, so
+    that the distance's own weight is 1.
+    """
+
+    decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    """Weight of an item of the history relative to the next newer one."""
+    window: PositiveInt = 10
+    """Newest items of a history that are read."""
+    shrinkage: Annotated[float, Field(gt=0)] = 0.01
+    """Share of the identity added to the within-item covariance."""
+    prior_strength: Annotated[float, Field(gt=0)] = 100.0
+    """Training pairs that the mean predicted from an item's title counts as."""
+    ridge: Annotated[float, Field(gt=0)] = 10_000.0
+    """L2 regularization of the prediction of means from titles."""
+    popularity_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of log-popularity; 1 is Bayes' rule."""
+    popularity_smoothing: Annotated[float, Field(gt=0)] = 1.0
+    """Training pairs added to those of every item for its popularity."""
+
+
 class SequentialSettings(Section):
     """SASRec, GRU4Rec and Caser, with and without the DROS loss."""
 
@@ -79,4 +102,5 @@ class BaselineSettings(Section):
     ease: EaseSettings = EaseSettings()
     tf_idf: TfIdfSettings = TfIdfSettings()
     text_knn: TextKnnSettings = TextKnnSettings()
+    gaussian: GaussianSettings = GaussianSettings()
     sequential: SequentialSettings = SequentialSettings()

@@ -321,6 +321,7 @@ class CompareSettings(Section):
         "EASE",
         "tf-idf",
         "text kNN",
+        "Gaussian",
         "SASRec",
         "GRU4Rec",
         "Caser",
@@ -334,9 +335,9 @@ class CompareSettings(Section):
     few shots, and compare it as ``LLM retrieval``."""
     fusions: tuple[str, ...] | Literal["auto"] = "auto"
     """Signals to fuse into the distances, several at once joined by ``&``. ``auto`` is popularity,
-    co-occurrence, EASE, text kNN, SASRec and GRU4Rec each by itself, co-occurrence & GRU4Rec,
-    co-occurrence & EASE with neither, either and both of the networks, and co-occurrence & EASE &
-    text kNN, the best without any training: those that are compared."""
+    co-occurrence, EASE, text kNN, Gaussian, SASRec and GRU4Rec each by itself, co-occurrence &
+    GRU4Rec, co-occurrence & EASE with neither, either and both of the networks, and, in closed
+    form, co-occurrence & EASE with text kNN, without and with Gaussian: those that are compared."""
     precomputed: tuple[PrecomputedSettings, ...] = ()
     """Scores from files, which can be fused by their name."""
     seeds: tuple[int, ...] = ()
