@@ -213,3 +213,24 @@ def test_signals_of_titles_score_new_items_and_embed_new_titles_alone() -> None:
     assert tf_idf.scores([np.array([2])]).shape == (1, 3)
     # Popularity does not know c.
     np.testing.assert_array_equal(popularity.scores([np.array([2])]), [[1, 2, 1]])
+
+
+def test_a_new_title_is_embedded_once_for_all_signals() -> None:
+    old, new = catalog(*"ab"), catalog(*"abc")
+    names = ("text kNN", "text kNN again")
+    vectors = np.array([[1.0, 0.0], [0.0, 1.0]])
+    signals = SignalFusion(
+        {name: TextKNN.fit(vectors, decay=0.5) for name in names},
+        {key: FusionRule("weighted_sum", "all", (1.0, 1.0)) for key in (True, False)},
+        item_ids=dict.fromkeys(names, old.item_ids),
+    )
+    embedded: list[str] = []
+
+    def embed(titles: Sequence[str]) -> FloatArray:
+        embedded.extend(titles)
+        return np.array([[1.0, 0.0]] * len(titles))
+
+    grown = signals.with_catalog(old, new, embed=embed)
+    assert embedded == ["T c"]
+    for scorer in grown.for_catalog(new).scorers:
+        np.testing.assert_allclose(scorer.scores([np.array([2])]), [[1, 0, 1]], atol=1e-6)

@@ -18,7 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
-from bigrec.recommender.fitting import INDEX_FOLDER, StageName
+from bigrec.recommender.fitting import StageName
+from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.recommender.training_data import EvalSplit
 from bigrec.settings import Settings
 from bigrec.settings.sections import SourceSettings

@@ -7,7 +7,7 @@ matrices", 2004). The mean of each item is drawn to a ridge regression of means 
 (empirical Bayes; Efron and Morris, 1973), so that items without training pairs have a mean, too.
 """
 
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Self
 
 import numpy as np
@@ -121,7 +121,9 @@ class GaussianGrounding:
                 "user has at least two interactions."
             )
         state_mean = statistics.sums.sum(axis=0) / n_pairs
-        state_scale = _deviation(np.diag(statistics.second_moment) / n_pairs, state_mean)
+        state_scale = _scale(
+            np.diag(statistics.second_moment) / n_pairs - state_mean**2, state_mean
+        )
         # Sums of standardized states.
         sums = (statistics.sums - counts[:, None] * state_mean) / state_scale
         total = statistics.second_moment - n_pairs * np.outer(state_mean, state_mean)
@@ -163,10 +165,11 @@ class GaussianGrounding:
         means = (features - self.feature_mean) / self.feature_scale @ self.regression
         counts = np.zeros(len(features))
         weights, bias = _discriminants(means, counts, self.factor, self.parameters)
-        arrays = {item.name: getattr(self, item.name) for item in fields(self)}
-        arrays["weights"] = np.concatenate([self.weights, weights], axis=1)
-        arrays["bias"] = np.concatenate([self.bias, bias])
-        return type(self)(**arrays)
+        return replace(
+            self,
+            weights=np.concatenate([self.weights, weights], axis=1),
+            bias=np.concatenate([self.bias, bias]),
+        )
 
     def scores(self, states: FloatArray) -> FloatArray:
         """Score all items for ``q`` states; see the class.
@@ -199,9 +202,9 @@ def _check_features(features: FloatArray, *, n_items: int) -> None:
         )
 
 
-def _deviation(mean_square: FloatArray, mean: FloatArray) -> FloatArray:
+def _scale(variance: FloatArray, mean: FloatArray) -> FloatArray:
     """Standard deviations ``[d]``; 1 where the values are constant up to rounding."""
-    deviation = np.sqrt(np.maximum(mean_square - mean**2, 0))
+    deviation = np.sqrt(np.maximum(variance, 0))
     return np.where(deviation > _CONSTANT * np.abs(mean), deviation, 1.0)
 
 
@@ -209,8 +212,7 @@ def _weighted_moments(features: FloatArray, counts: FloatArray) -> tuple[FloatAr
     """Mean and deviation of the features ``[n, f]`` with weights ``[n]``, each ``[f]`` float64."""
     shares = counts / counts.sum()
     mean = shares @ features
-    deviation = np.sqrt(shares @ (features - mean) ** 2)
-    return mean, np.where(deviation > _CONSTANT * np.abs(mean), deviation, 1.0)
+    return mean, _scale(shares @ (features - mean) ** 2, mean)
 
 
 def _within_factor(

@@ -83,12 +83,12 @@ def find_base_model(name: str) -> ModelSource:
     if path.is_dir():
         _check_folder(name, path)
         return ModelSource(name, str(path))
-    if _is_path(name):
-        raise ModelError(
-            f"base model {name!r}: no such folder. Give a folder with config.json and a tokenizer, "
-            f"a .gguf file, a Hugging Face hub id, or one of: {', '.join(SHORT_NAMES)}."
-        )
-    return ModelSource(name, name, is_local=False, hub_id=name)
+    return _by_hub_id(
+        name,
+        what="base model",
+        cure="Give a folder with config.json and a tokenizer, a .gguf file, a Hugging Face hub id, "
+        f"or one of: {', '.join(SHORT_NAMES)}.",
+    )
 
 
 def find_sentence_encoder(name: str) -> ModelSource:
@@ -106,12 +106,12 @@ def find_sentence_encoder(name: str) -> ModelSource:
     path = Path(name).expanduser()
     if path.is_dir():
         return ModelSource(name, str(path))
-    if _is_path(name):
-        raise ModelError(
-            f"sentence encoder {name!r}: no such folder. Give a folder that sentence-transformers "
-            f"wrote, a Hugging Face hub id, or one of: {', '.join(SENTENCE_ENCODERS)}."
-        )
-    return ModelSource(name, name, is_local=False, hub_id=name)
+    return _by_hub_id(
+        name,
+        what="sentence encoder",
+        cure="Give a folder that sentence-transformers wrote, a Hugging Face hub id, or one of: "
+        f"{', '.join(SENTENCE_ENCODERS)}.",
+    )
 
 
 def loading_remedy(name: str) -> str:
@@ -128,9 +128,11 @@ def loading_remedy(name: str) -> str:
     )
 
 
-def _is_path(name: str) -> bool:
-    """Whether the name can only be a path, not a hub id."""
-    return Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1
+def _by_hub_id(name: str, *, what: str, cure: str) -> ModelSource:
+    """The source of a hub id; a name that can only be a path is refused."""
+    if Path(name).is_absolute() or name.startswith((".", "~")) or name.count("/") > 1:
+        raise ModelError(f"{what} {name!r}: no such folder. {cure}")
+    return ModelSource(name, name, is_local=False, hub_id=name)
 
 
 def _find_wheel(name: str, wheel: _Wheel) -> ModelSource:

@@ -11,11 +11,11 @@ from scipy.sparse import coo_array, csr_array
 from bigrec.data.interactions import Interactions
 from bigrec.models.base import (
     HistoryScorer,
-    history_rows,
     read_model_folder,
     training_rows,
     write_model_folder,
 )
+from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.settings.baselines import CooccurrenceSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
 
@@ -75,8 +75,7 @@ class Cooccurrence(HistoryScorer):
         """
         if window < 1:
             raise ValueError(f"window is {window}; expected at least 1.")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay is {decay}; expected more than 0 and at most 1.")
+        check_decay(decay)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}; expected 0 to 1.")
         users, items = training_rows(interactions, train, n_items=n_items)
@@ -110,9 +109,7 @@ class Cooccurrence(HistoryScorer):
         Raises:
             ValueError: If an item number is out of range.
         """
-        starts, items, ages = history_rows(histories, n_items=self.n_items)
-        weights = (self.decay**ages).astype(np.float32)
-        recent = csr_array((weights, items, starts), shape=(len(histories), self.n_items))
+        recent = decayed_histories(histories, n_items=self.n_items, decay=self.decay)
         return np.asarray((recent @ self._pairs).toarray())
 
     def save(self, folder: Path) -> None:

@@ -18,6 +18,7 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
+from bigrec.models.histories import check_decay
 from bigrec.settings.baselines import EaseSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
 
@@ -76,8 +77,7 @@ class Ease(HistoryScorer):
         """
         if not (regularization > 0 and np.isfinite(regularization)):
             raise ValueError(f"regularization is {regularization}; expected a number above 0.")
-        if not 0 < decay <= 1:
-            raise ValueError(f"decay is {decay}; expected more than 0 and at most 1.")
+        check_decay(decay)
         _check_memory(n_items)
         users, items = training_rows(interactions, train, n_items=n_items)
         seen = csr_array(

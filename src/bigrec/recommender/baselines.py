@@ -10,6 +10,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.lm.embed import SentenceEmbedder
 from bigrec.models.base import ScoringModel
 from bigrec.models.registry import TrainingData, fit_model, is_network
+from bigrec.recommender.title_index import kept_index
 from bigrec.recommender.training_data import (
     PreparedData,
     all_training_data,
@@ -112,18 +113,9 @@ class BaselineFitter:
 
     @cached_property
     def _sentence_index(self) -> ItemIndex:
-        folder = self._folder / "sentences"
-        titles = self._dataset.catalog.unique_titles
-        embedder = SentenceEmbedder(self._settings.baselines.text_knn.encoder)
-        previous = ItemIndex.load(folder / "index") if (folder / "index").is_dir() else None
-        if previous is not None and previous.belongs_to(embedder, titles, normalization="none"):
-            return previous
-        index = ItemIndex.build(
-            titles,
-            embedder,
-            previous=previous,
-            parts=folder / "parts",
+        return kept_index(
+            self._folder / "sentences",
+            self._dataset.catalog.unique_titles,
+            SentenceEmbedder(self._settings.baselines.text_knn.encoder),
             progress=self._progress_factory("Encoding titles as sentences"),
         )
-        index.save(folder / "index")
-        return index

@@ -29,6 +29,7 @@ from bigrec.recommender.query_encoders import (
     RetrievalQueryEncoder,
 )
 from bigrec.recommender.throughput import Throughput
+from bigrec.recommender.title_index import INDEX_FOLDER, kept_index
 from bigrec.recommender.training_data import (
     EvalSplit,
     PreparedData,
@@ -45,8 +46,6 @@ LOSS_FILE = "loss.json"
 """The training log in the folder of ``finetune`` and ``retrieval``."""
 
 _ADAPTER = "adapter"
-INDEX_FOLDER = "index"
-"""The item index in the folder of ``index`` and ``retrieval``."""
 
 
 class FitStage(Protocol):
@@ -306,21 +305,12 @@ class Fitting:
 
     def _features(self, lm: LanguageModel, folder: Path) -> ItemIndex:
         """Text features of the catalog's titles, made once."""
-        titles, features = self._dataset.catalog.unique_titles, ItemTextFeatures(lm)
-        previous = (
-            ItemIndex.load(folder / INDEX_FOLDER) if (folder / INDEX_FOLDER).is_dir() else None
-        )
-        if previous is not None and previous.belongs_to(features, titles, normalization="none"):
-            return previous
-        index = ItemIndex.build(
-            titles,
-            features,
-            previous=previous,
-            parts=folder / "parts",
+        return kept_index(
+            folder,
+            self._dataset.catalog.unique_titles,
+            ItemTextFeatures(lm),
             progress=self._progress_factory("Embedding the catalog"),
         )
-        index.save(folder / INDEX_FOLDER)
-        return index
 
 
 def _check_base_model(lm: LanguageModel, stage: FitStage) -> None:

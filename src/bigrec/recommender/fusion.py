@@ -19,7 +19,7 @@ from bigrec.models.registry import COOCCURRENCE, EASE, GRU4REC, load_scoring_mod
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
 from bigrec.settings.sections import FusionSettings
 from bigrec.storage import atomic_folder, check_format, read_json, write_json
-from bigrec.types import BoolArray, IntArray
+from bigrec.types import BoolArray, FloatArray, IntArray
 
 _RULES = "fusion.json"
 _ITEMS = "items.parquet"
@@ -71,8 +71,9 @@ class SignalFusion:
         Args:
             old: The present catalog.
             new: The new one.
-            embed: Embeds titles for text kNN and Gaussian.
+            embed: Embeds titles for text kNN and Gaussian, each title once for all.
         """
+        embed = _embed_once(embed)
         signals, item_ids = dict(self.signals), dict(self.item_ids)
         for name, signal in self.signals.items():
             grown = signal.with_titles(new.titles, old_titles=old.titles, embed=embed)
@@ -118,6 +119,19 @@ class SignalFusion:
                 for name, place in folders.items()
             },
         )
+
+
+def _embed_once(embed: EmbedTitles) -> EmbedTitles:
+    """``embed``, called with each title once."""
+    vectors: dict[str, FloatArray] = {}
+
+    def embed_once(titles: Sequence[str]) -> FloatArray:
+        new = [title for title in dict.fromkeys(titles) if title not in vectors]
+        if new:
+            vectors.update(zip(new, embed(new), strict=True))
+        return np.stack([vectors[title] for title in titles])
+
+    return embed_once
 
 
 def select_rule(

@@ -215,7 +215,7 @@ class ScoredQueries:
         self.beams = tuple(beams)
         self.n_titles = catalog.n_titles
         self.targets = catalog.title_ids[queries.targets]
-        self.seen = [np.unique(catalog.title_ids[items]) for items in queries.full_histories]
+        self.seen = queries.seen_titles(catalog)
         self._histories = queries.full_histories if full_history else queries.histories
 
     def __len__(self) -> int:

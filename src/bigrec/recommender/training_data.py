@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import (
     Examples,
@@ -54,6 +55,10 @@ class EvalQueries:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def seen_titles(self, catalog: Catalog) -> list[IntArray]:
+        """Title ids of all that each user had before the target, each id once."""
+        return [np.unique(catalog.title_ids[items]) for items in self.full_histories]
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,12 +14,12 @@ from bigrec.grounding.gaussian_statistics import GaussianStatistics
 from bigrec.models.base import (
     EmbedTitles,
     HistoryScorer,
-    history_rows,
     read_model_folder,
     training_rows,
     write_model_folder,
 )
-from bigrec.models.text.histories import check_decay
+from bigrec.models.histories import check_decay, decayed_histories
+from bigrec.models.text.vectors import check_vectors
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 # Positions whose states are in memory at a time.
@@ -102,7 +102,8 @@ class GaussianText(HistoryScorer):
         check_decay(decay)
         if window < 1:
             raise ValueError(f"window is {window}; expected at least 1.")
-        vectors = _checked(vectors)
+        check_vectors(vectors)
+        vectors = vectors.astype(np.float32)
         users, items = training_rows(interactions, train, n_items=len(vectors))
         statistics = GaussianStatistics.empty(*vectors.shape)
         for weights, targets in _positions(
@@ -136,7 +137,8 @@ class GaussianText(HistoryScorer):
         Raises:
             ValueError: If they are not finite or of another dimension.
         """
-        new = _checked(vectors)
+        check_vectors(vectors)
+        new = vectors.astype(np.float32)
         grounding = self.grounding.extended(new)
         return replace(
             self,
@@ -228,22 +230,9 @@ class GaussianText(HistoryScorer):
 
     def _weights(self, histories: Sequence[IntArray]) -> csr_array:
         """Weights of the items of every history, ``[q, n]`` float32."""
-        starts, items, ages = history_rows(histories, n_items=self.n_items)
-        read = ages < self.window
-        lengths = np.minimum(np.diff(starts), self.window)
-        starts = np.concatenate([[0], np.cumsum(lengths)])
-        weights = (self.decay ** ages[read]).astype(np.float32)
-        return csr_array((weights, items[read], starts), shape=(len(histories), self.n_items))
-
-
-def _checked(vectors: FloatArray) -> FloatArray:
-    """A copy of finite vectors ``[n, d]`` as float32."""
-    if vectors.ndim != 2 or not np.isfinite(vectors).all():
-        raise ValueError(
-            f"vectors has shape {vectors.shape}; expected finite numbers of shape [n, d], a row "
-            "for each item of the catalog."
+        return decayed_histories(
+            histories, n_items=self.n_items, decay=self.decay, window=self.window
         )
-    return vectors.astype(np.float32)
 
 
 def _positions(

@@ -9,7 +9,8 @@ import numpy as np
 from scipy.sparse import csr_array
 
 from bigrec.models.base import EmbedTitles, HistoryScorer, read_model_folder, write_model_folder
-from bigrec.models.text.histories import check_decay, decayed_histories
+from bigrec.models.histories import check_decay, decayed_histories
+from bigrec.models.text.vectors import check_vectors
 from bigrec.types import FloatArray, IntArray
 
 
@@ -51,12 +52,7 @@ class TextKNN(HistoryScorer):
         Raises:
             ValueError: If an argument is out of range.
         """
-        if vectors.ndim != 2 or not np.isfinite(vectors).all():
-            raise ValueError(
-                f"vectors has shape {vectors.shape} and "
-                f"{np.count_nonzero(~np.isfinite(vectors))} values that are not finite; expected "
-                "finite numbers of shape [n, d], a row for each item of the catalog."
-            )
+        check_vectors(vectors)
         unique, rows = _distinct_rows(np.ascontiguousarray(vectors, dtype=np.float32))
         return cls(decay, _normalized(unique), rows)
 

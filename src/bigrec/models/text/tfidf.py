@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import csr_array, hstack
 
 from bigrec.models.base import EmbedTitles, HistoryScorer, read_model_folder, write_model_folder
-from bigrec.models.text.histories import check_decay, decayed_histories
+from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.models.text.ngrams import NGrams
 from bigrec.types import FloatArray, IntArray
 

@@ -19,7 +19,9 @@ def check_decay(decay: float) -> None:
         raise ValueError(f"decay is {decay}; expected more than 0 and at most 1.")
 
 
-def decayed_histories(histories: Sequence[IntArray], *, n_items: int, decay: float) -> csr_array:
+def decayed_histories(
+    histories: Sequence[IntArray], *, n_items: int, decay: float, window: int | None = None
+) -> csr_array:
     """Weights ``decay^age`` of every history's items, ``[q, n]`` float32.
 
     Args:
@@ -27,10 +29,15 @@ def decayed_histories(histories: Sequence[IntArray], *, n_items: int, decay: flo
             age 0.
         n_items: Items of the catalog.
         decay: See the models.
+        window: Weigh this many of the newest items only; all by default.
 
     Raises:
         ValueError: If an item number is out of range.
     """
     starts, items, ages = history_rows(histories, n_items=n_items)
+    if window is not None:
+        read = ages < window
+        items, ages = items[read], ages[read]
+        starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(starts), window))])
     weights = (decay**ages).astype(np.float32)
     return csr_array((weights, items, starts), shape=(len(histories), n_items))
