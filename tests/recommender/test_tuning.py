@@ -21,7 +21,7 @@ from bigrec.recommender.training_data import EvalQueries, prepare_examples
 from bigrec.recommender.tuning import can_tune, tune_model
 from bigrec.settings import Settings
 from bigrec.settings.baselines import BaselineSettings
-from bigrec.types import IntArray
+from bigrec.types import IntArray, ProgressCallback
 from tests.conftest import tiny_dataset
 from tests.models.fakes import N, ring
 
@@ -162,3 +162,28 @@ def test_a_tuned_baseline_is_fitted_with_the_selected_hyperparameters(
         if all(candidate[name] == value for name, value in selected.items())
     )
     assert kept == best
+
+
+@pytest.mark.model
+def test_the_selected_network_is_not_trained_again(tmp_path: Path) -> None:
+    changes = ["data.max_valid_examples=20", "baselines.sequential.epochs=1"]
+    settings = Settings.read(overrides=["baselines.tune=grid", *changes])
+    dataset = tiny_dataset()
+    steps: dict[str, int] = {}
+
+    def counted(name: str) -> ProgressCallback:
+        def progress(_done: int, _total: int) -> None:
+            steps[name] = steps.get(name, 0) + 1
+
+        return progress
+
+    fitter = BaselineFitter(
+        dataset,
+        prepare_examples(dataset, settings),
+        settings,
+        folder=tmp_path,
+        progress_factory=counted,
+    )
+    fitter.fit("GRU4Rec")
+    # One epoch of one batch for each of the four candidates.
+    assert steps == {"Tuning GRU4Rec": 4, "Training GRU4Rec": 4}

@@ -81,6 +81,8 @@ class BaselineFitter:
             )
             self.tuned[label] = tuned
             settings = tuned.apply(settings)
+            # A network that is trained to its end there is read, not trained again.
+            folder = tuned.folder
         return self._fit(name, label, data, settings, folder)
 
     def _fit(

@@ -81,18 +81,18 @@ class TunedModel:
 
     Attributes:
         section: Section of `BaselineSettings`.
-        selected: The selected hyperparameters; empty for a model without any.
+        selected: The selected hyperparameters.
         candidates: All hyperparameters with their validation figure, ``ndcg@10``.
+        folder: Holds the checkpoint of the selected network.
     """
 
     section: str
     selected: Mapping[str, float]
     candidates: Sequence[Mapping[str, float]]
+    folder: Path
 
     def apply(self, settings: BaselineSettings) -> BaselineSettings:
         """The settings with the selected hyperparameters."""
-        if not self.selected:
-            return settings
         section = getattr(settings, self.section).model_copy(update=dict(self.selected))
         return settings.model_copy(update={self.section: section})
 
@@ -145,7 +145,8 @@ def tune_model(
             progress(number + 1, len(combinations))
     best = max(candidates, key=lambda candidate: candidate[SELECTION_METRIC])
     selected = {key: value for key, value in best.items() if key != SELECTION_METRIC}
-    return TunedModel(grid.section, selected, candidates)
+    selected_folder = folder / section.model_copy(update=selected).fingerprint()
+    return TunedModel(grid.section, selected, candidates, selected_folder)
 
 
 def can_tune(name: str) -> bool:
