@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check bench torture clean
 
 demo: $(READY)
 	$(BIN)/bigrec demo --run-dir runs/demo
@@ -22,6 +22,16 @@ check: $(READY)
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks --json runs/bench.json
+
+# Every attack runs, also after a fault of another.
+torture: $(READY)
+	status=0; \
+	$(BIN)/python -m torture.operations || status=1; \
+	$(BIN)/python -m torture.kills --tries 100 --seed 1 || status=1; \
+	$(BIN)/python -m torture.files --tries 10000 --seed 1 || status=1; \
+	$(BIN)/python -m torture.bundles --tries 2000 --seed 1 || status=1; \
+	$(BIN)/python -m torture.server --tries 300 --seed 1 || status=1; \
+	exit $$status
 
 clean:
 	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov

@@ -8,7 +8,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-SEARCHED = ("src", "tests", "benchmarks", "examples", "docs", "README.md", "CONTRIBUTING.md")
+SEARCHED = (
+    *("src", "tests", "benchmarks", "torture", "examples", "docs"),
+    *("README.md", "CONTRIBUTING.md"),
+)
 SUFFIXES = {".py", ".md", ".yaml", ".j2", ".css"}
 # Old settings files get an error that names the new words, so these hold the old ones.
 EXEMPT = {
