@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,56 @@ def test_unknown_items_are_reported_once_each_with_similar_titles() -> None:
         "2 items are not in the catalog of 2 titles: 'Farg' (did you mean 'Fargo'?), 'x'."
     )
     assert message.endswith("Give ids exactly as in the catalog, or titles.")
+
+
+def suggestions(titles: list[str], item: str) -> list[str]:
+    with pytest.raises(DataError) as caught:
+        catalog(*titles).resolve([item])
+    _, _, listed = str(caught.value).partition("(did you mean ")
+    return re.findall("'(.*?)'", listed.partition("?)")[0])
+
+
+def test_the_most_similar_titles_are_suggested_whatever_their_case_and_whitespace() -> None:
+    titles = [
+        "Toys (1992)",
+        "Toy Story 2 (1999)",
+        "Toy Story (1995)",
+        "Heat (1995)",
+        "Toy Soldiers",
+    ]
+    # in common: 2 * 15 of 32 characters, 2 * 14 of 34, 2 * 10 of 27
+    expected = ["Toy Story (1995)", "Toy Story 2 (1999)", "Toys (1992)"]
+    for typed in ("Toy Stroy (1995)", " TOY  stroy (1995)"):
+        assert suggestions(titles, typed) == expected
+
+
+def test_titles_with_less_than_60_percent_in_common_are_not_suggested() -> None:
+    # 2 * 6 characters of 20, then 2 * 5
+    assert suggestions(["abcdefghij"], "abcdefwxyz") == ["abcdefghij"]
+    assert suggestions(["abcdefghij"], "abcdevwxyz") == []
+
+
+def test_suggestions_take_one_bounded_search_for_each_shown_item(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    calls: list[tuple[str, dict[str, Any]]] = []
+
+    def extract(query: str, _: list[str], **options: Any) -> list[tuple[str, float, int]]:
+        calls.append((query, options))
+        return []
+
+    monkeypatch.setattr("bigrec.data.catalog.process.extract", extract)
+    with pytest.raises(DataError):
+        catalog("A").resolve(["x" * 5000, *"bcdefgh"])
+    assert [query for query, _ in calls] == ["x" * 200, "b", "c"]
+    for _, options in calls:
+        assert (options["limit"], options["score_cutoff"]) == (3, 60)
+
+
+def test_a_long_unknown_item_is_quoted_in_part() -> None:
+    with pytest.raises(DataError, match=f"titles: '{'x' * 200}\\.\\.\\.'\\. Give") as caught:
+        catalog("A").resolve(["x" * 1_000_000])
+    assert len(str(caught.value)) < 400
 
 
 def test_of_many_unknown_items_three_are_shown() -> None:

@@ -1,6 +1,5 @@
 """The catalog: every item that can be recommended, with its title."""
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,6 +8,7 @@ from typing import Self
 
 import numpy as np
 import polars as pl
+from rapidfuzz import fuzz, process
 
 from bigrec.data.columns import Frame
 from bigrec.data.item_rows import clean_items, read_items
@@ -18,6 +18,11 @@ from bigrec.storage import atomic_file, fingerprint
 from bigrec.types import IntArray
 
 _SHOWN = 3
+_LEAST_SIMILARITY = 60
+"""Least similarity of a suggested title, in percent: two times the characters in common, in their
+order, over the characters of both."""
+_LONGEST_QUOTE = 200
+"""Characters of an unknown item that are compared and quoted."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,12 +176,22 @@ class Catalog:
     def _number_of_folded_title(self) -> dict[str, int]:
         return {_folded(title): number for number, title in reversed(list(enumerate(self.titles)))}
 
+    def _similar_titles(self, item: str) -> list[str]:
+        """At most three titles, the most similar first, whatever their case and whitespace."""
+        similar = process.extract(
+            _folded(item[:_LONGEST_QUOTE]),
+            list(self._number_of_folded_title),
+            scorer=fuzz.ratio,
+            limit=_SHOWN,
+            score_cutoff=_LEAST_SIMILARITY,
+        )
+        return [self.titles[self._number_of_folded_title[folded]] for folded, _, _ in similar]
+
     def _unknown_items_message(self, unknown: Sequence[str]) -> str:
         lines = []
         for item in unknown[:_SHOWN]:
-            close = difflib.get_close_matches(item, self.unique_titles, n=_SHOWN)
-            hint = f" (did you mean {', '.join(map(repr, close))}?)" if close else ""
-            lines.append(f"{item!r}{hint}")
+            close = ", ".join(map(_quoted, self._similar_titles(item)))
+            lines.append(_quoted(item) + (f" (did you mean {close}?)" if close else ""))
         more = f" and {len(unknown) - _SHOWN} more" if len(unknown) > _SHOWN else ""
         return (
             f"{len(unknown)} items are not in the catalog of {self.n_titles} titles: "
@@ -186,3 +201,7 @@ class Catalog:
 
 def _folded(title: str) -> str:
     return " ".join(title.casefold().split())
+
+
+def _quoted(text: str) -> str:
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
