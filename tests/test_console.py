@@ -121,6 +121,9 @@ def test_a_list_names_generated_texts_where_there_are_any() -> None:
     text = printed(shown.view)
     assert "Dune [1984]" in text
     assert "Grounded from" in text
+    assert "Score" in text
+    assert "Ranked by the score" in text
+    assert (shown.values[0]["score"], shown.values[0]["distance"]) == (-0.25, 0.25)
 
 
 def test_every_setting_is_listed_with_default_and_effect() -> None:

@@ -53,8 +53,12 @@ class Recommendation:
         rank: 1 for the best item.
         item_id: Id of the item in the catalog.
         title: Title of the item in the catalog.
-        score: Higher is better; comparable within one list only.
-        distance: Distance to the query vector of the language model, lower is better.
+        score: What the list is ranked by, never increasing with the rank: higher is better,
+            comparable within one list only. Without fused signals and with one beam it is
+            ``-distance``.
+        distance: L2 distance from the title to the query vector of the language model, at least 0,
+            lower is better; in generative mode to the embedded text that the item was grounded
+            from. With fused signals or several beams it does not follow the ranks.
         generated_text: The generated text that the item was grounded from; None in retrieval mode.
     """
 

@@ -169,7 +169,7 @@ def suggestions(titles: list[str], item: str) -> list[str]:
     return re.findall("'(.*?)'", listed.partition("?)")[0])
 
 
-def test_the_most_similar_titles_are_suggested_whatever_their_case_and_whitespace() -> None:
+def test_the_most_similar_titles_are_suggested_in_any_case() -> None:
     titles = [
         "Toys (1992)",
         "Toy Story 2 (1999)",

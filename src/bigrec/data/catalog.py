@@ -177,7 +177,7 @@ class Catalog:
         return {_folded(title): number for number, title in reversed(list(enumerate(self.titles)))}
 
     def _similar_titles(self, item: str) -> list[str]:
-        """At most three titles, the most similar first, whatever their case and whitespace."""
+        """At most three titles, the most similar first; case and whitespace do not count."""
         similar = process.extract(
             _folded(item[:_LONGEST_QUOTE]),
             list(self._number_of_folded_title),

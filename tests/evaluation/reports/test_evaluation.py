@@ -9,6 +9,7 @@ from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.reports.evaluation import (
     Report,
     ReportExample,
+    recommendations_table,
     report_from_json,
     report_json,
     write_report,
@@ -85,6 +86,30 @@ def test_each_protocol_has_its_own_table(parsed: ParsedPage) -> None:
 def test_shares_settings_and_timings_are_listed(parsed: ParsedPage) -> None:
     for text in ("87.5%", "small", "[1, 3]", "12.3 s"):
         assert text in parsed.text
+
+
+FUSED = [
+    Recommendation(1, "i7", "Dune", 0.0327869, 1.75, None),
+    Recommendation(2, "i3", "Alien", 0.0325225, 0.5, None),
+    Recommendation(3, "i9", "Heat", -0.0, 0.0, None),
+]
+
+
+def test_a_list_shows_the_score_that_ranks_it_and_the_distance() -> None:
+    table = recommendations_table(FUSED)
+    assert table.columns == ("Rank", "Item", "Title", "Score", "Distance")
+    assert [[cell.text for cell in row[3:]] for row in table.rows] == [
+        ["0.0327869", "1.750"],
+        ["0.0325225", "0.500"],
+        ["0", "0.000"],
+    ]
+    assert table.note.startswith("Ranked by the score: higher is better")
+    assert "with fused signals" in table.note
+    assert recommendations_table([]).note == ""
+
+
+def test_the_page_says_what_ranks_a_list(parsed: ParsedPage) -> None:
+    assert "Ranked by the score: higher is better" in parsed.text
 
 
 def test_a_metric_that_a_method_lacks_stays_empty(tmp_path: Path) -> None:

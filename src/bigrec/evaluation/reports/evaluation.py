@@ -16,6 +16,11 @@ from bigrec.storage import write_text
 from bigrec.types import Recommendation
 
 _FORMAT = 2
+_LIST_NOTE = (
+    "Ranked by the score: higher is better, comparable within one list only. Distance: of the "
+    "title to the query vector or to the text that it was grounded from; with fused signals or "
+    "several beams it does not follow the ranks."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +124,14 @@ def recommendations_table(recommendations: Sequence[Recommendation]) -> Table:
     generated = any(line.generated_text is not None for line in recommendations)
     rows = []
     for line in recommendations:
-        texts = [str(line.rank), line.item_id, line.title, f"{line.distance:.3f}"]
+        # Fused scores differ in late digits; adding 0 turns -0 into 0.
+        figures = (f"{line.score + 0:.6g}", f"{line.distance:.3f}")
+        texts = [str(line.rank), line.item_id, line.title, *figures]
         texts += [line.generated_text or ""] if generated else []
         rows.append(tuple(map(Cell, texts)))
-    columns = ("Rank", "Item", "Title", "Distance", *(["Grounded from"] if generated else []))
-    return Table("Recommended", columns, tuple(rows))
+    heads = ("Rank", "Item", "Title", "Score", "Distance")
+    columns = (*heads, *(["Grounded from"] if generated else []))
+    return Table("Recommended", columns, tuple(rows), _LIST_NOTE if rows else "")
 
 
 def shares_table(shares: Mapping[str, float]) -> Table:
