@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.numpy import load_file, save_file
+from scipy.spatial.distance import cdist
 
 from bigrec.errors import BundleError, DataError
 from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
@@ -299,3 +300,21 @@ def test_states_of_another_dimension_are_refused() -> None:
     fitted = GaussianGrounding.fit(collected(STATES, ITEMS, n_items=3), FEATURES, PARAMETERS)
     with pytest.raises(ValueError, match=r"states has shape \(4, 1\); expected \[q, 2\]"):
         fitted.scores(STATES[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("temperature", "popularity_weight"), [(1.0, 1.0), (0.25, 3.0), (2.0, 0.0)]
+)
+def test_points_are_as_far_apart_as_scores_say(
+    temperature: float, popularity_weight: float
+) -> None:
+    rng = np.random.default_rng(3)
+    states, items = rng.normal(size=(60, 4)), rng.integers(0, 6, 60)
+    statistics = GaussianStatistics.empty(7, 4)
+    statistics.partial_fit(states, items)
+    parameters = GaussianParameters(0.1, 2.0, 1.0, temperature, popularity_weight, 0.5)
+    grounding = GaussianGrounding.fit(statistics, rng.normal(size=(7, 3)), parameters)
+    queries = rng.normal(size=(5, 4))
+    distances = cdist(grounding.query_points(queries), grounding.item_points())
+    differences = grounding.scores(queries) + temperature / 2 * distances**2
+    np.testing.assert_allclose(differences - differences[:, :1], 0, atol=1e-4)

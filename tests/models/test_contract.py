@@ -70,7 +70,8 @@ def fit_gaussian(of: Interactions, *, train: BoolArray) -> GaussianText:
     return GaussianText.fit(
         of,
         train=train,
-        vectors=np.random.default_rng(0).normal(size=(N, 3)),
+        titles=TITLES[:N],
+        embed=lambda titles: np.random.default_rng(0).normal(size=(len(titles), 3)),
         decay=0.5,
         window=10,
         shrinkage=0.1,

@@ -104,7 +104,8 @@ def test_gaussian_is_fitted_once_for_each_decay_and_ranks_as_when_fitted_anew(
         return GaussianText.fit(
             ring(),
             train=np.ones(len(ring()), dtype=bool),
-            vectors=np.random.default_rng(0).normal(size=(N, 3)),
+            titles=titles,
+            embed=lambda titles: np.random.default_rng(0).normal(size=(len(titles), 3)),
             **settings.gaussian.model_dump(),
         )
 

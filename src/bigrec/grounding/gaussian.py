@@ -183,15 +183,47 @@ class GaussianGrounding:
         Raises:
             ValueError: If ``states`` has another shape.
         """
+        result: FloatArray = self._standardized(states).astype(np.float32) @ self.weights
+        result += self.bias
+        return result
+
+    def item_points(self) -> FloatArray:
+        """Items as points whose L2 distance to `query_points` ranks as `scores` does.
+
+        With ``S_within + shrinkage I = L L'``, the point of an item is ``L^-1 u_i`` and, as a
+        dimension more in which queries are 0, the root of what its log-popularity lacks to the
+        highest: ``sqrt(2 lambda / t (max_j log(c_j + a) - log(c_i + a)))``. Then
+        ``score_i = -t/2 distance^2 + a constant of the query``.
+
+        Returns:
+            ``[n, d + 1]`` float32.
+        """
+        t = self.parameters.temperature
+        points = self.weights.T.astype(np.float64) @ self.factor / t
+        popularity = self.bias + t / 2 * np.einsum("id,id->i", points, points)
+        lack = np.sqrt(np.maximum(2 / t * (popularity.max() - popularity), 0))
+        return np.column_stack([points, lack]).astype(np.float32)
+
+    def query_points(self, states: FloatArray) -> FloatArray:
+        """States as points among `item_points`, ``[q, d + 1]`` float32.
+
+        Args:
+            states: ``[q, d]``, finite.
+
+        Raises:
+            ValueError: If ``states`` has another shape.
+        """
+        points = solve_triangular(self.factor, self._standardized(states).T, lower=True).T
+        return np.pad(points, ((0, 0), (0, 1))).astype(np.float32)
+
+    def _standardized(self, states: FloatArray) -> FloatArray:
         if states.ndim != 2 or states.shape[1] != len(self.state_mean):
             raise ValueError(
                 f"states has shape {states.shape}; expected [q, {len(self.state_mean)}]. Encode "
                 "queries with the encoder of the training states."
             )
-        standardized = (states - self.state_mean) / self.state_scale
-        result: FloatArray = standardized.astype(np.float32) @ self.weights
-        result += self.bias
-        return result
+        standardized: FloatArray = (states - self.state_mean) / self.state_scale
+        return standardized
 
 
 def _check_features(features: FloatArray, *, n_items: int) -> None:

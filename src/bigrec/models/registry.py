@@ -1,6 +1,6 @@
 """Models by the names that settings and tables use."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -9,14 +9,14 @@ import numpy as np
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import SettingsError
-from bigrec.models.base import ScoringModel, model_kind
+from bigrec.models.base import EmbedTitles, ScoringModel, model_kind
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.text import GaussianText, TextKNN, TfIdf
 from bigrec.settings.baselines import BaselineSettings, SequentialSettings
-from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
+from bigrec.types import BoolArray, IntArray, ProgressCallback
 
 POPULARITY, RECENT, COOCCURRENCE, EASE = "popularity", "recent popularity", "co-occurrence", "EASE"
 TF_IDF, TEXT_KNN, GAUSSIAN = "tf-idf", "text kNN", "Gaussian"
@@ -80,7 +80,7 @@ def fit_model(
     training_data: TrainingData,
     settings: BaselineSettings | None = None,
     *,
-    embed: Callable[[Sequence[str]], FloatArray] | None = None,
+    embed: EmbedTitles | None = None,
     seed: int = 0,
     device: str = "auto",
     folder: Path | None = None,
@@ -142,18 +142,21 @@ def _fit_text_model(
     training_data: TrainingData,
     settings: BaselineSettings,
     *,
-    embed: Callable[[Sequence[str]], FloatArray] | None,
+    embed: EmbedTitles | None,
 ) -> ScoringModel:
     if name == TF_IDF:
         return TfIdf.fit(training_data.titles, decay=settings.tf_idf.decay)
     if embed is None:
         raise ValueError(f"embed is None; expected a function that embeds titles, for {name}.")
-    vectors = embed(training_data.titles)
+    titles = training_data.titles
     if name == TEXT_KNN:
-        return TextKNN.fit(vectors, decay=settings.text_knn.decay)
-    options = settings.gaussian.model_dump()
+        return TextKNN.fit(embed(titles), decay=settings.text_knn.decay)
     return GaussianText.fit(
-        training_data.interactions, train=training_data.train, vectors=vectors, **options
+        training_data.interactions,
+        train=training_data.train,
+        titles=titles,
+        embed=embed,
+        **settings.gaussian.model_dump(),
     )
 
 

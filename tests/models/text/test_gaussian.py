@@ -13,6 +13,7 @@ from bigrec.models.text.gaussian import GaussianText
 from bigrec.types import FloatArray
 from tests.models.fakes import N, all_rows, interactions, ring
 
+TITLES = [f"title {item}" for item in range(N)]
 VECTORS = np.random.default_rng(0).normal(size=(N, 3))
 PARAMETERS: dict[str, float] = {
     "shrinkage": 0.1,
@@ -23,10 +24,18 @@ PARAMETERS: dict[str, float] = {
 }
 
 
-def fit(*histories: list[int], **options: Any) -> GaussianText:
+def embed(titles: Sequence[str], vectors: FloatArray = VECTORS) -> FloatArray:
+    """Vectors of some of the titles; those of further titles are further away."""
+    numbers = [int(title.removeprefix("title ")) for title in titles]
+    return np.array([vectors[number % N] + 0.5 * (number // N) for number in numbers])
+
+
+def fit(*histories: list[int], vectors: FloatArray = VECTORS, **options: Any) -> GaussianText:
     of = interactions(*histories) if histories else ring()
-    arguments = {"vectors": VECTORS, "decay": 0.5, "window": 3, **PARAMETERS, **options}
-    return GaussianText.fit(of, train=all_rows(of), **arguments)
+    arguments = {"titles": TITLES, "decay": 0.5, "window": 3, **PARAMETERS, **options}
+    return GaussianText.fit(
+        of, train=all_rows(of), embed=lambda titles: embed(titles, vectors), **arguments
+    )
 
 
 def direction(*terms: tuple[float, int]) -> Any:
@@ -108,39 +117,65 @@ def test_other_parameters_are_fitted_to_the_same_statistics() -> None:
     )
 
 
-def test_a_new_item_is_scored_and_can_be_in_a_history() -> None:
+def test_a_new_title_is_scored_as_when_it_was_there_from_the_start() -> None:
     model = fit()
-    extended = model.with_new_items(VECTORS[:1] + 0.5)
+    new = f"title {N}"
+    extended = model.with_titles([new, *TITLES], old_titles=TITLES, embed=embed)
     assert (model.n_items, extended.n_items) == (N, N + 1)
     histories = [np.array([1, 2]), np.array([3])]
+    moved = [history + 1 for history in histories]
+    np.testing.assert_array_equal(extended.scores(moved)[:, 1:], model.scores(histories))
+    assert np.isfinite(extended.scores([np.array([0])])).all()
+    refitted = fit(titles=[*TITLES, new])
     np.testing.assert_allclose(
-        extended.scores(histories)[:, :N], model.scores(histories), rtol=1e-5, atol=1e-6
+        np.roll(extended.scores(moved), -1, axis=1),
+        refitted.scores(histories),
+        rtol=1e-4,
+        atol=1e-4,
     )
-    assert np.isfinite(extended.scores([np.array([N])])).all()
-    refitted = fit(vectors=np.concatenate([VECTORS, VECTORS[:1] + 0.5]))
-    np.testing.assert_allclose(
-        extended.scores(histories), refitted.scores(histories), rtol=1e-4, atol=1e-4
-    )
-    assert extended.updated([np.array([1])], np.array([N])).statistics.counts[N] == 1
+    assert extended.updated([np.array([2])], np.array([0])).statistics.counts[N] == 1
 
 
-def test_a_catalog_that_grew_is_scored_and_another_is_not() -> None:
+def test_titles_that_leave_and_return_score_as_before() -> None:
     model = fit()
     embedded: list[str] = []
 
-    def embed(titles: Sequence[str]) -> FloatArray:
+    def count(titles: Sequence[str]) -> FloatArray:
         embedded.extend(titles)
-        return VECTORS[: len(titles)] + 0.5
+        return embed(titles)
 
-    old = [f"title {item}" for item in range(N)]
-    grown = model.with_titles([*old, "new", "newer"], old_titles=old, embed=embed)
-    assert grown is not None
-    assert embedded == ["new", "newer"]
-    expected = model.with_new_items(VECTORS[:2] + 0.5)
-    np.testing.assert_array_equal(grown.scores([np.array([1])]), expected.scores([np.array([1])]))
-    assert model.with_titles(old, old_titles=old, embed=embed) is model
-    assert model.with_titles(old[1:], old_titles=old, embed=embed) is None
-    assert model.with_titles([*old[1:], "new"], old_titles=old, embed=embed) is None
+    few = model.with_titles(TITLES[2:5], old_titles=TITLES, embed=count)
+    assert few.n_items == 3
+    np.testing.assert_array_equal(
+        few.scores([np.array([0])]), model.scores([np.array([2])])[:, 2:5]
+    )
+    back = few.with_titles(TITLES[::-1], old_titles=TITLES[2:5], embed=count)
+    history = np.array([1, 4])
+    np.testing.assert_array_equal(back.scores([N - 1 - history])[:, ::-1], model.scores([history]))
+    assert embedded == []
+
+
+def test_items_of_equal_title_are_one_title() -> None:
+    twins = [*TITLES, TITLES[2]]
+    model = fit([0, 1, N, 3, 4], [1, 2, 3, 5], titles=twins)
+    merged = fit([0, 1, 2, 3, 4], [1, 2, 3, 5])
+    scores = model.scores([np.array([1, N])])
+    np.testing.assert_array_equal(scores[:, :N], merged.scores([np.array([1, 2])]))
+    np.testing.assert_array_equal(scores[:, N], scores[:, 2])
+
+
+def test_a_history_without_items_scores_all_alike() -> None:
+    model = fit()
+    assert not model.scores([np.array([-1, -1])]).any()
+    assert not model.states([np.zeros(0, int)]).any()
+
+
+def test_updates_that_do_not_fit_are_refused() -> None:
+    model = fit()
+    with pytest.raises(ValueError, match="targets has 2 entries for 1 histories"):
+        model.updated([np.array([0])], np.array([1, 2]))
+    with pytest.raises(ValueError, match="targets holds -1; expected numbers from 0 to 7"):
+        model.updated([np.array([0])], np.array([-1]))
 
 
 def test_a_cold_item_is_scored_by_the_mean_that_its_title_predicts() -> None:

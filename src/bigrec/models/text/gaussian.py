@@ -11,6 +11,7 @@ from scipy.sparse import csr_array
 from bigrec.data.interactions import Interactions
 from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
+from bigrec.grounding.ranks import check_range
 from bigrec.models.base import (
     EmbedTitles,
     HistoryScorer,
@@ -31,22 +32,26 @@ _GROUNDING = [array.name for array in fields(GaussianGrounding) if array.name !=
 
 @dataclass(frozen=True, slots=True, eq=False)
 class GaussianText(HistoryScorer):
-    """Scores an item by the Gaussian model of histories after which it came; no network is trained.
+    """Scores a title by the Gaussian model of histories after which it came; no network is trained.
 
-    With ``v_i`` the vector of item i's title, the state of a history is the direction of::
+    With ``v_i`` the vector of title i, the state of a history is the direction of::
 
-        x = sum over the last ``window`` items i of the history of decay^age_i * v_i
+        x = sum over the last ``window`` titles i of the history of decay^age_i * v_i
 
-    `bigrec.grounding.gaussian.GaussianGrounding` scores the items for the state, with ``v_i`` as
-    their features. Each position of the training interactions is a pair of a state and an item.
+    `bigrec.grounding.gaussian.GaussianGrounding` scores the titles for the state, with ``v_i`` as
+    their features. Each position of the training interactions is a pair of a state and a title.
+    Items of equal title are one title to the model. Titles that leave the catalog stay in it, so
+    that they score as before when they return.
 
     Attributes:
         decay: Factor by which an item of the history weighs less than the next newer one, in
             (0, 1].
         window: Number of the newest items of a history that are read, at least 1.
-        vectors: ``[n, d]`` float32, vectors of the titles.
-        statistics: Statistics of the training pairs.
-        grounding: The fitted Gaussian model.
+        titles: All ``t`` titles that the model knows, each once.
+        rows: Row among ``titles`` of each item's title, ``[n]``.
+        vectors: ``[t, d]`` float32, vectors of the titles.
+        statistics: Statistics of the training pairs, by title.
+        grounding: The fitted Gaussian model of the titles.
     """
 
     kind: ClassVar[str] = "gaussian"
@@ -54,6 +59,8 @@ class GaussianText(HistoryScorer):
 
     decay: float
     window: int
+    titles: Sequence[str] = field(repr=False)
+    rows: IntArray = field(repr=False)
     vectors: FloatArray = field(repr=False)
     statistics: GaussianStatistics = field(repr=False)
     grounding: GaussianGrounding = field(repr=False)
@@ -64,7 +71,8 @@ class GaussianText(HistoryScorer):
         interactions: Interactions,
         *,
         train: BoolArray,
-        vectors: FloatArray,
+        titles: Sequence[str],
+        embed: EmbedTitles,
         decay: float,
         window: int,
         shrinkage: float,
@@ -78,7 +86,8 @@ class GaussianText(HistoryScorer):
         Args:
             interactions: All interactions.
             train: Mask of the training interactions, ``[m]``.
-            vectors: ``[n, d]`` finite vectors of the catalog's titles. They are not changed.
+            titles: Title of every item of the catalog, ``[n]``.
+            embed: Embeds titles; called with each title once.
             decay: See the class.
             window: See the class.
             shrinkage: This and the following: see `GaussianParameters`.
@@ -102,16 +111,17 @@ class GaussianText(HistoryScorer):
         check_decay(decay)
         if window < 1:
             raise ValueError(f"window is {window}; expected at least 1.")
-        check_vectors(vectors)
-        vectors = vectors.astype(np.float32)
-        users, items = training_rows(interactions, train, n_items=len(vectors))
+        row_of = {title: row for row, title in enumerate(dict.fromkeys(titles))}
+        rows = np.array([row_of[title] for title in titles], dtype=np.int64)
+        vectors = _embedded(list(row_of), embed)
+        users, items = training_rows(interactions, train, n_items=len(rows))
         statistics = GaussianStatistics.empty(*vectors.shape)
         for weights, targets in _positions(
-            users, items, n_items=len(vectors), decay=decay, window=window
+            users, rows[items], n_titles=len(vectors), decay=decay, window=window
         ):
             statistics.partial_fit(_states(weights, vectors), targets)
         grounding = GaussianGrounding.fit(statistics, vectors, parameters)
-        return cls(decay, window, vectors, statistics, grounding)
+        return cls(decay, window, tuple(row_of), rows, vectors, statistics, grounding)
 
     @property
     def name(self) -> str:
@@ -121,40 +131,40 @@ class GaussianText(HistoryScorer):
     @property
     def n_items(self) -> int:
         """Number of scored items, ``n``."""
-        return len(self.vectors)
+        return len(self.rows)
 
     def with_parameters(self, parameters: GaussianParameters) -> Self:
         """The model with other hyperparameters, fitted to the same statistics."""
         grounding = GaussianGrounding.fit(self.statistics, self.vectors, parameters)
         return replace(self, grounding=grounding)
 
-    def with_new_items(self, vectors: FloatArray) -> Self:
-        """The model with further items after the present ones, whose scores stay as they are.
-
-        Args:
-            vectors: ``[new, d]`` vectors of their titles, from the same encoder.
+    def with_titles(
+        self,
+        titles: Sequence[str],
+        *,
+        old_titles: Sequence[str],  # noqa: ARG002 - the protocol's; the model has its titles
+        embed: EmbedTitles,
+    ) -> Self:
+        """See `ScoringModel`. No other title's score changes.
 
         Raises:
-            ValueError: If they are not finite or of another dimension.
+            ValueError: If vectors of new titles are not finite or of another dimension.
         """
-        check_vectors(vectors)
-        new = vectors.astype(np.float32)
-        grounding = self.grounding.extended(new)
+        row_of = {title: row for row, title in enumerate(self.titles)}
+        new = [title for title in dict.fromkeys(titles) if title not in row_of]
+        row_of |= {title: len(self.titles) + number for number, title in enumerate(new)}
+        model = replace(self, rows=np.array([row_of[title] for title in titles], dtype=np.int64))
+        if not new:
+            return model
+        vectors = _embedded(new, embed)
+        grounding = self.grounding.extended(vectors)
         return replace(
-            self,
-            vectors=np.concatenate([self.vectors, new]),
+            model,
+            titles=(*self.titles, *new),
+            vectors=np.concatenate([self.vectors, vectors]),
             statistics=self.statistics.extended(grounding.n_items),
             grounding=grounding,
         )
-
-    def with_titles(
-        self, titles: Sequence[str], *, old_titles: Sequence[str], embed: EmbedTitles
-    ) -> Self | None:
-        """See `ScoringModel`; None unless the new catalog begins with the items of the old one."""
-        n = self.n_items
-        if list(titles[:n]) != list(old_titles):
-            return None
-        return self.with_new_items(embed(titles[n:])) if len(titles) > n else self
 
     def updated(self, histories: Sequence[IntArray], targets: IntArray) -> Self:
         """The model fitted to further pairs as well; this one is unchanged.
@@ -168,11 +178,16 @@ class GaussianText(HistoryScorer):
             ValueError: If an item number is out of range, or histories and targets differ in
                 number.
         """
-        weights = self._weights(histories)
-        known = np.diff(weights.indptr) > 0
-        statistics = GaussianStatistics.empty(self.n_items, self.statistics.dim)
-        statistics.partial_fit(_states(weights[known], self.vectors), targets[known])
-        statistics = self.statistics.merge(statistics)
+        if len(targets) != len(histories):
+            raise ValueError(
+                f"targets has {len(targets)} entries for {len(histories)} histories; expected one "
+                "item number for each history."
+            )
+        states, known = self._states(histories)
+        check_range(targets, self.n_items, name="targets")
+        new = GaussianStatistics.empty(len(self.titles), self.statistics.dim)
+        new.partial_fit(states[known], self.rows[targets[known]])
+        statistics = self.statistics.merge(new)
         grounding = GaussianGrounding.fit(statistics, self.vectors, self.grounding.parameters)
         return replace(self, statistics=statistics, grounding=grounding)
 
@@ -188,10 +203,21 @@ class GaussianText(HistoryScorer):
         Raises:
             ValueError: If an item number is out of range.
         """
-        weights = self._weights(histories)
-        scores = self.grounding.scores(_states(weights, self.vectors))
-        scores[np.diff(weights.indptr) == 0] = 0
-        return scores
+        states, known = self._states(histories)
+        scores = self.grounding.scores(states)
+        scores[~known] = 0
+        return scores[:, self.rows]
+
+    def states(self, histories: Sequence[IntArray]) -> FloatArray:
+        """States of histories, ``[q, d]`` float32; zero for an empty history.
+
+        Args:
+            histories: Item numbers of each query, oldest first; -1 is padding.
+
+        Raises:
+            ValueError: If an item number is out of range.
+        """
+        return self._states(histories)[0]
 
     def save(self, folder: Path) -> None:
         """Write the model to a folder, completely or not at all.
@@ -199,10 +225,10 @@ class GaussianText(HistoryScorer):
         Raises:
             StorageError: If the folder cannot be written.
         """
-        arrays = {"vectors": self.vectors}
+        arrays = {"rows": self.rows, "vectors": self.vectors}
         arrays |= {name: getattr(self.statistics, name) for name in _STATISTICS}
         arrays |= {name: getattr(self.grounding, name) for name in _GROUNDING}
-        settings = {"decay": self.decay, "window": self.window}
+        settings = {"decay": self.decay, "window": self.window, "titles": list(self.titles)}
         settings |= asdict(self.grounding.parameters)
         write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
 
@@ -216,39 +242,53 @@ class GaussianText(HistoryScorer):
         settings, arrays = read_model_folder(
             folder,
             cls.kind,
-            settings=["decay", "window", *_PARAMETERS],
-            arrays=["vectors", *_STATISTICS, *_GROUNDING],
+            settings=["decay", "window", "titles", *_PARAMETERS],
+            arrays=["rows", "vectors", *_STATISTICS, *_GROUNDING],
         )
         parameters = GaussianParameters(**{name: settings[name] for name in _PARAMETERS})
         return cls(
             settings["decay"],
             settings["window"],
+            tuple(settings["titles"]),
+            arrays["rows"],
             arrays["vectors"],
             GaussianStatistics(*(arrays[name] for name in _STATISTICS)),
             GaussianGrounding(parameters, *(arrays[name] for name in _GROUNDING)),
         )
 
-    def _weights(self, histories: Sequence[IntArray]) -> csr_array:
-        """Weights of the items of every history, ``[q, n]`` float32."""
-        return decayed_histories(
+    def _states(self, histories: Sequence[IntArray]) -> tuple[FloatArray, BoolArray]:
+        """States ``[q, d]`` of histories, and which have items, ``[q]``."""
+        by_item = decayed_histories(
             histories, n_items=self.n_items, decay=self.decay, window=self.window
         )
+        weights = csr_array(
+            (by_item.data, self.rows[by_item.indices], by_item.indptr),
+            shape=(len(histories), len(self.titles)),
+        )
+        return _states(weights, self.vectors), np.diff(weights.indptr) > 0
+
+
+def _embedded(titles: Sequence[str], embed: EmbedTitles) -> FloatArray:
+    """Vectors of titles, ``[m, d]`` float32."""
+    vectors = embed(titles)
+    check_vectors(vectors)
+    return vectors.astype(np.float32)
 
 
 def _positions(
-    users: IntArray, items: IntArray, *, n_items: int, decay: float, window: int
+    users: IntArray, titles: IntArray, *, n_titles: int, decay: float, window: int
 ) -> Iterator[tuple[csr_array, IntArray]]:
     """Histories and targets of all rows but the first of each user, some thousands at a time.
 
     Args:
         users: User numbers, ascending, ``[rows]``.
-        items: Item numbers, ``[rows]``; a user's rows in time order.
-        n_items: Items of the catalog.
+        titles: Row of each item's title, ``[rows]``; a user's rows in time order.
+        n_titles: Number of titles, ``t``.
         decay: Decay of the history.
         window: Items that are read of a history.
 
     Yields:
-        Weights of the history's items, ``[m, n]`` float32, and the items that came next, ``[m]``.
+        Weights of the history's titles, ``[m, t]`` float32, and the titles that came next, ``[m]``.
     """
     firsts = np.searchsorted(users, users)
     targets = np.flatnonzero(firsts < np.arange(len(users)))
@@ -261,8 +301,8 @@ def _positions(
         known = earlier >= firsts[rows, None]
         starts = np.concatenate([[0], np.cumsum(known.sum(axis=1))])
         values = np.broadcast_to(weights, known.shape)[known]
-        matrix = csr_array((values, items[earlier[known]], starts), shape=(len(rows), n_items))
-        yield matrix, items[rows]
+        matrix = csr_array((values, titles[earlier[known]], starts), shape=(len(rows), n_titles))
+        yield matrix, titles[rows]
 
 
 def _states(weights: csr_array, vectors: FloatArray) -> FloatArray:
