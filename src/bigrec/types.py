@@ -15,7 +15,7 @@ Shape letters in docstrings:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +23,9 @@ from numpy.typing import NDArray
 FloatArray = NDArray[np.floating[Any]]
 IntArray = NDArray[np.integer[Any]]
 BoolArray = NDArray[np.bool_]
+
+UNRANKED: Final = int(np.iinfo(np.int64).max)
+"""Rank of a target that is excluded from its own ranking: a miss at every K, however large."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called with (units done, units in total) as a long step advances."""

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -11,7 +13,7 @@ from bigrec.evaluation.metrics import (
     ndcg_per_query,
     reciprocal_ranks,
 )
-from bigrec.types import IntArray
+from bigrec.types import UNRANKED, IntArray
 
 RANKS = st.lists(st.integers(0, 100), min_size=1, max_size=20).map(np.array)
 
@@ -34,6 +36,15 @@ def test_values_come_one_a_query() -> None:
     np.testing.assert_array_equal(hit_per_query(ranks, k=3), [1.0, 1.0, 0.0])
     np.testing.assert_allclose(ndcg_per_query(ranks, k=3), [1.0, 0.5, 0.0])
     np.testing.assert_allclose(reciprocal_ranks(ranks), [1.0, 1 / 3, 1 / 4])
+
+
+def test_a_target_without_a_rank_is_a_miss_at_every_k() -> None:
+    ranks = np.array([0, UNRANKED, 1, UNRANKED])
+    np.testing.assert_array_equal(hit_per_query(ranks, k=10**6), [1.0, 0.0, 1.0, 0.0])
+    np.testing.assert_array_equal(hit_per_query(ranks, k=2**63), [1.0, 0.0, 1.0, 0.0])
+    np.testing.assert_allclose(ndcg_per_query(ranks, k=10**6), [1.0, 0.0, 1 / np.log2(3), 0.0])
+    np.testing.assert_array_equal(reciprocal_ranks(ranks), [1.0, 0.0, 0.5, 0.0])
+    assert mrr(ranks) == 0.375
 
 
 @given(ranks=RANKS)
@@ -66,6 +77,19 @@ def test_metrics_equal_those_of_ranx(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_k_below_1_is_refused() -> None:
     with pytest.raises(ValueError, match="k is 0; expected at least 1"):
         hr_at(np.array([0]), k=0)
+
+
+@pytest.mark.parametrize("k", [True, 2.0, np.float64(2), np.bool_(1), "2", None])
+def test_k_that_is_no_whole_number_is_refused(k: Any) -> None:
+    for metric in (hr_at, ndcg_at):
+        with pytest.raises(TypeError, match=r"k is .*; expected a whole number"):
+            metric(np.array([0]), k=k)
+
+
+@pytest.mark.parametrize("ranks", [[0.0, np.nan], [1.5], [True, False]])
+def test_ranks_that_are_no_whole_numbers_are_refused(ranks: list[Any]) -> None:
+    with pytest.raises(ValueError, match=r"ranks are .*; expected whole numbers"):
+        mrr(np.array(ranks))
 
 
 def test_no_queries_are_refused() -> None:

@@ -8,7 +8,7 @@ from bigrec.errors import BundleError
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult
 from bigrec.evaluation.query_table import QueryTable
-from bigrec.types import GeneratedText
+from bigrec.types import UNRANKED, GeneratedText
 
 OURS = MethodId("ours: all")
 FUSED = MethodId("ours", "tuned", ("EASE", "a & b"))
@@ -43,6 +43,14 @@ def test_ranks_are_kept_by_method_and_protocol(table: QueryTable) -> None:
     assert both.frame.columns[-2:] == ["rank:ours: all:seen", "rank:ours: all:excluded"]
     np.testing.assert_array_equal(both.ranks(OURS, exclude_seen=False), [4, 0])
     np.testing.assert_array_equal(both.ranks(OURS, exclude_seen=True), [3, 0])
+
+
+def test_a_target_without_a_rank_has_none_in_the_table(table: QueryTable, tmp_path: Path) -> None:
+    path = tmp_path / "queries.parquet"
+    table.with_ranks(MethodResult(OURS, True, np.array([UNRANKED, 0]))).save(path)
+    loaded = QueryTable.load(path)
+    assert loaded.frame["rank:ours: all:excluded"].to_list() == [None, 0]
+    np.testing.assert_array_equal(loaded.ranks(OURS, exclude_seen=True), [UNRANKED, 0])
 
 
 def test_adding_ranks_leaves_the_table_as_it_was(table: QueryTable) -> None:
@@ -99,7 +107,7 @@ def test_a_damaged_file_is_named(table: QueryTable, tmp_path: Path) -> None:
 def test_a_table_of_another_format_is_refused(table: QueryTable, tmp_path: Path) -> None:
     path = tmp_path / "queries.parquet"
     table.frame.write_parquet(path)
-    with pytest.raises(BundleError, match=r"queries\.parquet has format None; .* reads format 2"):
+    with pytest.raises(BundleError, match=r"queries\.parquet has format None; .* reads format 3"):
         QueryTable.load(path)
 
 
@@ -120,7 +128,7 @@ def test_a_table_without_a_column_of_its_metadata_is_refused(
 
 
 @pytest.mark.parametrize(
-    "metadata", ["{", '{"format": 2}', '{"format": 2, "methods": {"rank:a:seen": [{}, true]}}']
+    "metadata", ["{", '{"format": 3}', '{"format": 3, "methods": {"rank:a:seen": [{}, true]}}']
 )
 def test_a_table_of_damaged_metadata_is_refused(
     table: QueryTable, tmp_path: Path, metadata: str

@@ -9,7 +9,7 @@ from bigrec.errors import StaleIndexError
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Ranker
-from bigrec.types import GeneratedText
+from bigrec.types import UNRANKED, GeneratedText
 from tests.grounding.fakes import FakeEmbedder, TableEmbedder
 
 # Four titles on a line. Items 1 and 4 are both called "b".
@@ -154,7 +154,7 @@ def test_a_target_whose_title_is_excluded_is_a_miss(
 ) -> None:
     queries = ranker.encode([_beams(("b", 1.0))], embedder)
     ranks = ranker.target_ranks(queries, np.array([4]), beams="all", exclude=[np.array([1])])
-    np.testing.assert_array_equal(ranks, [4])
+    np.testing.assert_array_equal(ranks, [UNRANKED])
 
 
 def test_encoding_keeps_the_texts(ranker: Ranker, embedder: TableEmbedder) -> None:

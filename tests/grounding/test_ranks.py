@@ -4,9 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
+from bigrec.evaluation.metrics import hr_at, mrr, ndcg_at
 from bigrec.grounding.ranked_lists import best_titles
 from bigrec.grounding.ranks import ranks_along, target_ranks
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import UNRANKED, FloatArray, IntArray
 
 NONE = np.zeros(0, dtype=np.int64)
 # few different values, so that ties are common
@@ -72,7 +73,21 @@ def test_excluded_titles_are_not_ahead() -> None:
 
 def test_an_excluded_target_misses_at_every_k() -> None:
     ranks = target_ranks(np.array([[3.0, 1.0, 2.0]]), np.array([1]), exclude=[np.array([1, 2])])
-    np.testing.assert_array_equal(ranks, [3])
+    np.testing.assert_array_equal(ranks, [UNRANKED])
+
+
+@pytest.mark.parametrize("exclude", [[0], [0, 1], [0, 1, 2]])
+def test_no_metric_counts_an_excluded_target_however_small_the_catalog(exclude: list[int]) -> None:
+    # The second query's target is ranked: nearest of what is left.
+    distances = np.array([[3.0, 1.0, 2.0], [1.0, 2.0, 3.0]])
+    excluded = [np.array(exclude), NONE]
+    targets = np.array([0, 0])
+    along = ranks_along(distances, np.zeros((2, 3)), targets, gammas=[0.0, 1.0], exclude=excluded)
+    ranks = target_ranks(distances, targets, exclude=excluded)
+    np.testing.assert_array_equal(along, np.stack([ranks, ranks], axis=1))
+    assert [hr_at(ranks, k=k) for k in (1, 3, 4, 10**6)] == [0.5] * 4
+    assert [ndcg_at(ranks, k=k) for k in (1, 3, 4, 10**6)] == [0.5] * 4
+    assert mrr(ranks) == 0.5
 
 
 @given(distances=DISTANCES)
@@ -93,7 +108,7 @@ def test_excluding_equals_removing_the_titles(
     ranks = target_ranks(distances, targets, exclude=exclude)
     for row, target, excluded, rank in zip(distances, targets, exclude, ranks, strict=True):
         others = [d for title, d in enumerate(row) if title not in excluded and title != target]
-        expected = 6 if target in excluded else sum(d <= row[target] for d in others)
+        expected = UNRANKED if target in excluded else sum(d <= row[target] for d in others)
         assert rank == expected
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from bigrec.evaluation.segments import check_counts
+from bigrec.grounding.ranks import check_whole
 from bigrec.types import IntArray
 
 _PADDING = -1
@@ -186,6 +187,7 @@ def _first(lists: IntArray, *, k: int, n_items: int | None = None) -> IntArray:
     """The first ``k`` places, ``[q, k]``, checked; see the functions' ``Raises``."""
     if lists.ndim != 2 or len(lists) == 0:
         raise ValueError(f"lists has shape {lists.shape}; expected [q, k] with at least one query.")
+    check_whole(k, name="k")
     if not 1 <= k <= lists.shape[1]:
         raise ValueError(f"k is {k}; expected 1 to {lists.shape[1]}, the length of the lists.")
     first = lists[:, :k]

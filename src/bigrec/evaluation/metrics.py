@@ -1,8 +1,12 @@
-"""Accuracy of a full ranking with one target per query, from the targets' 0-based ranks."""
+"""Accuracy of a full ranking with one target per query, from the targets' 0-based ranks.
+
+A target that is excluded from its ranking has rank `UNRANKED`: no hit at any K, reciprocal rank 0.
+"""
 
 import numpy as np
 
-from bigrec.types import FloatArray, IntArray
+from bigrec.grounding.ranks import check_length
+from bigrec.types import UNRANKED, FloatArray, IntArray
 
 KS = (1, 3, 5, 10, 20, 50)
 """List lengths of the reported metrics."""
@@ -21,8 +25,9 @@ def hit_per_query(ranks: IntArray, *, k: int) -> FloatArray:
     Raises:
         ValueError: If ``k`` or a rank is out of range or there is no rank.
     """
-    _check(ranks, k=k)
-    return (ranks < k).astype(np.float64)
+    check_length(k)
+    ranks = _checked(ranks)
+    return np.asarray((ranks < k) & (ranks != UNRANKED), dtype=np.float64)
 
 
 def ndcg_per_query(ranks: IntArray, *, k: int) -> FloatArray:
@@ -37,11 +42,14 @@ def ndcg_per_query(ranks: IntArray, *, k: int) -> FloatArray:
     Raises:
         ValueError: If ``k`` or a rank is out of range or there is no rank.
     """
-    return np.asarray(hit_per_query(ranks, k=k) / np.log2(ranks + 2.0))
+    hits = hit_per_query(ranks, k=k)
+    return np.asarray(hits / np.log2(np.asarray(ranks) + 2.0))
 
 
 def reciprocal_ranks(ranks: IntArray) -> FloatArray:
-    """``1 / (rank + 1)`` of each query, over the whole ranking, ``[q]`` in (0, 1].
+    """``1 / (rank + 1)`` of each query, over the whole ranking, ``[q]`` in [0, 1].
+
+    It is 0 for a target that is not ranked.
 
     Args:
         ranks: 0-based ranks, ``[q]``.
@@ -49,8 +57,8 @@ def reciprocal_ranks(ranks: IntArray) -> FloatArray:
     Raises:
         ValueError: If a rank is negative or there is no rank.
     """
-    _check(ranks)
-    return 1 / (ranks + 1.0)
+    ranks = _checked(ranks)
+    return np.where(ranks == UNRANKED, 0.0, 1 / (ranks + 1.0))
 
 
 def hr_at(ranks: IntArray, *, k: int) -> float:
@@ -91,13 +99,15 @@ def query_values(ranks: IntArray, metric: str) -> FloatArray:
     return reciprocal_ranks(ranks)
 
 
-def _check(ranks: IntArray, *, k: int = 1) -> None:
-    if k < 1:
-        raise ValueError(f"k is {k}; expected at least 1.")
+def _checked(ranks: IntArray) -> IntArray:
+    ranks = np.asarray(ranks)
     if ranks.ndim != 1 or ranks.size == 0:
         raise ValueError(f"ranks has shape {ranks.shape}; expected [q] with at least one query.")
+    if ranks.dtype.kind not in "iu":
+        raise ValueError(f"ranks are {ranks.dtype}; expected whole numbers, 0 for the best.")
     if ranks.min() < 0:
         raise ValueError(f"ranks holds {ranks.min()}; expected 0-based ranks, 0 for the best.")
+    return ranks
 
 
 def metric_value(ranks: IntArray, metric: str) -> float:

@@ -14,9 +14,9 @@ from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult
 from bigrec.evaluation.stored import from_json, to_json
 from bigrec.storage import atomic_file
-from bigrec.types import GeneratedText, IntArray
+from bigrec.types import UNRANKED, GeneratedText, IntArray
 
-_FORMAT = 2
+_FORMAT = 3
 _METADATA_KEY = "bigrec.query_table"
 _PROTOCOLS = {False: "seen", True: "excluded"}
 _SCHEMA = pl.Schema(
@@ -46,7 +46,7 @@ class QueryTable:
         frame: Columns ``user_id``, ``history`` and ``target`` (item ids), ``target_title``,
             ``texts`` and ``log_probs`` (generated texts, most probable first), and for each method
             ``rank:<label>:seen`` (seen items included, as in the paper) or
-            ``rank:<label>:excluded``.
+            ``rank:<label>:excluded``. A target that its ranking excludes has no rank, null.
         methods: Method of each rank column with its ``exclude_seen``, by the name of the column.
     """
 
@@ -103,12 +103,12 @@ class QueryTable:
                 "queries; expected one for each query."
             )
         name = _column(result.method, exclude_seen=result.exclude_seen)
-        ranks = pl.Series(name, result.ranks, dtype=pl.Int64)
+        ranks = pl.Series(name, result.ranks, dtype=pl.Int64).replace(UNRANKED, None)
         methods = {**self.methods, name: (result.method, result.exclude_seen)}
         return replace(self, frame=self.frame.with_columns(ranks), methods=methods)
 
     def ranks(self, method: MethodId, *, exclude_seen: bool) -> IntArray:
-        """0-based target ranks of one method, ``[q]``.
+        """0-based target ranks of one method, ``[q]``; `UNRANKED` where the target has none.
 
         Raises:
             ValueError: If the table does not hold them.
@@ -117,7 +117,7 @@ class QueryTable:
         if name not in self.methods:
             there = ", ".join(self.methods) or "none"
             raise ValueError(f"There is no column {name}; there are {there}.")
-        return self.frame[name].to_numpy().astype(np.int64)
+        return self.frame[name].fill_null(UNRANKED).to_numpy().astype(np.int64)
 
     def results(self) -> list[MethodResult]:
         """Target ranks of every method, in the order in which they were added."""

@@ -26,7 +26,14 @@ from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.recommendations import to_recommendations
 from bigrec.recommender.training_data import EvalQueries, load_source, prepare_examples
-from bigrec.types import FloatArray, GeneratedText, IntArray, ProgressCallback, ProgressFactory
+from bigrec.types import (
+    UNRANKED,
+    FloatArray,
+    GeneratedText,
+    IntArray,
+    ProgressCallback,
+    ProgressFactory,
+)
 
 if TYPE_CHECKING:
     from bigrec.models.base import Scorer
@@ -166,7 +173,7 @@ def _random_results(
     excluded = random_ranks(n_titles, q, seed=0, excluded_counts=excluded_counts)
     return [
         MethodResult(RANDOM, False, included),
-        MethodResult(RANDOM, True, np.where(repeated, n_titles, excluded)),
+        MethodResult(RANDOM, True, np.where(repeated, UNRANKED, excluded)),
     ]
 
 

@@ -144,7 +144,7 @@ class Ranker:
             targets: Item number of each target, ``[q]``. Any item of its title is a hit.
             beams: As in ``rank``.
             exclude: As in ``rank``. Excluded titles are never ahead of the target; a target that
-                is excluded itself gets rank ``t``.
+                is excluded itself gets `UNRANKED`.
             fuse: As in ``rank``.
 
         Returns:

@@ -12,7 +12,7 @@ from bigrec.grounding.search.topk import (
     count_rows,
     flat_pairs,
 )
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import UNRANKED, FloatArray, IntArray
 
 # Distances that are processed at a time, few enough for the processor's cache.
 _DISTANCES_PER_BLOCK = 1 << 18
@@ -36,13 +36,13 @@ def target_ranks(
     Returns:
         0-based ranks, ``[q]``. A title tied with the target counts as ahead of it, so a constant
         scorer gets the worst metric instead of the best. A target that is itself excluded gets
-        rank ``t``, a miss at every K.
+        `UNRANKED`, a miss at every K.
 
     Raises:
         ValueError: If a distance is NaN, which would otherwise rank as a hit, or if the lengths
             differ or a target is out of range.
     """
-    q, n_titles = distances.shape
+    q = len(distances)
     check_queries(distances, targets, exclude)
     ranks = np.empty(q, dtype=np.int64)
     for rows in row_blocks(distances):
@@ -58,7 +58,7 @@ def target_ranks(
             is_ahead[flat_pairs(exclude[rows])] = False
         # The target is as near as itself, unless it is excluded.
         is_ranked = np.take_along_axis(is_ahead, targets[rows, None], axis=1)[:, 0]
-        ranks[rows] = np.where(is_ranked, count_rows(is_ahead) - 1, n_titles)
+        ranks[rows] = np.where(is_ranked, count_rows(is_ahead) - 1, UNRANKED)
     return ranks
 
 
@@ -90,7 +90,7 @@ def ranks_along(
     Raises:
         ValueError: If lengths differ or a target is out of range.
     """
-    q, n_titles = base.shape
+    q = len(base)
     check_queries(base, targets, exclude)
     ranks = np.empty((q, len(gammas)), dtype=np.int64)
     for rows in row_blocks(base):
@@ -105,17 +105,36 @@ def ranks_along(
         is_ranked = np.take_along_axis(lag, target_columns, axis=1)[:, 0] == 0
         for column, gamma in enumerate(gammas):
             n_ahead = count_rows(lag <= gamma * lead)
-            ranks[rows, column] = np.where(is_ranked, n_ahead - 1, n_titles)
+            ranks[rows, column] = np.where(is_ranked, n_ahead - 1, UNRANKED)
     return ranks
 
 
-def check_length(k: int, n_titles: int) -> None:
-    """Refuse a list length outside of ``1 <= k <= n_titles``.
+def check_whole(value: int, *, name: str) -> None:
+    """Refuse what is not a whole number.
 
     Raises:
+        TypeError: If so. A bool is refused too: it is an int to Python, and True would be 1.
+    """
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{name} is {value!r}; expected a whole number.")
+
+
+def check_length(k: int, n_titles: int | None = None) -> None:
+    """Refuse a list length outside of ``1 <= k <= n_titles``.
+
+    Args:
+        k: The length.
+        n_titles: The largest length; by default there is none.
+
+    Raises:
+        TypeError: If ``k`` is not a whole number.
         ValueError: If ``k`` is out of range.
     """
-    if not 1 <= k <= n_titles:
+    check_whole(k, name="k")
+    if n_titles is None:
+        if k < 1:
+            raise ValueError(f"k is {k}; expected at least 1.")
+    elif not 1 <= k <= n_titles:
         raise ValueError(
             f"k is {k}; expected 1 to {n_titles}, the number of different titles in the catalog."
         )

@@ -8,7 +8,7 @@ from bigrec.grounding.beams import EncodedQueries, check_log_probs
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.search.scan import Pass, QueryPointPairs, RankCounter, TopK, scan
 from bigrec.grounding.search.topk import flat_pairs
-from bigrec.types import IntArray
+from bigrec.types import UNRANKED, IntArray
 
 
 class TopBeamSearch:
@@ -81,5 +81,5 @@ class TopBeamSearch:
         # The target is as near as itself.
         ranks = counter.counts - 1
         row, title_ids = flat_pairs(exclude)
-        ranks[row[title_ids == targets[row]]] = len(self._pairs.l2)
+        ranks[row[title_ids == targets[row]]] = UNRANKED
         return ranks

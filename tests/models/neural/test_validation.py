@@ -22,6 +22,13 @@ def test_validation_ndcg_is_that_of_the_evaluation() -> None:
     assert ndcg_at_10(network, histories, targets, seen_excluded=False) == pytest.approx(expected)
 
 
+def test_a_seen_target_is_a_miss_in_a_catalog_of_fewer_items_than_are_counted() -> None:
+    network = build_network("GRU4Rec", n_items=4, max_length=3, hidden_size=4).eval()
+    histories, targets = torch.tensor([[1, 2, 3], [1, 2, 3]]), torch.tensor([2, 0])
+    # The second target alone is left to rank.
+    assert ndcg_at_10(network, histories, targets, seen_excluded=True) == 0.5
+
+
 @pytest.mark.parametrize(("n_items", "expected"), [(10, 1 / np.log2(11)), (11, 0.0)])
 def test_items_tied_with_the_target_rank_before_it(n_items: int, expected: float) -> None:
     network = build_network("GRU4Rec", n_items=n_items, max_length=3, hidden_size=4).eval()

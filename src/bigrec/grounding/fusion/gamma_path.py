@@ -16,7 +16,7 @@ import numpy as np
 
 from bigrec.grounding.fusion.formulas import check_not_negative, check_weights, discount, min_max
 from bigrec.grounding.ranks import check_queries, check_range
-from bigrec.types import BoolArray, FloatArray, IntArray
+from bigrec.types import UNRANKED, BoolArray, FloatArray, IntArray
 
 Metric = Callable[[IntArray], float]
 """From 0-based ranks ``[q]`` to a figure, higher is better."""
@@ -105,7 +105,7 @@ def gamma_path_ranks(
 
     Returns:
         0-based ranks, ``[q, m]``. A title tied with the target counts as ahead of it. A target
-        that is itself excluded gets rank ``t``, a miss at every K.
+        that is itself excluded gets `UNRANKED`, a miss at every K.
 
     Raises:
         ValueError: If lengths or shapes differ or a value is out of range.
@@ -133,7 +133,7 @@ def gamma_path_ranks(
             place = int(np.count_nonzero(kept[:target]))
             ranks[query] = _target_path(x[kept], w[kept], place, grid=grid)
         else:
-            ranks[query] = n_titles
+            ranks[query] = UNRANKED
     return ranks
 
 

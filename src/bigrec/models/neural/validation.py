@@ -37,7 +37,7 @@ def ndcg_at_10(
 ) -> float:
     """Mean NDCG@10 of a full ranking with one target for each query, in [0, 1].
 
-    Items tied with the target rank before it.
+    Items tied with the target rank before it. A target that is excluded as seen is a miss.
 
     Args:
         network: In evaluation mode.
@@ -56,6 +56,8 @@ def ndcg_at_10(
                 scores = exclude_seen(scores, history, padding=network.n_items)
             target_scores = scores.gather(1, target[:, None])
             ranks = (scores >= target_scores).sum(dim=1) - 1
-            ndcg_per_query.append(torch.where(ranks < _K, 1 / (ranks + 2.0).log2(), 0.0))
+            # A target that was seen is not ranked: in a small catalog its place could be a hit.
+            is_hit = (ranks < _K) & ~target_scores[:, 0].isneginf()
+            ndcg_per_query.append(torch.where(is_hit, 1 / (ranks + 2.0).log2(), 0.0))
     # Apple's GPU has no float64.
     return float(torch.cat(ndcg_per_query).cpu().double().mean())
