@@ -8,6 +8,7 @@ from rich.console import Console, RenderableType
 
 from bigrec import console
 from bigrec.errors import BundleError
+from bigrec.evaluation.reports.evaluation import ReportExample
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.evaluation.segments import TARGET_COUNTS, SegmentRow
 from bigrec.types import Recommendation
@@ -76,6 +77,36 @@ def test_there_is_a_line_every_30_seconds_and_at_the_end(lines: Lines) -> None:
     assert lines.report(1, 3, after_s=10) == ""
     assert lines.report(2, 3, after_s=20) == "Reading: 2 of 3, 0:00:15 left"
     assert lines.report(3, 3, after_s=1) == "Reading: 3 of 3"
+
+
+HOSTILE = "a\x1b[31m[red]b[/red]:boom:\x9b"
+SHOWN = r"a\x1b[31m[red]b[/red]:boom:\x9b"
+
+
+def test_progress_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream = StringIO()
+    console._Lines(HOSTILE, Console(file=stream, width=120))(3, 3)
+    assert stream.getvalue() == f"{SHOWN}: 3 of 3\n"
+    bars = Console(file=(stream := StringIO()), force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(console, "Console", lambda **_: bars)
+    with console.progress() as progress_factory:
+        progress_factory(HOSTILE)(1, 1)
+    assert SHOWN in stream.getvalue()
+    assert "\x1b[31m" not in stream.getvalue()
+
+
+def test_every_text_of_an_example_is_shown_as_it_is() -> None:
+    lines = [Recommendation(1, HOSTILE, HOSTILE, 1.0, 1.0, HOSTILE)]
+    query = ReportExample([f"{HOSTILE}\nc"], HOSTILE, [HOSTILE], lines)
+    text = printed(console.example(query).view, width=200)
+    assert text.count(SHOWN) == 6
+    assert rf"{SHOWN}\nc" in text
+    assert "\x1b" not in text
+
+
+def test_an_error_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    console.tell_error(ValueError(HOSTILE))
+    assert capsys.readouterr().err == f"Error: {SHOWN}\n"
 
 
 def test_a_table_has_title_head_intervals_and_note() -> None:

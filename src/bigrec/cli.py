@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
@@ -12,6 +13,7 @@ from rich.console import Console
 
 from bigrec import __version__, console
 from bigrec.errors import BigrecError
+from bigrec.printable import json_text
 from bigrec.settings import Settings, preset_names
 from bigrec.types import ProgressFactory
 
@@ -259,11 +261,12 @@ def _show(as_json: bool, shown: console.Shown) -> None:
     if os.environ.get("RANK", "0") != "0":
         return  # of several processes, one prints
     if as_json:
-        typer.echo(json.dumps(shown.values, indent=2, ensure_ascii=False))
+        typer.echo(json_text(shown.values, allow_nan=True))
     else:
         Console().print(shown.view)
 
 
 def main() -> None:
     """Run the command."""
+    sys.excepthook = console.tell_traceback
     app()

@@ -1,17 +1,19 @@
 """Results of commands as rich views for the terminal and as JSON-like values, and progress."""
 
+import sys
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from itertools import chain
 from pathlib import Path
+from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
-from rich.markup import escape
 from rich.panel import Panel
 from rich.progress import (
     BarColumn,
@@ -22,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.rule import Rule
+from rich.table import Column
 from rich.table import Table as RichTable
 from rich.text import Text
 
@@ -41,6 +44,7 @@ from bigrec.evaluation.reports.evaluation import (
 from bigrec.evaluation.reports.table import Cell, Mark, Table, pairs_table
 from bigrec.experiments.stage import read_timings
 from bigrec.grounding.index import ItemIndex
+from bigrec.printable import printable
 from bigrec.recommender.bundle import MANIFEST, read_manifest
 from bigrec.settings import Settings
 from bigrec.types import ProgressFactory, Recommendation
@@ -82,7 +86,7 @@ def progress() -> Iterator[ProgressFactory]:
         yield lambda name: _Lines(name, console)
         return
     bars = Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         TimeElapsedColumn(),
@@ -95,7 +99,7 @@ def progress() -> Iterator[ProgressFactory]:
     def progress_factory(name: str) -> Any:
         def report(done: int, total: int) -> None:
             if name not in tasks:
-                tasks[name] = bars.add_task(name, total=total)
+                tasks[name] = bars.add_task(printable(name), total=total)
             bars.update(tasks[name], completed=done, total=total)
 
         return report
@@ -129,12 +133,20 @@ class _Lines:
         if first_done < done < total:
             seconds = (now - first_time) / (done - first_done) * (total - done)
             line += f", {timedelta(seconds=round(seconds))} left"
-        self._console.print(line, highlight=False)
+        self._console.print(_text(line))
 
 
 def tell_error(error: Exception) -> None:
     """Print a message on the error stream."""
-    Console(stderr=True).print(f"[bold red]Error:[/] {escape(str(error))}", highlight=False)
+    Console(stderr=True).print(Text.assemble(("Error:", "bold red"), " ", _text(str(error))))
+
+
+def tell_traceback(
+    _: type[BaseException], error: BaseException, trace: TracebackType | None
+) -> None:
+    """Print a traceback on the error stream, as Python does, but safe to show."""
+    lines = "".join(traceback.format_exception(error.with_traceback(trace)))
+    sys.stderr.write(printable(lines, lines=True))
 
 
 def tell_stopped() -> None:
@@ -161,7 +173,7 @@ def preparation(pipeline: "Pipeline") -> Shown:
     if pipeline.settings.mode == "retrieval":
         return Shown(_pairs(values), values)
     prompt = pipeline.prompt()
-    view = Group(_pairs(values), Panel(escape(prompt), title="A prompt"))
+    view = Group(_pairs(values), Panel(_text(prompt), title="A prompt"))
     return Shown(view, {**values, "prompt": prompt})
 
 
@@ -200,7 +212,7 @@ def training(folder: Path, log: Sequence[dict[str, float]]) -> Shown:
     )
     table = Table("", ("Epoch", *(names[key] for key in keys)), rows)
     places = f"Trained weights: {folder}\nLoss curve: {folder / 'loss.png'}"
-    view = Group(rich_table(table), escape(places))
+    view = Group(rich_table(table), _text(places))
     return Shown(view, {"folder": str(folder), "log": list(log)})
 
 
@@ -230,7 +242,7 @@ def evaluation(report: Report, pipeline: "Pipeline") -> Shown:
         f"Bundle: {pipeline.bundle}"
     )
     shares = [rich_table(tables.shares)] if tables.shares.rows else []
-    view = Group(*metrics, escape("\n".join(report.notes)), *shares, escape(places))
+    view = Group(*metrics, _text("\n".join(report.notes)), *shares, _text(places))
     return Shown(view, report_json(report))
 
 
@@ -248,7 +260,7 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
         further = (tables.fusion, tables.differences, tables.gains, tables.targets, tables.seeds)
         shown += map(rich_table, chain(*further))
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
-    return Shown(Group(*shown, escape(places)), comparison_json(report))
+    return Shown(Group(*shown, _text(places)), comparison_json(report))
 
 
 def recommendations(listed: Sequence[Recommendation]) -> Shown:
@@ -259,13 +271,12 @@ def recommendations(listed: Sequence[Recommendation]) -> Shown:
 
 def example(query: ReportExample) -> Shown:
     """One user's history, the texts generated for it, and the recommended list."""
-    history, texts = "\n".join(query.history), "\n".join(query.texts)
-    generated = [Panel(escape(texts), title="Generated texts, most probable first")]
+    generated = [Panel(_listed(query.texts), title="Generated texts, most probable first")]
     view = Group(
-        Panel(escape(history), title="One user's history, oldest first"),
-        *(generated if texts else []),
+        Panel(_listed(query.history), title="One user's history, oldest first"),
+        *(generated if query.texts else []),
         rich_table(recommendations_table(query.recommendations)),
-        escape(f"The user's next item was: {query.target}"),
+        _listed([f"The user's next item was: {query.target}"]),
     )
     return Shown(view, asdict(query))
 
@@ -320,12 +331,22 @@ def settings_help() -> Shown:
     return Shown(rich_table(table), values)
 
 
+def _text(text: str) -> Text:
+    """Lines of text, never as markup."""
+    return Text(printable(text, lines=True))
+
+
+def _listed(texts: Sequence[str]) -> Text:
+    """One text from data on each line."""
+    return Text("\n".join(map(printable, texts)))
+
+
 def rich_table(table: Table) -> RichTable:
     """A table for the terminal: intervals below their values, the note below the table."""
     rich = RichTable(
-        *map(escape, table.columns),
-        title=escape(table.title) or None,
-        caption=escape(table.note) or None,
+        *(Column(Text(printable(column))) for column in table.columns),
+        title=Text(printable(table.title), style="table.title") if table.title else None,
+        caption=Text(printable(table.note), style="table.caption") if table.note else None,
         show_header=bool(table.columns),
     )
     for row in table.rows:
@@ -334,7 +355,7 @@ def rich_table(table: Table) -> RichTable:
 
 
 def _rich_cell(cell: Cell) -> Text:
-    text = Text(cell.text, style=_STYLES[cell.mark])
+    text = Text(printable(cell.text), style=_STYLES[cell.mark])
     return text.append(f"\n{cell.interval}", style="dim") if cell.interval else text
 
 

@@ -13,9 +13,15 @@ program (files, frames, settings, models) is one of these::
         └── StaleIndexError  an item index built for another model, space or catalog
 """
 
+from bigrec.printable import printable
+
 
 class BigrecError(Exception):
-    """Base class of bigrec's errors; their messages are written for users."""
+    """Base class of bigrec's errors; their messages are written for users, and safe to show."""
+
+    def __str__(self) -> str:
+        """The message; control characters in quoted data are escaped."""
+        return printable(super().__str__(), lines=True)
 
 
 class DataError(BigrecError):

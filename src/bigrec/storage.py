@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.errors import BundleError, StorageError
+from bigrec.printable import json_text
 
 _TMP = ".tmp-"
 
@@ -84,7 +85,7 @@ def write_json(path: Path, value: Any) -> None:
         ValueError: If the value holds NaN or an infinity.
         StorageError: If the folder cannot be written to or the disk is full.
     """
-    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+    write_text(path, json_text(value) + "\n")
 
 
 def read_json(path: Path) -> Any:

@@ -1,6 +1,5 @@
 """Embed texts with checks, and in parts from which an interrupted run is resumed."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -9,13 +8,14 @@ from safetensors import SafetensorError
 from safetensors.numpy import load_file, save
 
 from bigrec.errors import ModelError
+from bigrec.printable import get_logger
 from bigrec.storage import atomic_file, fingerprint
 from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
 
 _TITLES_PER_PART = 512
 _NAME = "embeddings"
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 def write_embeddings(path: Path, embeddings: FloatArray) -> None:

@@ -1,6 +1,5 @@
 """Training examples as tokens and labels, their batches, and the loss over a batch."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, Literal, TypedDict
@@ -13,8 +12,9 @@ from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.printable import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 LossTarget = Literal["completion", "titles", "full"]
 

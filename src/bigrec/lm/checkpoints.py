@@ -1,6 +1,5 @@
 """Training checkpoints: when they are written, and which of them are complete."""
 
-import logging
 import signal
 import threading
 import time
@@ -11,9 +10,10 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from bigrec.printable import get_logger
 from bigrec.types import ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _COMPLETE = "bigrec_complete"
 

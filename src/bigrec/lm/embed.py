@@ -1,6 +1,5 @@
 """Step 2, second half: embeddings of catalog titles and generated titles in one space."""
 
-import logging
 from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
@@ -11,10 +10,11 @@ from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.locate import find_sentence_encoder
 from bigrec.lm.model import LanguageModel, loading
 from bigrec.lm.prompts import TextEncoder
+from bigrec.printable import get_logger
 from bigrec.storage import fingerprint
 from bigrec.types import FloatArray, ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 Pooling = Literal["last", "mean"]
 

@@ -6,7 +6,6 @@ is resumed, and a checkpoint that was not completely written is ignored.
 """
 
 import importlib.util
-import logging
 import math
 import time
 from collections.abc import Sequence
@@ -40,11 +39,12 @@ from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.printable import get_logger
 from bigrec.settings.sections import FinetuneSettings
 from bigrec.storage import read_json, write_json
 from bigrec.types import ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

@@ -7,13 +7,13 @@ encoder is a hub id, a local folder, or a short name of `SENTENCE_ENCODERS`.
 
 import importlib.metadata
 import importlib.util
-import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bigrec.errors import ModelError
+from bigrec.printable import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 
 @dataclass(frozen=True)

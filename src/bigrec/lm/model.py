@@ -3,7 +3,6 @@
 import hashlib
 import importlib.util
 import inspect
-import logging
 import os
 import warnings
 from collections.abc import Iterator
@@ -30,9 +29,10 @@ from transformers.utils import logging as hf_logging
 from bigrec.errors import ModelError
 from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick_dtype
 from bigrec.lm.locate import ModelSource, find_base_model, loading_remedy
+from bigrec.printable import get_logger
 from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _GGUF_CACHE_LIMIT_BYTES = 1 << 30
 _SAMPLE_BYTES = 1 << 20

@@ -8,7 +8,6 @@ that a title such as ``<|im_end|>`` stays a title. Each title is tokenized alone
 tokens in a history, as a target and when it is embedded.
 """
 
-import logging
 import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
@@ -16,9 +15,10 @@ from itertools import chain
 from typing import Any, Literal
 
 from bigrec.errors import ModelError, SettingsError
+from bigrec.printable import get_logger
 from bigrec.settings.sections import PromptSettings
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _ESCAPES = {"\\": "\\\\", "\n": "\\n", "\r": "\\r"}
 _UNESCAPES = {escaped: plain for plain, escaped in _ESCAPES.items()}

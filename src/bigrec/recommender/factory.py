@@ -1,6 +1,5 @@
 """Language models, prompts, embedders and generators made as the settings say."""
 
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -15,11 +14,12 @@ from bigrec.lm.generation.openai import OpenAIGenerator
 from bigrec.lm.generation.transformers import TransformersGenerator
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.printable import get_logger
 from bigrec.recommender.training_data import PreparedData
 from bigrec.settings import Settings
 from bigrec.types import ProgressCallback, TextEmbedder
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _LONGEST_TEXT = 64
 

@@ -101,3 +101,13 @@ def test_a_plot_is_inside_the_page() -> None:
 def test_a_setting_is_shown_as_text_or_json() -> None:
     assert setting_text("small") == "small"
     assert setting_text({"ks": [1, None]}) == '{"ks": [1, null]}'
+
+
+def test_control_characters_of_values_are_shown_as_escapes() -> None:
+    hostile = "a\x1b[31m\x9b\u202e\nb"
+    shown = "a\\x1b[31m\\x9b\\u202e\nb"
+    text = page(title=hostile, notes=[hostile])
+    assert text.count(shown) == 3
+    table = Table(hostile, (hostile,), ((Cell(hostile, hostile),),), note=hostile)
+    assert macro("titled", table).count(shown) == 5
+    assert macro("plot", hostile, b"png").count(shown) == 2

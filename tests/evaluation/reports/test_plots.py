@@ -312,3 +312,21 @@ def test_segments_and_seeds_without_matching_rows_are_refused() -> None:
         draw_segments(segment("head", 9, 0.5), metric="hr@10", exclude_seen=True)
     with pytest.raises(ValueError, match=r"No row has the metric 'ndcg@10' with exclude_seen=True"):
         draw_seeds(SEEDS, metric="ndcg@10", exclude_seen=True)
+
+
+HOSTILE = "\x1b[31m $\\frac{$ $5"
+
+
+def test_names_from_data_are_plain_text_in_plots() -> None:
+    # an even number of dollar signs would be a formula, and this one has no end
+    segments = segment(HOSTILE, 40, 0.5)
+    axes = only_axes(draw_segments(segments, metric="ndcg@10", exclude_seen=True))
+    figure = draw_seeds(
+        [replace(SEEDS[0], method=MethodId(HOSTILE))], metric="ndcg@10", exclude_seen=False
+    )
+    panel = draw_gamma_paths([replace(PATH, method=MethodId(HOSTILE))])
+    for drawn in (axes.figure, figure, panel):
+        assert to_png(drawn)
+    assert tick_labels(axes.xaxis) == ["\\x1b[31m\n\\$\\frac{\\$ \\$5\n40 queries"]
+    assert tick_labels(only_axes(figure).yaxis) == ["\\x1b[31m \\$\\frac{\\$ \\$5"]
+    assert only_axes(panel).get_title() == "\\x1b[31m \\$\\frac{\\$ \\$5: gamma 1"

@@ -54,3 +54,11 @@ def test_kept_columns_stay_in_their_order() -> None:
     assert kept.columns == ("HR@1",)
     assert kept.rows[2] == (Cell(""),)
     assert (kept.title, kept.note) == (TABLE.title, TABLE.note)
+
+
+def test_text_from_data_is_no_markup_in_markdown() -> None:
+    text = "\x1b[31m\n![x](http://x.example) `a` *b* _c_ ~d~ <i>"
+    lines = to_markdown(Table("", (text,), ((Cell(text),),))).splitlines()
+    shown = r"\x1b\[31m !\[x\](http://x.example) \`a\` \*b\* \_c\_ \~d\~ &lt;i>"
+    shown = shown.replace(r"\x1b", r"\\x1b")
+    assert lines[0] == lines[2] == f"| {shown} |"

@@ -6,11 +6,14 @@ from functools import cache
 from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from bigrec.printable import printable
 
 
 @cache
 def environment() -> Environment:
-    """The templates, with all text escaped and unknown names refused."""
+    """The templates, with all text printable and escaped, and unknown names refused."""
     templates = Environment(
         loader=PackageLoader("bigrec.evaluation.reports"),
         autoescape=True,
@@ -18,9 +21,17 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
+        finalize=_shown,
     )
     templates.filters["base64"] = lambda content: b64encode(content).decode("ascii")
     return templates
+
+
+def _shown(value: object) -> object:
+    # Markup is what a macro wrote, from values that went through here.
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value, lines=True)
+    return value
 
 
 def render(template: str, **values: Any) -> str:

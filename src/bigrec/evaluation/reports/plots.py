@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from bigrec.evaluation.protocol import PROTOCOL_LABELS, SummaryRow
 from bigrec.evaluation.reports.data import GammaPath, SeedRow
 from bigrec.evaluation.segments import SegmentRow
+from bigrec.printable import printable
 from bigrec.types import FloatArray
 
 FEW_QUERIES = 30
@@ -137,7 +138,7 @@ def draw_segments(rows: Sequence[SegmentRow], *, metric: str, exclude_seen: bool
         shift = width * (number - (len(methods) - 1) / 2)
         places = np.array([segments.index(row.segment) for row in of_method]) + shift
         _bars(axes, places, rows=[row.summary for row in of_method], number=number, width=width)
-    names = [f"{fill(name, 16)}\n{count:,} queries" for name, count in queries.items()]
+    names = [f"{_plain_text(name, width=16)}\n{count:,} queries" for name, count in queries.items()]
     axes.set_xticks(range(len(segments)), names)
     axes.set_ylabel(f"{metric.upper()} ({PROTOCOL_LABELS[exclude_seen]})")
     tops = [row.summary.high for row in matching if row.queries >= FEW_QUERIES]
@@ -175,7 +176,7 @@ def draw_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> F
     points = [(value, place) for place, row in enumerate(matching) for value in row.values.values()]
     values, heights = zip(*points, strict=True)
     axes.scatter(values, heights, s=18, color=_COLORS[1], alpha=0.8, label="one seed")
-    axes.set_yticks(places, [row.method.label for row in matching])
+    axes.set_yticks(places, [_plain_text(row.method.label) for row in matching])
     axes.set_ylim(len(matching) - 0.5, -0.5)
     axes.set_xlabel(f"{metric.upper()} ({PROTOCOL_LABELS[exclude_seen]})")
     figure.legend(loc="outside upper center", ncols=2, frameon=False)
@@ -234,6 +235,17 @@ def draw_nearest_distances(distances: FloatArray) -> Figure:
     return figure
 
 
+def _plain_text(text: str, *, width: int = 0) -> str:
+    """Text from data, which matplotlib would read as a formula between dollar signs.
+
+    Args:
+        text: The text.
+        width: Characters of a line; 0 for one line.
+    """
+    shown = printable(text)
+    return (fill(shown, width) if width else shown).replace("$", r"\$")
+
+
 def _error_bars(axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], number: int) -> None:
     values, reach = _intervals(rows)
     rounds, color = divmod(number, len(_COLORS))
@@ -249,7 +261,7 @@ def _error_bars(axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], nu
         capsize=3,
         linewidth=1.6,
         elinewidth=1.0,
-        label=rows[0].method.label,
+        label=_plain_text(rows[0].method.label),
     )
 
 
@@ -268,7 +280,7 @@ def _bars(
         edgecolor="white",
         linewidth=0.3,
         error_kw={"elinewidth": 0.8, "ecolor": _INK},
-        label=rows[0].method.label,
+        label=_plain_text(rows[0].method.label),
     )
 
 
@@ -290,7 +302,8 @@ def _gamma_panel(axes: Any, path: GammaPath) -> None:
     ticks = [tick for tick in _GAMMA_TICKS if tick <= largest]
     axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     axes.set_xticks([], minor=True)
-    axes.set_title(fill(f"{path.method.label}: gamma {path.chosen:g}", 40), fontsize=9)
+    title = _plain_text(f"{path.method.label}: gamma {path.chosen:g}", width=40)
+    axes.set_title(title, fontsize=9)
     axes.set_ylim(bottom=0)
 
 

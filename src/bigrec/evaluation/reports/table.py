@@ -1,8 +1,11 @@
 """One value for a table, its Markdown form, and the one format of a value with its interval."""
 
+import re
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
+
+from bigrec.printable import printable
 
 METRIC_FORMAT = ".3f"
 """Format of a metric in [0, 1]."""
@@ -99,9 +102,10 @@ def _markdown_cell(cell: Cell) -> str:
 
 
 def _escaped(text: str) -> str:
-    # A bar ends a cell, a line break a row; "<" would begin an HTML tag.
-    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
-    return " ".join(escaped.split())
+    # A bar ends a cell, a line break a row; "<" begins an HTML tag, the others links, images, code
+    # and emphasis.
+    escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", printable(" ".join(text.split())))
+    return escaped.replace("<", "&lt;")
 
 
 def _line(cells: list[str]) -> str:

@@ -9,7 +9,6 @@ a model that runs, but computes something else.
 import copy
 import hashlib
 import importlib.metadata
-import logging
 import os
 import shutil
 import tempfile
@@ -24,10 +23,11 @@ from peft import LoraConfig, get_peft_model_state_dict
 
 from bigrec.errors import ModelError
 from bigrec.lm.model import LanguageModel, cache_folder, quiet_peft
+from bigrec.printable import get_logger
 from bigrec.storage import atomic_folder, fingerprint
 from bigrec.types import FloatArray
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 # Each folder is as large as the base model. Four are the adapters of a comparison of a few seeds.
 _KEPT_FOLDERS = 4

@@ -11,7 +11,6 @@ same form:
 """
 
 import json
-import logging
 import math
 import os
 import threading
@@ -34,10 +33,11 @@ from bigrec.lm.generation.completions import (
     parse_completions,
 )
 from bigrec.lm.prompts import PromptRenderer, read_title
+from bigrec.printable import get_logger
 from bigrec.settings.sections import ServerSettings
 from bigrec.types import GeneratedText, ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 PromptForm = Literal["auto", "tokens", "text"]
 _Search = Literal["greedy", "beam", "sample"]

@@ -1,6 +1,5 @@
 """Checkpoints of a training, from which an interrupted one is resumed exactly."""
 
-import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,8 +13,9 @@ from torch.optim import Optimizer
 from bigrec.errors import BundleError
 from bigrec.models.base import read_model_folder, write_model_folder
 from bigrec.models.neural.networks import SequenceNetwork
+from bigrec.printable import get_logger
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _KIND = "training checkpoint"
 _FOLDER = "checkpoint"

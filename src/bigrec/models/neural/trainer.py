@@ -1,6 +1,5 @@
 """The training loop of all networks: seeded, with early stopping and resumable."""
 
-import logging
 import math
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -24,10 +23,11 @@ from bigrec.models.neural.losses import (
 from bigrec.models.neural.networks import SequenceNetwork
 from bigrec.models.neural.sequences import Windows, batches_by_length
 from bigrec.models.neural.validation import ndcg_at_10
+from bigrec.printable import get_logger
 from bigrec.storage import fingerprint
 from bigrec.types import ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _MAX_CELLS = 1 << 26
 _BETAS = (0.9, 0.98)
