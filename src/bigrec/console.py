@@ -41,6 +41,7 @@ from bigrec.evaluation.reports.evaluation import (
     recommendations_table,
     report_json,
 )
+from bigrec.evaluation.reports.fitted_to import fitted_to_table
 from bigrec.evaluation.reports.table import Cell, Mark, Table, pairs_table
 from bigrec.experiments.stage import read_timings
 from bigrec.grounding.index import ItemIndex
@@ -241,8 +242,8 @@ def evaluation(report: Report, pipeline: "Pipeline") -> Shown:
         f"Every query: {pipeline.evaluation_stage.folder / 'queries.parquet'}\n"
         f"Bundle: {pipeline.bundle}"
     )
-    shares = [rich_table(tables.shares)] if tables.shares.rows else []
-    view = Group(*metrics, _text("\n".join(report.notes)), *shares, _text(places))
+    further = [rich_table(table) for table in (tables.fitted_to, tables.shares) if table.rows]
+    view = Group(*metrics, _text("\n".join(report.notes)), *further, _text(places))
     return Shown(view, report_json(report))
 
 
@@ -259,6 +260,8 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
         shown += map(rich_table, _headline_metrics(tables.metrics))
         further = (tables.fusion, tables.differences, tables.gains, tables.targets, tables.seeds)
         shown += map(rich_table, chain(*further))
+    if report.fitted_to:
+        shown.append(rich_table(fitted_to_table(report.fitted_to)))
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
     return Shown(Group(*shown, _text(places)), comparison_json(report))
 

@@ -273,3 +273,23 @@ def test_every_target_is_in_one_part(table: list[tuple[str, int]], min_history: 
     assert len(rows) == len(np.unique(rows)) == np.maximum(lengths - min_history, 0).sum()
     for part, number in ((split.train, 0), (split.valid, 1), (split.test, 2)):
         assert (split.row_splits[part.rows] == number).all()
+
+
+def test_training_and_validation_together_leave_the_test_as_it_is() -> None:
+    split = global_time(make("a" * 11 + "b" * 2, [*range(11), 7, 8]))
+    both = split.with_valid_in_train()
+    assert both.test is split.test
+    assert both.valid is split.valid
+    assert not (both.row_splits == 1).any()
+    np.testing.assert_array_equal(both.row_splits == 0, split.row_splits < 2)
+    assert sorted(both.train.rows) == sorted([*split.train.rows, *split.valid.rows])
+    times = both.train.interactions.times
+    assert times is not None
+    assert (np.diff(times[both.train.rows]) >= 0).all()
+
+
+def test_training_and_validation_together_need_no_timestamps() -> None:
+    split = leave_one_out(make("aaaabbbb"))
+    both = split.with_valid_in_train()
+    assert parts(split) == [[1, 5], [2, 6], [3, 7]]
+    assert parts(both) == [[1, 2, 5, 6], [2, 6], [3, 7]]

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from bigrec.experiments.workspace import Workspace
-from bigrec.recommender.fitting import StageName
+from bigrec.recommender.fit_store import StageName
 from bigrec.settings import Settings
 from tests.conftest import MODES, Mode
 
@@ -63,6 +63,7 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
         ("retrieval", "data.max_test_examples=9", {"evaluation"}),
         ("retrieval", "model.device=cpu", set()),
         ("retrieval", "compare.seeds=[1]", set()),
+        ("retrieval", "evaluation.refit=train+valid", {"evaluation"}),
         ("generative", "grounding.beams=top1", {"evaluation"}),
         ("generative", "generative.decoding.batch_size=2", set()),
         ("generative", "generative.finetune.per_device_batch_size=2", set()),

@@ -18,7 +18,7 @@ from transformers import AutoModelForCausalLM
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.lm.batches import Collator, LossTarget, kept_positions_loss, tokenize_examples
-from bigrec.lm.finetune import FinetuneResult, finetune
+from bigrec.lm.finetune import FinetuneResult, finetune, selected_epoch
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.settings.sections import FinetuneSettings, PromptSettings
@@ -49,6 +49,7 @@ def run(
     valid: Sequence[TitleExample] = EXAMPLES[8:],
     prompt: PromptSettings | None = None,
     seed: int = 0,
+    stop_after: int | None = None,
     progress: ProgressCallback | None = None,
     **changes: Any,
 ) -> tuple[LanguageModel, FinetuneResult]:
@@ -62,6 +63,7 @@ def run(
         valid=valid,
         folder=folder,
         seed=seed,
+        stop_after=stop_after,
         progress=progress,
     )
     return lm, result
@@ -267,7 +269,9 @@ def test_two_processes_train_together(tiny_model: Path, tmp_path: Path) -> None:
         "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
         "--num_cpu_threads_per_process", "1", str(script), str(tiny_model), str(tmp_path / "out"),
     ]  # fmt: skip
-    environment = {**os.environ, "PYTHONPATH": str(root), "PYTHONWARNINGS": "ignore"}
+    # After the paths of this process, which may test a copy that is not the installed one.
+    paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(root)]))
+    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False
     )
@@ -301,3 +305,27 @@ def test_a_tracker_that_is_not_installed_is_refused_before_training(
 ) -> None:
     with pytest.raises(SettingsError, match="pip install no_such_tracker"):
         run(tiny_model, tmp_path, report_to=["no_such_tracker"])
+
+
+def test_the_selected_number_of_epochs_gives_the_selected_adapter(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    # Validation draws random numbers, so that only without dropout the steps are the same.
+    options: dict[str, Any] = {"epochs": 3, "lora_dropout": 0.0}
+    _, stopped = run(tiny_model, tmp_path / "stopped", valid=EXAMPLES[:3], **options)
+    epoch = selected_epoch(stopped.log)
+    assert epoch is not None
+    validated = losses(stopped, "eval_loss")
+    assert validated[epoch - 1] == min(validated)
+    _, again = run(tiny_model, tmp_path / "again", stop_after=epoch, **options)
+    assert_same(stopped, again)
+    assert losses(again, "eval_loss") == []
+    assert selected_epoch(again.log) is None
+
+
+def test_fewer_epochs_follow_the_schedule_of_all(tiny_model: Path, tmp_path: Path) -> None:
+    _, whole = run(tiny_model, tmp_path / "whole", epochs=3)
+    _, part = run(tiny_model, tmp_path / "part", epochs=3, stop_after=1)
+    rates = losses(part, "learning_rate")
+    assert rates == losses(whole, "learning_rate")[: len(rates)]
+    assert len(rates) == 2

@@ -1,6 +1,6 @@
 """Leak-free splits of interactions into training, validation and test examples."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, get_args
 
 import numpy as np
@@ -37,6 +37,14 @@ class Split:
         """Number of training interactions of each item, ``[n_items]`` int64."""
         items = self.train.interactions.items[self.row_splits == TRAIN]
         return np.bincount(items, minlength=n_items)
+
+    def with_valid_in_train(self) -> "Split":
+        """The split whose training part is training and validation; its other examples stay."""
+        examples = self.train
+        rows = np.concatenate([examples.rows, self.valid.rows])
+        rows = _in_time_order(np.sort(rows), examples.interactions)
+        row_splits = np.where(self.row_splits == VALID, TRAIN, self.row_splits)
+        return replace(self, train=replace(examples, rows=rows), row_splits=row_splits)
 
 
 def split_dataset(
@@ -253,8 +261,13 @@ def _split(
                 f"the {_NAMES[number]} part of the split has no examples, of {len(targets)} in "
                 f"all. {advice}"
             )
-        if interactions.times is not None:
-            rows = rows[np.argsort(interactions.times[rows], kind="stable")]
-        return Examples(interactions, rows, max_history_length)
+        return Examples(interactions, _in_time_order(rows, interactions), max_history_length)
 
     return Split(part(TRAIN), part(VALID), part(TEST), row_splits)
+
+
+def _in_time_order(rows: IntArray, interactions: Interactions) -> IntArray:
+    """Rows by time, those of one time in their order; as they are without timestamps."""
+    if interactions.times is None:
+        return rows
+    return rows[np.argsort(interactions.times[rows], kind="stable")]

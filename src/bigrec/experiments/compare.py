@@ -10,15 +10,15 @@ from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.reports.comparison import comparison_json, write_comparison
 from bigrec.experiments.comparison import Comparison, compare_methods, seed_rows
 from bigrec.experiments.evaluate import text_statistics
+from bigrec.experiments.fitted_to import fitted_to
 from bigrec.experiments.fusions import fused_ids, parse_fusions
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.precomputed import read_precomputed
 from bigrec.models.base import Scorer
 from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import TEXT_MODELS, check_names
-from bigrec.recommender.fitting import no_progress
+from bigrec.recommender.fitting import Fitting, no_progress
 from bigrec.recommender.query_encoders import GenerativeQueryEncoder, RetrievalQueryEncoder
-from bigrec.recommender.training_data import all_training_data, few_shot_training_data
 from bigrec.settings import Settings
 from bigrec.storage import write_json
 from bigrec.types import ProgressFactory
@@ -68,13 +68,22 @@ def compare_pipeline(pipeline: Pipeline) -> Comparison:
     by_seed = {
         seed: comparison.results for seed, comparison in zip(seeds, [first, *others], strict=True)
     }
+    tested = pipeline.fitting.tested
     report = replace(
         first.report,
+        fitted_to=fitted_to(
+            list(dict.fromkeys(result.method for result in first.results)),
+            signals=signals.values(),
+            recommenders=_recommenders(settings),
+            catalog=pipeline.dataset.catalog,
+            prepared=tested.prepared,
+            settings=settings,
+        ),
         seeds=seed_rows(by_seed),
         shares=text_statistics(
-            pipeline.fitting.encode("test").texts,
+            tested.encode("test").texts,
             pipeline.dataset.catalog,
-            histories=pipeline.prepared.test_queries.histories,
+            histories=tested.prepared.test_queries.histories,
         ),
         settings=settings.to_dict(),
         notes=[*pipeline.notes(), *_notes(pipeline), *_tuning_notes(pipeline)],
@@ -149,22 +158,27 @@ def _fusions(settings: Settings) -> Sequence[str]:
 
 
 def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Comparison:
-    settings, prepared = pipeline.settings, pipeline.prepared
+    settings = pipeline.settings
     # First: a file that does not fit should be reported before networks are trained.
-    precomputed = read_precomputed(settings.compare.precomputed, pipeline.dataset, prepared)
-    fitted_signals = _fit_signals(pipeline, signals)
-    fitting = pipeline.fitting
-    valid, test = (
-        fitting.unfused.score(
-            fitting.encode(split),
-            prepared.queries(split),
-            signals={**fitted_signals, **precomputed[split]},
-        )
-        for split in ("valid", "test")
+    precomputed = read_precomputed(
+        settings.compare.precomputed, pipeline.dataset, pipeline.prepared
+    )
+    fitting, tested = pipeline.fitting, pipeline.fitting.tested
+    on_valid = _fit_signals(fitting, settings, signals)
+    on_test = on_valid if tested is fitting else _fit_signals(tested, settings, signals)
+    valid = fitting.unfused.score(
+        fitting.encode("valid"),
+        fitting.prepared.valid_queries,
+        signals={**on_valid, **precomputed["valid"]},
+    )
+    test = tested.unfused.score(
+        tested.encode("test"),
+        tested.prepared.test_queries,
+        signals={**on_test, **precomputed["test"]},
     )
     return compare_methods(
         pipeline.dataset,
-        prepared,
+        tested.prepared,
         valid=valid,
         test=test,
         recommenders=fitting.encoder.methods,
@@ -175,12 +189,12 @@ def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Compar
     )
 
 
-def _fit_signals(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> dict[str, Scorer]:
+def _fit_signals(
+    fitting: Fitting, settings: Settings, signals: Mapping[str, MethodId]
+) -> dict[str, Scorer]:
     """Fitted signals by label; precomputed scores are not among them."""
-    settings, fitting = pipeline.settings, pipeline.fitting
-    make = {"all": all_training_data, "few-shot": few_shot_training_data}
     fitted: dict[str, Scorer] = {}
-    for name, make_data in make.items():
+    for name in ("all", "few-shot"):
         few_shot = name == "few-shot"
         of_data = {
             method.model: method.label
@@ -191,8 +205,7 @@ def _fit_signals(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> dict[st
             if model in of_data:
                 fitted[of_data[model]] = fitting.baselines.fit(model, few_shot=few_shot)
         if LLM_RETRIEVAL in of_data:
-            data = make_data(pipeline.dataset, pipeline.prepared)
-            fitted[of_data[LLM_RETRIEVAL]] = fitting.retriever(data, few_shot=few_shot)
+            fitted[of_data[LLM_RETRIEVAL]] = fitting.retriever(few_shot=few_shot)
     return fitted
 
 
@@ -217,7 +230,7 @@ def _tuning_notes(pipeline: Pipeline) -> list[str]:
 
 
 def _notes(pipeline: Pipeline) -> list[str]:
-    prepared = pipeline.prepared
+    prepared = pipeline.fitting.tested.prepared
     baselines = (
         f"Baselines are trained on all {int(prepared.train_rows.sum())} training interactions; "
         "those called few-shot on the examples of generative fine-tuning."

@@ -38,6 +38,7 @@ from bigrec.evaluation.segments import (
     user_segments,
 )
 from bigrec.evaluation.significance import compare_pairs, compare_to_reference, over_seeds
+from bigrec.experiments.fitted_to import title_counts
 from bigrec.experiments.fusions import SelectedFusion, trace_gamma_paths
 from bigrec.experiments.methods import (
     LIST_LENGTH,
@@ -49,7 +50,7 @@ from bigrec.experiments.methods import (
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.scoring import ScoredQueries
 from bigrec.recommender.training_data import PreparedData
-from bigrec.types import IntArray, ProgressFactory
+from bigrec.types import ProgressFactory
 
 _SHORT = 10
 _HEADLINE = ("hr@10", "ndcg@10")
@@ -213,7 +214,7 @@ def _segments(
     lengths = np.array([len(history) for history in queries.full_histories], dtype=np.int64)
     families = {
         TARGET_COUNTS: target_segments(
-            title_ids[queries.targets], _title_counts(dataset, prepared)
+            title_ids[queries.targets], title_counts(dataset.catalog, prepared)
         ),
         "target's popularity": popularity_segments(queries.targets, prepared.counts),
         "items before the target": history_segments(lengths, starts=(0, 1, 3, 5, 10, 20, 50)),
@@ -252,15 +253,10 @@ def _user_segments(dataset: Dataset, prepared: PreparedData) -> Segments | None:
     return user_segments(np.array(users, dtype=np.int64), counts)
 
 
-def _title_counts(dataset: Dataset, prepared: PreparedData) -> IntArray:
-    """Training interactions of each title, ``[t]``: as many as of all of its items together."""
-    return np.bincount(dataset.catalog.title_ids, weights=prepared.counts).astype(np.int64)
-
-
 def _beyond(
     ranked: Sequence[RankedMethod], dataset: Dataset, prepared: PreparedData
 ) -> list[BeyondRow]:
-    catalog, counts = dataset.catalog, _title_counts(dataset, prepared)
+    catalog, counts = dataset.catalog, title_counts(dataset.catalog, prepared)
     k = min(_SHORT, catalog.n_titles)
     return [
         BeyondRow(

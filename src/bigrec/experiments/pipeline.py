@@ -8,6 +8,7 @@ from typing import Any
 from bigrec.data.audit import Audit, audit
 from bigrec.data.dataset import Dataset
 from bigrec.evaluation.clusters import describe_users, number_users
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.evaluation import (
     Report,
@@ -22,10 +23,12 @@ from bigrec.evaluation.reports.plots import (
     to_png,
 )
 from bigrec.experiments.evaluate import EvaluationResult, evaluate_recommender
+from bigrec.experiments.fitted_to import fitted_to
 from bigrec.experiments.workspace import Workspace
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.model import check_base_model, load_tokenizer
 from bigrec.lm.prompts import control_tokens
+from bigrec.models.registry import POPULARITY
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.factory import make_renderer
 from bigrec.recommender.fitting import LOSS_FILE, Fitting, no_progress
@@ -35,6 +38,14 @@ from bigrec.storage import atomic_file, read_json, write_json
 from bigrec.types import ProgressFactory
 
 _LOSS_PLOT = "loss.png"
+_REFIT_NOTES = {
+    "none": "Every method is tested as it was fitted to the training part (evaluation.refit: none, "
+    "as in published results).",
+    "train+valid": "Everything is chosen with the training and the validation part. Then every "
+    "method is fitted once more, to both parts together, with the chosen hyperparameters and "
+    "fusion rules, networks for the chosen number of epochs (evaluation.refit: train+valid). "
+    "Figures on validation are from before that.",
+}
 
 
 class Pipeline(Workspace):
@@ -132,7 +143,8 @@ class Pipeline(Workspace):
         if not stage.is_complete:
             self.train()
             # These stages have their own timings, so they run before this one is timed.
-            fitted, encoded = self.fitting.fitted, self.fitting.encode("test")
+            tested = self.fitting.tested
+            fitted, encoded = tested.fitted, tested.encode("test")
             started = time.monotonic()
             result = evaluate_recommender(
                 fitted,
@@ -163,7 +175,7 @@ class Pipeline(Workspace):
 
     def notes(self) -> list[str]:
         """What a reader must know to judge the figures."""
-        prepared, catalog = self.prepared, self.dataset.catalog
+        prepared, catalog = self.fitting.tested.prepared, self.dataset.catalog
         trained_on = f"{len(prepared.train)} training examples of {prepared.sizes['train']}"
         if self.settings.mode == "retrieval" and self.settings.retrieval.train_on == "interactions":
             trained_on = f"{int(prepared.train_rows.sum())} training interactions"
@@ -179,9 +191,13 @@ class Pipeline(Workspace):
         intervals = f"Intervals are 95 % bootstrap intervals over users: {users}."
         if self.settings.data.test_file is not None:
             intervals += " The test file names no users: each query counts as one."
-        return [examples, ranking, intervals]
+        refit = _REFIT_NOTES[self.settings.evaluation.refit]
+        return [examples, refit, ranking, intervals]
 
     def _report(self, result: EvaluationResult) -> Report:
+        fitted = self.fitting.tested.fitted
+        fused = () if fitted.fusion is None else tuple(fitted.fusion.signals)
+        signals = [MethodId(name) for name in (POPULARITY, *fused)]
         plots = {
             f"{metric.upper()}@K, {PROTOCOL_LABELS[exclude_seen]}": to_png(
                 draw_metric_by_k(result.rows, metric=metric, exclude_seen=exclude_seen)
@@ -195,7 +211,8 @@ class Pipeline(Workspace):
             plots["Distance of the top beam's text to the nearest title"] = to_png(
                 draw_nearest_distances(result.nearest)
             )
-            stages |= {"index": self.stage("index"), "generate": self.stage("texts-test")}
+            texts = self.tested_store.stage("texts-test")
+            stages |= {"index": self.stage("index"), "generate": texts}
         return Report(
             title=f"bigrec on {self.dataset.name}",
             rows=result.rows,
@@ -205,6 +222,14 @@ class Pipeline(Workspace):
             plots=plots,
             timings_s={name: stage.seconds for name, stage in stages.items()},
             notes=self.notes(),
+            fitted_to=fitted_to(
+                list(dict.fromkeys(row.method for row in result.rows)),
+                signals=signals,
+                recommenders=list(fitted.encoder.methods.values()),
+                catalog=self.dataset.catalog,
+                prepared=self.fitting.tested.prepared,
+                settings=self.settings,
+            ),
         )
 
     def _save_bundle(self, evaluation: str, content: dict[str, Any]) -> None:
@@ -213,4 +238,6 @@ class Pipeline(Workspace):
         if metrics.is_file() and read_json(metrics).get("stage") == evaluation:
             return
         kept = {name: content[name] for name in ("title", "rows", "shares", "timings_s", "notes")}
-        BIGRec.of(self.fitting.fitted).save(self.bundle, metrics={"stage": evaluation, **kept})
+        BIGRec.of(self.fitting.tested.fitted).save(
+            self.bundle, metrics={"stage": evaluation, **kept}
+        )

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
-from bigrec.recommender.fitting import StageName
+from bigrec.recommender.fit_store import StageName
 from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.recommender.training_data import EvalSplit
 from bigrec.settings import Settings
@@ -30,16 +30,27 @@ _FORMAT = 3
 
 
 class Workspace:
-    """Where the stages of one experiment are stored; a `bigrec.recommender.fitting.FitStore`.
+    """Where the stages of one experiment are stored; a `bigrec.recommender.fit_store.FitStore`.
 
     Args:
         folder: Holds all stages, also those of earlier settings.
         settings: The settings of the experiment.
+        refitted: Whether its stages are those fitted once more, to training and validation.
     """
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, *, refitted: bool = False) -> None:
         self.folder = folder
         self.settings = settings
+        self._refitted = refitted
+
+    def refit(self) -> "Workspace":
+        """See `bigrec.recommender.fit_store.FitStore`."""
+        return Workspace(self.folder, self.settings, refitted=True)
+
+    @property
+    def tested_store(self) -> "Workspace":
+        """The stages of what is tested: these, or by ``evaluation.refit`` those fitted again."""
+        return self if self.settings.evaluation.refit == "none" else self.refit()
 
     @property
     def bundle(self) -> Path:
@@ -74,8 +85,13 @@ class Workspace:
             settings.baselines.fingerprint(),
             self._test_key(),
         ]
+        if settings.evaluation.refit != "none":
+            key.append(settings.evaluation.refit)
         if settings.mode == "generative":
-            key += [self.stage("texts-test").folder.name, self.stage("index").folder.name]
+            key += [
+                self.tested_store.stage("texts-test").folder.name,
+                self.stage("index").folder.name,
+            ]
         return self._stage("evaluation", key)
 
     def stage(self, name: StageName) -> Stage:
@@ -125,7 +141,7 @@ class Workspace:
             },
         )
         sources = [source_key(source) for source in (data, *data.extra_train_sources)]
-        return [sources, values, self.settings.seed]
+        return [sources, values, self.settings.seed, *(["refit"] if self._refitted else [])]
 
     def _training_key(self) -> list[Any]:
         """What networks depend on beside the model: the examples, and the protocol."""

@@ -8,7 +8,7 @@ is resumed, and a checkpoint that was not completely written is ignored.
 import importlib.util
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -46,6 +46,8 @@ from bigrec.types import ProgressCallback
 
 logger = get_logger(__name__)
 
+_FIGURE = "eval_loss"
+
 
 @dataclass(frozen=True)
 class FinetuneResult:
@@ -71,6 +73,7 @@ def finetune(
     valid: Sequence[TitleExample],
     folder: Path,
     seed: int,
+    stop_after: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> FinetuneResult:
     """Fine-tune a LoRA adapter and attach it to ``lm``.
@@ -92,6 +95,8 @@ def finetune(
             there is resumed; a complete one is loaded.
         seed: Decides initialization, order and dropout. On a CPU, the same seed gives the same
             adapter bit for bit.
+        stop_after: Train exactly so many epochs without validation and keep the last weights. The
+            learning rate follows the schedule of all ``epochs`` of the settings all the same.
         progress: Called with (steps done, steps in all).
 
     Raises:
@@ -120,12 +125,15 @@ def finetune(
         lora_dropout=settings.lora_dropout,
         target_modules=settings.target_modules,
     )
+    if stop_after is not None:
+        valid = ()
     arguments = _training_arguments(
         settings,
         output_dir=folder / "checkpoints",
         device=lm.device,
         n_train=len(train),
         has_valid=bool(valid),
+        stop_after=stop_after,
         seed=seed,
     )
     trainer = _train(
@@ -144,8 +152,30 @@ def finetune(
     return FinetuneResult(adapter, log, time.monotonic() - started)
 
 
+def selected_epoch(log: Sequence[Mapping[str, float]]) -> int | None:
+    """The epoch whose adapter `finetune` kept, from its log; None without validation."""
+    validated = [entry for entry in log if _FIGURE in entry]
+    if not validated:
+        return None
+    return round(min(validated, key=lambda entry: entry[_FIGURE])["epoch"])
+
+
 class _Trainer(Trainer):
-    """Samples training batches with `SortedBatches`."""
+    """Samples training batches with `SortedBatches`.
+
+    Args:
+        schedule_epochs: Epochs over which the learning rate falls to 0, where training may end
+            before.
+    """
+
+    def __init__(self, *, schedule_epochs: int, **options: Any) -> None:
+        super().__init__(**options)
+        self._schedule_epochs = schedule_epochs
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        """The schedule of all epochs, of which training takes the first steps."""
+        share = self._schedule_epochs / self.args.num_train_epochs
+        return super().create_scheduler(round(num_training_steps * share), optimizer)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SortedBatches:
         examples: Any = self.train_dataset if train_dataset is None else train_dataset
@@ -178,6 +208,7 @@ def _train(
     if valid:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
     trainer = _Trainer(
+        schedule_epochs=settings.epochs,
         model=lm.model,
         args=arguments,
         data_collator=Collator(lm),
@@ -221,12 +252,13 @@ def _training_arguments(
     device: torch.device,
     n_train: int,
     has_valid: bool,
+    stop_after: int | None,
     seed: int,
 ) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(output_dir),
         use_cpu=device.type == "cpu",
-        num_train_epochs=settings.epochs,
+        num_train_epochs=settings.epochs if stop_after is None else stop_after,
         per_device_train_batch_size=settings.per_device_batch_size,
         per_device_eval_batch_size=settings.per_device_batch_size,
         learning_rate=settings.learning_rate,
@@ -236,7 +268,7 @@ def _training_arguments(
         save_strategy="epoch",
         save_total_limit=2,
         load_best_model_at_end=has_valid,
-        metric_for_best_model="eval_loss" if has_valid else None,
+        metric_for_best_model=_FIGURE if has_valid else None,
         greater_is_better=False if has_valid else None,
         restore_callback_states_from_checkpoint=True,
         prediction_loss_only=True,

@@ -84,6 +84,11 @@ class ScoringModel(Scorer, Protocol):
     kind: ClassVar[str]
     """Identifies the class in stored folders."""
 
+    @property
+    def selected_epoch(self) -> int | None:
+        """Epoch of a network's weights, selected on validation; None where none was selected."""
+        ...
+
     def with_titles(
         self, titles: Sequence[str], *, old_titles: Sequence[str], embed: EmbedTitles
     ) -> Self | None:
@@ -113,6 +118,11 @@ class FixedItems:
     """The part of `ScoringModel` that is the same for models that do not read titles."""
 
     __slots__ = ()
+
+    @property
+    def selected_epoch(self) -> int | None:
+        """None: the model is not trained in epochs."""
+        return None
 
     def with_titles(
         self,

@@ -83,6 +83,7 @@ def fit_model(
     embed: EmbedTitles | None = None,
     seed: int = 0,
     device: str = "auto",
+    stop_after: int | None = None,
     folder: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> ScoringModel:
@@ -95,6 +96,7 @@ def fit_model(
         embed: Embeds titles, ``[n]`` to ``[n, d]``, for text kNN and Gaussian.
         seed: Seed of networks.
         device: Device of networks.
+        stop_after: Epochs of networks, without early stopping; None stops them on validation.
         folder: Folder for checkpoints of networks; an interrupted training is resumed from it.
         progress: Called by networks with (targets done, targets in all epochs).
 
@@ -114,6 +116,7 @@ def fit_model(
             settings.sequential,
             seed=seed,
             device=device,
+            stop_after=stop_after,
             folder=folder,
             progress=progress,
         )
@@ -167,6 +170,7 @@ def _fit_network(
     *,
     seed: int,
     device: str,
+    stop_after: int | None,
     folder: Path | None,
     progress: ProgressCallback | None,
 ) -> ScoringModel:
@@ -184,6 +188,7 @@ def _fit_network(
         robust=robust,
         seed=seed,
         device=device,
+        stop_after=stop_after,
         folder=folder,
         progress=progress,
         **settings.model_dump(),

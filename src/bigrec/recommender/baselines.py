@@ -1,6 +1,7 @@
 """Baselines and signals of a dataset: fitted once, with tuned hyperparameters if asked for."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
@@ -22,6 +23,19 @@ from bigrec.settings.baselines import BaselineSettings
 from bigrec.types import FloatArray, ProgressFactory
 
 
+@dataclass(frozen=True)
+class _Choice:
+    """What was selected for a model on validation.
+
+    Attributes:
+        settings: Hyperparameters.
+        epochs: Epochs of a network; None for other models.
+    """
+
+    settings: BaselineSettings
+    epochs: int | None
+
+
 class BaselineFitter:
     """Fits models of a dataset by their names.
 
@@ -31,6 +45,8 @@ class BaselineFitter:
         settings: Hyperparameters, seed and device.
         folder: Holds a folder for each network and each tuning; none is run twice.
         progress_factory: Called with the name of each long step; gives its progress callback.
+        selected: The fitter on the training part alone, whose hyperparameters and epochs are taken
+            over; None selects them.
 
     Attributes:
         tuned: Selected hyperparameters by the model's label, of the models fitted so far.
@@ -44,8 +60,11 @@ class BaselineFitter:
         *,
         folder: Path,
         progress_factory: ProgressFactory,
+        selected: "BaselineFitter | None" = None,
     ) -> None:
         self.tuned: dict[str, TunedModel] = {}
+        self._choices: dict[str, _Choice] = {}
+        self._selected = selected
         self._dataset = dataset
         self._prepared = prepared
         self._settings = settings
@@ -67,6 +86,9 @@ class BaselineFitter:
         label = MethodId(name, training_data="few-shot" if few_shot else "all").label
         data = self._few_shot_data if few_shot else self._all_data
         folder = self._folder / label.replace(", ", "-").replace(" ", "-").lower()
+        if self._selected is not None:
+            choice = self._selected.choice(name, few_shot=few_shot)
+            return self._fit(name, label, data, choice.settings, folder, stop_after=choice.epochs)
         settings = self._settings.baselines
         if settings.tune == "grid" and can_tune(name):
             tuned = tune_model(
@@ -83,10 +105,26 @@ class BaselineFitter:
             settings = tuned.apply(settings)
             # A network that is trained to its end there is read, not trained again.
             folder = tuned.folder
-        return self._fit(name, label, data, settings, folder)
+        model = self._fit(name, label, data, settings, folder)
+        self._choices[label] = _Choice(settings, model.selected_epoch)
+        return model
+
+    def choice(self, name: str, *, few_shot: bool) -> "_Choice":
+        """What was selected for a model, which is fitted if it is not yet."""
+        label = MethodId(name, training_data="few-shot" if few_shot else "all").label
+        if label not in self._choices:
+            self.fit(name, few_shot=few_shot)
+        return self._choices[label]
 
     def _fit(
-        self, name: str, label: str, data: TrainingData, settings: BaselineSettings, folder: Path
+        self,
+        name: str,
+        label: str,
+        data: TrainingData,
+        settings: BaselineSettings,
+        folder: Path,
+        *,
+        stop_after: int | None = None,
     ) -> ScoringModel:
         progress = self._progress_factory(f"Training {label}") if is_network(name) else None
         return fit_model(
@@ -96,6 +134,7 @@ class BaselineFitter:
             embed=self._embed,
             seed=self._settings.seed,
             device=self._settings.model.device,
+            stop_after=stop_after,
             folder=folder,
             progress=progress,
         )
@@ -110,7 +149,7 @@ class BaselineFitter:
 
     def _embed(self, titles: Sequence[str]) -> FloatArray:
         """Sentence vectors of the catalog's titles, computed once."""
-        index = self._sentence_index
+        index = (self._selected or self)._sentence_index
         return index.embeddings[[index.rows[title] for title in titles]]
 
     @cached_property

@@ -11,8 +11,9 @@ from bigrec.errors import BundleError, DataError, NotFittedError
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.bundle import MANIFEST, read_manifest, write_manifest
 from bigrec.recommender.factory import load_encoder_model
+from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitted import FittedRecommender, load_catalog, load_fusion
-from bigrec.recommender.fitting import Fitting, FolderStore, no_progress
+from bigrec.recommender.fitting import Fitting, no_progress
 from bigrec.recommender.query_encoders import load_query_encoder
 from bigrec.recommender.recommendations import Candidates, Recommendations, to_recommendations
 from bigrec.recommender.training_data import load_source, prepare_examples
@@ -76,7 +77,7 @@ class BIGRec:
                 self.settings,
                 store=FolderStore(folder or Path(temporary)),
                 progress_factory=progress_factory,
-            ).fitted
+            ).tested.fitted
         return self
 
     @property

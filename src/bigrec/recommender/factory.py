@@ -124,9 +124,19 @@ def train_adapter(
     settings: Settings,
     *,
     folder: Path,
+    stop_after: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> FinetuneResult:
-    """Fine-tune as the settings say; ``lm`` carries the adapter afterwards."""
+    """Fine-tune as the settings say; ``lm`` carries the adapter afterwards.
+
+    Args:
+        lm: The base model.
+        prepared: The examples.
+        settings: Training arguments.
+        folder: Holds checkpoints and the adapter.
+        stop_after: Epochs, without validation; None stops early on validation.
+        progress: Called with (steps done, steps in all).
+    """
     return finetune(
         lm,
         make_renderer(lm.tokenizer, settings),
@@ -135,5 +145,6 @@ def train_adapter(
         valid=prepared.valid,
         folder=folder,
         seed=settings.seed,
+        stop_after=stop_after,
         progress=progress,
     )

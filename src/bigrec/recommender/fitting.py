@@ -7,20 +7,22 @@ are keyed by what their contents depend on.
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
-from typing import Any, Literal, Protocol
 
 from bigrec.data.dataset import Dataset
 from bigrec.errors import ModelError
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import EncodedQueries
+from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import main_process_first
+from bigrec.lm.finetune import selected_epoch
 from bigrec.lm.model import LanguageModel
+from bigrec.models.base import ScoringModel
 from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.models.registry import TrainingData
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.factory import load_base_model, load_truncated_model, train_adapter
+from bigrec.recommender.fit_store import FitStage, FitStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
 from bigrec.recommender.query_encoders import (
@@ -35,89 +37,16 @@ from bigrec.recommender.training_data import (
     PreparedData,
     all_training_data,
     few_shot_training_data,
+    prepare_examples,
 )
 from bigrec.settings import Settings
-from bigrec.storage import write_json
+from bigrec.storage import read_json, write_json
 from bigrec.types import IntArray, ProgressCallback, ProgressFactory
-
-StageName = Literal["finetune", "index", "retrieval", "texts-valid", "texts-test", "models"]
 
 LOSS_FILE = "loss.json"
 """The training log in the folder of ``finetune`` and ``retrieval``."""
 
 _ADAPTER = "adapter"
-
-
-class FitStage(Protocol):
-    """Where a stage of fitting is stored."""
-
-    @property
-    def folder(self) -> Path:
-        """The stage's folder."""
-        ...
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the stage is complete. An incomplete stage is resumed."""
-        ...
-
-    @property
-    def info(self) -> Mapping[str, Any]:
-        """What `finish` stored with a complete stage."""
-        ...
-
-    def finish(self, started: float, *, throughput: Throughput | None = None, **info: Any) -> None:
-        """Mark the stage as complete.
-
-        Args:
-            started: When this call began, by ``time.monotonic``.
-            throughput: How fast its units were processed.
-            info: Stored with it, JSON-like.
-        """
-        ...
-
-
-class FitStore(Protocol):
-    """Where fitting stores its stages."""
-
-    def stage(self, name: StageName) -> FitStage:
-        """The place of a stage."""
-        ...
-
-    def previous_index(self) -> Path | None:
-        """An item index made before, perhaps for another catalog, whose embeddings are reused."""
-        ...
-
-
-class FolderStore:
-    """A plain folder: every stage is run again and resumes from what it finds of itself.
-
-    Args:
-        folder: Holds a folder for each stage.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def stage(self, name: StageName) -> "_FolderStage":
-        """See `FitStore`."""
-        return _FolderStage(self._folder / name)
-
-    def previous_index(self) -> None:
-        """None: the folder is of one dataset."""
-
-
-class _FolderStage:
-    """Never complete: nothing says what the folder's contents depend on."""
-
-    is_complete = False
-    info: Mapping[str, Any] = {}
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def finish(self, started: float, *, throughput: Throughput | None = None, **info: Any) -> None:
-        """Nothing is recorded."""
 
 
 class Fitting:
@@ -129,6 +58,11 @@ class Fitting:
         settings: What to fit.
         store: Where stages are stored.
         progress_factory: Called with the name of each long step; gives its progress callback.
+        selected: The fitting on the training part alone, whose choices (hyperparameters, epochs,
+            fusion rules) are taken over; None makes them on validation.
+
+    Attributes:
+        prepared: Its examples.
     """
 
     def __init__(
@@ -139,13 +73,32 @@ class Fitting:
         *,
         store: FitStore,
         progress_factory: ProgressFactory,
+        selected: "Fitting | None" = None,
     ) -> None:
+        self.prepared = prepared
         self._dataset = dataset
-        self._prepared = prepared
         self._settings = settings
         self._store = store
+        # Embeddings of titles do not depend on the training data.
+        self._title_store = store if selected is None else selected._store
         self._progress_factory = progress_factory
+        self._selected = selected
         self._encoded: dict[EvalSplit, EncodedQueries] = {}
+        self._retriever_epochs: dict[bool, int | None] = {}
+
+    @cached_property
+    def tested(self) -> "Fitting":
+        """What is tested and saved: this, or by ``evaluation.refit`` the same on more data."""
+        if self._settings.evaluation.refit == "none" or self._selected is not None:
+            return self
+        return Fitting(
+            self._dataset,
+            prepare_examples(self._dataset, self._settings, refit=True),
+            self._settings,
+            store=self._store.refit(),
+            progress_factory=self._progress_factory,
+            selected=self,
+        )
 
     @cached_property
     def language_model(self) -> LanguageModel:
@@ -162,11 +115,25 @@ class Fitting:
         throughput = Throughput(
             "examples", self._progress_factory("Training"), units_per_step=batch_size
         )
-        train_adapter(lm, self._prepared, self._settings, folder=stage.folder, progress=throughput)
+        train_adapter(
+            lm,
+            self.prepared,
+            self._settings,
+            folder=stage.folder,
+            stop_after=None if self._selected is None else self._selected.finetuning_epochs,
+            progress=throughput,
+        )
         with main_process_first():
             if not stage.is_complete:
                 stage.finish(started, throughput=throughput, base_fingerprint=lm.base_fingerprint)
         return lm
+
+    @property
+    def finetuning_epochs(self) -> int:
+        """Generative mode: epochs of fine-tuning, as selected on validation."""
+        _ = self.language_model
+        epochs = selected_epoch(read_json(self._store.stage("finetune").folder / LOSS_FILE))
+        return self._settings.generative.finetune.epochs if epochs is None else epochs
 
     @cached_property
     def encoder(self) -> QueryEncoder:
@@ -180,10 +147,11 @@ class Fitting:
         """What fits signals and baselines."""
         return BaselineFitter(
             self._dataset,
-            self._prepared,
+            self.prepared,
             self._settings,
             folder=self._store.stage("models").folder,
             progress_factory=self._progress_factory,
+            selected=None if self._selected is None else self._selected.baselines,
         )
 
     @cached_property
@@ -193,7 +161,7 @@ class Fitting:
             self._settings,
             self.encoder,
             catalog=self._dataset.catalog,
-            counts=self._prepared.counts,
+            counts=self.prepared.counts,
             item_type=self._dataset.item_type,
         )
 
@@ -205,20 +173,28 @@ class Fitting:
         if not names:
             return self.unfused
         signals = {name: self.baselines.fit(name) for name in names}
+        item_ids = dict.fromkeys(names, catalog.item_ids)
+        return self.unfused.with_fusion(SignalFusion(signals, self._rules(signals), item_ids))
+
+    def _rules(self, signals: Mapping[str, ScoringModel]) -> Mapping[bool, FusionRule]:
+        """The rule of each protocol."""
+        selected = None if self._selected is None else self._selected.fitted.fusion
+        if selected is not None:
+            return selected.rules
         valid = self.unfused.score(
-            self.encode("valid"), self._prepared.valid_queries, signals=signals
+            self.encode("valid"), self.prepared.valid_queries, signals=signals
         )
-        rules = {
-            exclude_seen: select_rule(valid, names, settings.fusion, exclude_seen=exclude_seen)
+        return {
+            exclude_seen: select_rule(
+                valid, list(signals), self._settings.fusion, exclude_seen=exclude_seen
+            )
             for exclude_seen in (False, True)
         }
-        item_ids = dict.fromkeys(names, catalog.item_ids)
-        return self.unfused.with_fusion(SignalFusion(signals, rules, item_ids))
 
     def encode(self, split: EvalSplit) -> EncodedQueries:
         """The histories of the validation or the test examples, encoded."""
         if split not in self._encoded:
-            histories = self._prepared.queries(split).histories
+            histories = self.prepared.queries(split).histories
             throughput = Throughput("histories", self._progress_factory(f"Encoding ({split})"))
             if self._settings.mode == "retrieval":
                 self._encoded[split] = self.encoder.encode(histories, progress=throughput)
@@ -226,12 +202,11 @@ class Fitting:
                 self._encoded[split] = self._generate(split, histories, throughput)
         return self._encoded[split]
 
-    def retriever(self, training_data: TrainingData, *, few_shot: bool = False) -> LLMRetriever:
+    def retriever(self, *, few_shot: bool = False) -> LLMRetriever:
         """Train the language model for retrieval; what is trained is not trained twice.
 
         Args:
-            training_data: Interactions to train on.
-            few_shot: Whether these are the few shots beside a retriever on all data.
+            few_shot: Train it on the few shots, beside the one on the data of the settings.
 
         Raises:
             ModelError: If the base model cannot be loaded, or has fewer layers than asked for.
@@ -244,18 +219,36 @@ class Fitting:
         started = time.monotonic()
         retriever = LLMRetriever.fit(
             lm,
-            self._features(lm, stage.folder),
-            training_data,
+            self._features(lm),
+            self._retriever_data(few_shot),
             self._settings.retrieval,
             title_ids=self._dataset.catalog.title_ids,
             seed=self._settings.seed,
+            stop_after=(
+                None
+                if self._selected is None
+                else self._selected.retriever_epochs(few_shot=few_shot)
+            ),
             folder=stage.folder / ("few-shot" if few_shot else "all"),
             progress=throughput,
         )
         if not few_shot and not stage.is_complete:
             write_json(stage.folder / LOSS_FILE, list(retriever.log))
             stage.finish(started, throughput=throughput)
+        self._retriever_epochs[few_shot] = retriever.selected_epoch
         return retriever
+
+    def retriever_epochs(self, *, few_shot: bool) -> int | None:
+        """Epochs of a retriever, as selected on validation; it is trained if it is not yet."""
+        if few_shot not in self._retriever_epochs:
+            self.retriever(few_shot=few_shot)
+        return self._retriever_epochs[few_shot]
+
+    def _retriever_data(self, few_shot: bool) -> TrainingData:
+        settings = self._settings
+        on_examples = settings.mode == "retrieval" and settings.retrieval.train_on == "examples"
+        make = few_shot_training_data if few_shot or on_examples else all_training_data
+        return make(self._dataset, self.prepared)
 
     def _generate(
         self, split: EvalSplit, histories: Sequence[IntArray], throughput: Throughput
@@ -269,30 +262,28 @@ class Fitting:
         return encoded
 
     def _retrieval_encoder(self) -> RetrievalQueryEncoder:
-        few_shot = self._settings.retrieval.train_on == "examples"
-        make = few_shot_training_data if few_shot else all_training_data
         with main_process_first():
-            retriever = self.retriever(make(self._dataset, self._prepared))
+            retriever = self.retriever()
         return RetrievalQueryEncoder(
             retriever,
             catalog=self._dataset.catalog,
-            counts=self._prepared.counts,
+            counts=self.prepared.counts,
             max_history_length=self._settings.data.max_history_length,
         )
 
     def _generative_encoder(self) -> GenerativeQueryEncoder:
-        stage = self._store.stage("index")
+        stage = self._title_store.stage("index")
         lm = self.language_model
         started = time.monotonic()
         throughput = Throughput("titles", self._progress_factory("Embedding the catalog"))
         previous = (
-            stage.folder / INDEX_FOLDER if stage.is_complete else self._store.previous_index()
+            stage.folder / INDEX_FOLDER if stage.is_complete else self._title_store.previous_index()
         )
         encoder = GenerativeQueryEncoder(
             self._settings,
             lm,
             catalog=self._dataset.catalog,
-            counts=self._prepared.counts,
+            counts=self.prepared.counts,
             item_type=self._dataset.item_type,
             index=None if previous is None else ItemIndex.load(previous),
             index_parts=stage.folder / "parts",
@@ -303,10 +294,10 @@ class Fitting:
             stage.finish(started, throughput=throughput)
         return encoder
 
-    def _features(self, lm: LanguageModel, folder: Path) -> ItemIndex:
+    def _features(self, lm: LanguageModel) -> ItemIndex:
         """Text features of the catalog's titles, made once."""
         return kept_index(
-            folder,
+            self._title_store.stage("retrieval").folder,
             self._dataset.catalog.unique_titles,
             ItemTextFeatures(lm),
             progress=self._progress_factory("Embedding the catalog"),

@@ -106,12 +106,13 @@ def load_source(settings: SourceSettings) -> Dataset:
     return load_dataset(options.pop("source"), **options)
 
 
-def prepare_examples(dataset: Dataset, settings: Settings) -> PreparedData:
+def prepare_examples(dataset: Dataset, settings: Settings, *, refit: bool = False) -> PreparedData:
     """Split a dataset and draw the examples.
 
     Args:
         dataset: The main dataset, whose catalog is recommended from.
         settings: Sizes, windows, the seed and further training sources, which are loaded.
+        refit: Whether the training part is training and validation, once all is selected.
 
     Raises:
         DataError: If a split has no examples or a further source cannot be used.
@@ -119,6 +120,8 @@ def prepare_examples(dataset: Dataset, settings: Settings) -> PreparedData:
     data = settings.data
     datasets = [dataset, *map(load_source, data.extra_train_sources)]
     splits = [_split(source, data) for source in datasets]
+    if refit:
+        splits = [split.with_valid_in_train() for split in splits]
     rows, train, valid = [], [], []
     for source, split in zip(datasets, splits, strict=True):
         rows.append(_train_rows(source, split, settings))

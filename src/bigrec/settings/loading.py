@@ -15,6 +15,7 @@ from bigrec.settings.old_names import check_old_names, check_old_preset
 from bigrec.settings.sections import (
     CompareSettings,
     DataSettings,
+    EvaluationSettings,
     FusionSettings,
     GenerativeSettings,
     GroundingSettings,
@@ -45,6 +46,7 @@ class Settings(Section):
     recommend: RecommendSettings = RecommendSettings()
     fusion: FusionSettings = FusionSettings()
     baselines: BaselineSettings = BaselineSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
     compare: CompareSettings = CompareSettings()
 
     @model_validator(mode="after")

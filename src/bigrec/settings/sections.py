@@ -309,6 +309,15 @@ class PrecomputedSettings(Section):
     """The same for the test examples."""
 
 
+class EvaluationSettings(Section):
+    """What is evaluated on the test examples."""
+
+    refit: Literal["none", "train+valid"] = "none"
+    """``none`` tests what was fitted to the training part, as the literature does. With
+    ``train+valid`` everything is chosen by it and the validation part (hyperparameters, epochs,
+    fusion rules), then every method is fitted once more to both parts together before the test."""
+
+
 class CompareSettings(Section):
     """Comparison with baselines and fusions."""
 

@@ -4,6 +4,7 @@ from pathlib import Path
 import pytest
 
 from bigrec.errors import BundleError
+from bigrec.evaluation.cold_targets import ColdRow
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.reports.evaluation import (
@@ -39,6 +40,7 @@ REPORT = Report(
     plots={"HR & NDCG": b"png"},
     timings_s={"generate": 12.34},
     notes=["Read me < first."],
+    fitted_to=[ColdRow(MethodId("ours"), 1234, 0.125)],
 )
 
 
@@ -149,7 +151,7 @@ def test_json_holds_the_same_content() -> None:
     assert content["timings_s"] == {"generate": 12.34}
     assert set(content) == {
         *("format", "title", "rows", "shares", "settings", "examples", "plots", "timings_s"),
-        "notes",
+        *("notes", "fitted_to"),
     }
 
 
@@ -166,3 +168,7 @@ def test_json_of_another_format_is_refused() -> None:
 def test_incomplete_json_is_refused(changes: dict[str, list[object]]) -> None:
     with pytest.raises(BundleError, match=r"report is damaged at .* Run the evaluation again"):
         report_from_json({**report_json(REPORT), **changes})
+
+
+def test_the_page_tells_what_methods_are_fitted_to(page: str) -> None:
+    assert "<td>ours</td><td>1,234</td><td>12.5%</td>" in page.replace("\n", "")

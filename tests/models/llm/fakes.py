@@ -49,6 +49,7 @@ def fit(
     *,
     index: ItemIndex | None = None,
     folder: Path | None = None,
+    stop_after: int | None = None,
     progress: Any = None,
     **settings: Any,
 ) -> LLMRetriever:
@@ -68,6 +69,7 @@ def fit(
         RetrievalSettings(**(SETTINGS | settings)),
         title_ids=TITLE_IDS,
         seed=0,
+        stop_after=stop_after,
         folder=folder,
         progress=progress,
     )

@@ -213,3 +213,20 @@ def test_an_untrained_history_is_the_recency_weighted_content_of_its_items(
     mixed = content[3] + 0.7 * content[5]
     np.testing.assert_allclose(both[:16], mixed / np.linalg.norm(mixed), atol=1e-3)
     np.testing.assert_allclose(both[16:], 0, atol=1e-3)
+
+
+def test_the_selected_number_of_epochs_gives_the_selected_weights(tiny_model: Path) -> None:
+    stopped = fit(load(tiny_model), epochs=4)
+    epoch = stopped.selected_epoch
+    assert epoch is not None
+    # Epoch 0 is the untrained network.
+    figures = [entry["ndcg@10"] for entry in stopped.log]
+    assert figures[epoch] == max(figures)
+    again = fit(load(tiny_model), epochs=4, stop_after=epoch)
+    assert len(again.log) == epoch
+    histories = [np.array([2, 3]), np.array([6])]
+    np.testing.assert_array_equal(again.scores(histories), stopped.scores(histories))
+
+
+def test_no_epoch_keeps_the_untrained_network(lm: LanguageModel) -> None:
+    assert fit(lm, stop_after=0).log == []

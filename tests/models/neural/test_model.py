@@ -170,3 +170,42 @@ def test_negative_numbers_are_refused(name: str) -> None:
 def test_an_unavailable_device_is_refused(device: str) -> None:
     with pytest.raises(ModelError, match=f"device is '{device}', which torch cannot use"):
         fit("GRU4Rec", device=device)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_the_selected_number_of_epochs_gives_the_selected_weights(
+    architecture: Architecture,
+) -> None:
+    stopped = fit(architecture, epochs=6, dropout=0.2)
+    epoch = stopped.selected_epoch
+    assert epoch is not None
+    figures = [entry["ndcg@10"] for entry in stopped.log]
+    assert figures[epoch - 1] == max(figures)
+    again = fit(architecture, epochs=6, dropout=0.2, stop_after=epoch)
+    assert [set(entry) for entry in again.log] == [{"epoch", "loss"}] * epoch
+    assert again.selected_epoch is None
+    for name, weight in weights(stopped).items():
+        np.testing.assert_array_equal(weight, weights(again)[name])
+
+
+def test_a_fixed_number_of_epochs_resumes_and_is_not_another_numbers(tmp_path: Path) -> None:
+    steps: list[tuple[int, int]] = []
+
+    def progress(done: int, total: int) -> None:
+        steps.append((done, total))
+        if len(steps) == 5:
+            raise KeyboardInterrupt
+
+    options: dict[str, Any] = {"epochs": 9, "batch_size": 8, "folder": tmp_path}
+    whole = fit("GRU4Rec", epochs=9, batch_size=8, stop_after=3)
+    with pytest.raises(KeyboardInterrupt):
+        fit("GRU4Rec", stop_after=3, progress=progress, **options)
+    resumed = fit("GRU4Rec", stop_after=3, progress=progress, **options)
+    assert steps[-1][0] == steps[-1][1]
+    for name, weight in weights(whole).items():
+        np.testing.assert_array_equal(weight, weights(resumed)[name])
+    done = len(steps)
+    fit("GRU4Rec", stop_after=3, progress=progress, **options)
+    assert len(steps) == done
+    fit("GRU4Rec", stop_after=2, progress=progress, **options)
+    assert len(steps) > done

@@ -10,6 +10,7 @@ from bigrec.evaluation.protocol import PROTOCOL_LABELS, of_protocol
 from bigrec.evaluation.reports.comparison_tables import ComparisonTables, comparison_tables
 from bigrec.evaluation.reports.data import ComparisonReport, selection_note, shown_methods
 from bigrec.evaluation.reports.evaluation import settings_table, shares_table
+from bigrec.evaluation.reports.fitted_to import fitted_to_table
 from bigrec.evaluation.reports.html import render
 from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE, VALIDATION_NOTE
 from bigrec.evaluation.reports.plots import (
@@ -88,6 +89,7 @@ def write_comparison(path: Path, report: ComparisonReport) -> None:
         sections=sections,
         interval_note=INTERVAL_NOTE,
         validation_note=VALIDATION_NOTE if report.validation else "",
+        fitted_to=fitted_to_table(report.fitted_to),
         shares=shares_table(report.shares),
         settings=settings_table(report.settings),
     )

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from bigrec.evaluation.cold_targets import ColdRow
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import SummaryRow, of_protocol
@@ -12,7 +13,7 @@ from bigrec.evaluation.significance import ComparisonRow
 
 _SEQUENCES = (
     *("recommenders", "rows", "differences", "chosen", "paths", "beyond", "agreement", "gains"),
-    *("validation", "seeds", "notes"),
+    *("validation", "fitted_to", "seeds", "notes"),
 )
 _SHOWN = 8
 
@@ -159,6 +160,7 @@ class ComparisonReport:
         gains: Gains by the language model: each fusion against its signals without the model, from
             ``compare_pairs``.
         validation: HR@10 and NDCG@10 of every method and protocol on the validation queries.
+        fitted_to: What each method was fitted to.
         seeds: Several training runs; empty for a single run.
         shares: Statistics of the generated texts, from ``generation_stats``.
         settings: Settings of the run, as JSON-like values.
@@ -177,6 +179,7 @@ class ComparisonReport:
     agreement: Sequence[AgreementRow]
     gains: Sequence[ComparisonRow] = ()
     validation: Sequence[SummaryRow] = ()
+    fitted_to: Sequence[ColdRow] = ()
     seeds: Sequence[SeedRow] = ()
     shares: Mapping[str, float] = field(default_factory=dict)
     settings: Mapping[str, Any] = field(default_factory=dict)

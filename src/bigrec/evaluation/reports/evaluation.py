@@ -7,7 +7,9 @@ from typing import Any
 
 from pydantic import Base64Bytes
 
+from bigrec.evaluation.cold_targets import ColdRow
 from bigrec.evaluation.protocol import PROTOCOL_LABELS, SummaryRow, of_protocol
+from bigrec.evaluation.reports.fitted_to import fitted_to_table
 from bigrec.evaluation.reports.html import render, setting_text
 from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE, metric_tables
 from bigrec.evaluation.reports.table import Cell, Table, pairs_table
@@ -53,6 +55,7 @@ class Report:
         plots: PNG bytes by caption.
         timings_s: Seconds by stage.
         notes: Sentences that a reader needs to judge the numbers.
+        fitted_to: What each method was fitted to.
     """
 
     title: str
@@ -63,6 +66,7 @@ class Report:
     plots: Mapping[str, Base64Bytes] = field(default_factory=dict)
     timings_s: Mapping[str, float] = field(default_factory=dict)
     notes: Sequence[str] = ()
+    fitted_to: Sequence[ColdRow] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ class EvaluationTables:
 
     Attributes:
         metrics: Tables of ``metric_tables`` by ``exclude_seen``, for the protocols of the report.
+        fitted_to: What each method was fitted to.
         shares: Statistics of the generated texts.
         recommendations: The recommended list of each example.
         settings: Settings of the run.
@@ -78,6 +83,7 @@ class EvaluationTables:
     """
 
     metrics: Mapping[bool, tuple[Table, ...]]
+    fitted_to: Table
     shares: Table
     recommendations: tuple[Table, ...]
     settings: Table
@@ -108,6 +114,7 @@ def evaluation_tables(report: Report) -> EvaluationTables:
     }
     return EvaluationTables(
         metrics={exclude_seen: tables for exclude_seen, tables in by_protocol.items() if tables},
+        fitted_to=fitted_to_table(report.fitted_to),
         shares=shares_table(report.shares),
         recommendations=tuple(
             recommendations_table(example.recommendations) for example in report.examples

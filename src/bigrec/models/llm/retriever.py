@@ -34,7 +34,7 @@ from bigrec.models.neural.arguments import TrainingArguments, default_n_negative
 from bigrec.models.neural.checkpoint import as_arrays, as_tensors
 from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.inference import encode_histories
-from bigrec.models.neural.trainer import train_network
+from bigrec.models.neural.trainer import selected_epoch, train_network
 from bigrec.models.registry import TrainingData
 from bigrec.settings.sections import RetrievalSettings
 from bigrec.storage import fingerprint
@@ -94,6 +94,7 @@ class LLMRetriever(HistoryScorer):
         *,
         title_ids: IntArray,
         seed: int,
+        stop_after: int | None = None,
         folder: Path | None = None,
         progress: ProgressCallback | None = None,
     ) -> Self:
@@ -107,6 +108,7 @@ class LLMRetriever(HistoryScorer):
                 decide ``training_data`` and ``lm``.
             title_ids: Title id of every item, ``[n]``.
             seed: Seed of initial weights, order, cuts and dropout.
+            stop_after: Train exactly so many epochs, without early stopping.
             folder: Folder for a checkpoint after every epoch. A call with the same arguments is
                 resumed from it.
             progress: Called with (targets done, targets in all epochs).
@@ -152,7 +154,9 @@ class LLMRetriever(HistoryScorer):
         # Before training, so that early stopping judges the vectors that are served.
         network.set_known(known)
         with attention_by_products(lm.base, longest=settings.max_length):
-            log = train_network(network, dataset, arguments, folder=folder, progress=progress)
+            log = train_network(
+                network, dataset, arguments, stop_after=stop_after, folder=folder, progress=progress
+            )
         return cls(lm, network, index, title_ids, known, stored, log)
 
     @property
@@ -164,6 +168,11 @@ class LLMRetriever(HistoryScorer):
     def n_items(self) -> int:
         """Number of scored items, ``n``."""
         return len(self.title_ids)
+
+    @property
+    def selected_epoch(self) -> int | None:
+        """Epoch of the weights, selected on validation; None once loaded and for a fixed number."""
+        return selected_epoch(self.log)
 
     @property
     def fingerprint(self) -> str:

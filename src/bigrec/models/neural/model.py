@@ -1,6 +1,6 @@
 """Neural sequential models: fit, score, save and load."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -22,7 +22,7 @@ from bigrec.models.neural.checkpoint import as_arrays, as_tensors
 from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.inference import encode_histories
 from bigrec.models.neural.networks import Architecture, EmbeddingNetwork, build_network
-from bigrec.models.neural.trainer import train_network
+from bigrec.models.neural.trainer import selected_epoch, train_network
 from bigrec.settings.baselines import SequentialSettings
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
@@ -42,6 +42,7 @@ class SequentialModel(HistoryScorer):
         architecture: Name of the architecture.
         robust: Whether the network was trained with the DROS loss.
         network: The trained network.
+        log: As of `train_network`; empty once loaded.
     """
 
     kind: ClassVar[str] = "sequential"
@@ -49,6 +50,7 @@ class SequentialModel(HistoryScorer):
     architecture: Architecture
     robust: bool
     network: EmbeddingNetwork = field(repr=False)
+    log: Sequence[Mapping[str, float]] = field(default=(), repr=False)
 
     @classmethod
     def fit(
@@ -75,6 +77,7 @@ class SequentialModel(HistoryScorer):
         exclude_seen: bool = True,
         seed: int = 0,
         device: str = "auto",
+        stop_after: int | None = None,
         folder: Path | None = None,
         progress: ProgressCallback | None = None,
     ) -> Self:
@@ -110,6 +113,7 @@ class SequentialModel(HistoryScorer):
                 stopping; by the protocol that is reported.
             seed: Seed of initial weights, order, cuts, dropout and negatives.
             device: ``auto`` takes CUDA, then Apple's GPU, then the CPU.
+            stop_after: Train exactly so many epochs, without early stopping.
             folder: Folder for a checkpoint after every epoch. A call with the same arguments is
                 resumed from it; one with others starts anew, with a warning.
             progress: Called with (targets done, targets in all epochs).
@@ -157,8 +161,10 @@ class SequentialModel(HistoryScorer):
             max_length=max_length,
         )
         network.to(pick_device(device))
-        train_network(network, dataset, arguments, folder=folder, progress=progress)
-        return cls(architecture, robust, network)
+        log = train_network(
+            network, dataset, arguments, stop_after=stop_after, folder=folder, progress=progress
+        )
+        return cls(architecture, robust, network, log)
 
     @property
     def name(self) -> str:
@@ -169,6 +175,11 @@ class SequentialModel(HistoryScorer):
     def n_items(self) -> int:
         """Number of scored items, ``n``."""
         return self.network.n_items
+
+    @property
+    def selected_epoch(self) -> int | None:
+        """Epoch of the weights, selected on validation; None once loaded and for a fixed number."""
+        return selected_epoch(self.log)
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
         """Score all items: logits of the next item.

@@ -1,7 +1,7 @@
 """The training loop of all networks: seeded, with early stopping and resumable."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -36,6 +36,7 @@ _MAX_GRADIENT_NORM = 1.0
 _WARM_UP = 0.1
 # Distance of the epoch seeds of neighboring seeds, so that no two trainings share one.
 _EPOCHS_PER_SEED = 1 << 20
+_FIGURE = "ndcg@10"
 
 
 def train_network(
@@ -43,6 +44,7 @@ def train_network(
     dataset: SequenceDataset,
     arguments: TrainingArguments,
     *,
+    stop_after: int | None = None,
     folder: Path | None = None,
     progress: ProgressCallback | None = None,
 ) -> list[dict[str, float]]:
@@ -57,21 +59,31 @@ def train_network(
         network: Trained in place, on its device.
         dataset: Training sequences and validation queries.
         arguments: Hyperparameters.
+        stop_after: Train exactly so many epochs without validation and keep the last weights. The
+            learning rate follows the schedule of ``arguments.epochs`` all the same.
         folder: Folder for a checkpoint after every epoch; training is resumed from it.
         progress: Called with (targets done, targets in all epochs).
 
     Returns:
         ``epoch``, ``loss`` (mean over targets) and ``ndcg@10`` (validation) of every epoch. Epoch
-        0, without a loss, is the untrained network, if it is useful.
+        0, without a loss, is the untrained network, if it is useful. With ``stop_after`` there are
+        no figures on validation.
 
     Raises:
         StorageError: If the folder cannot be written.
         KeyboardInterrupt: On Ctrl-C; the checkpoint of the last complete epoch stays.
     """
-    trainer = _Trainer(network, dataset, arguments)
+    trainer = _Trainer(network, dataset, arguments, stop_after=stop_after)
     state = TrainingState()
     if folder is not None:
         state = trainer.load(folder)
+    if stop_after is not None:
+        while state.epoch < stop_after:
+            trainer.run_epoch(state, progress)
+            if folder is not None:
+                trainer.save(folder, state)
+        network.eval()
+        return state.log
     if network.useful_untrained and not state.best:
         trainer.validate_untrained(state)
     while (
@@ -86,15 +98,29 @@ def train_network(
     return state.log
 
 
+def selected_epoch(log: Sequence[Mapping[str, float]]) -> int | None:
+    """The epoch whose weights `train_network` kept, from its log; None without validation."""
+    validated = [entry for entry in log if _FIGURE in entry]
+    if not validated:
+        return None
+    return int(max(validated, key=lambda entry: entry[_FIGURE])["epoch"])
+
+
 class _Trainer:
     """A network with its data, its optimizer and the NDCG@10 that popularity reaches."""
 
     def __init__(
-        self, network: SequenceNetwork, dataset: SequenceDataset, arguments: TrainingArguments
+        self,
+        network: SequenceNetwork,
+        dataset: SequenceDataset,
+        arguments: TrainingArguments,
+        *,
+        stop_after: int | None,
     ) -> None:
         self._network = network
         self._dataset = dataset
         self._arguments = arguments
+        self._stop_after = stop_after
         self._device = network.device
         self._histories = dataset.histories.to(self._device)
         self._targets = dataset.targets.to(self._device)
@@ -103,6 +129,7 @@ class _Trainer:
                 "network": network.shape,
                 "arguments": asdict(arguments),
                 "dataset": dataset.digest(),
+                **({} if stop_after is None else {"stop_after": stop_after}),
             }
         )
         self._optimizer = torch.optim.AdamW(
@@ -145,17 +172,21 @@ class _Trainer:
         )
 
     def run_epoch(self, state: TrainingState, progress: ProgressCallback | None) -> None:
-        """Train for an epoch, validate the weights, and update ``state``."""
+        """Train for an epoch, validate the weights where asked for, and update ``state``."""
         loss = self._train_epoch(state.epoch, progress)
         state.epoch += 1
+        if self._stop_after is not None:
+            state.log.append({"epoch": state.epoch, "loss": loss})
+            logger.info("Epoch %d: loss %.4f", state.epoch, loss)
+            return
         ndcg = self.validate(state)
-        state.log.append({"epoch": state.epoch, "loss": loss, "ndcg@10": ndcg})
+        state.log.append({"epoch": state.epoch, "loss": loss, _FIGURE: ndcg})
         logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
 
     def validate_untrained(self, state: TrainingState) -> None:
         """Validate the initial weights, logged as epoch 0."""
         ndcg = self.validate(state)
-        state.log.append({"epoch": 0, "ndcg@10": ndcg})
+        state.log.append({"epoch": 0, _FIGURE: ndcg})
         logger.info("Untrained: validation NDCG@10 %.4f", ndcg)
 
     def validate(self, state: TrainingState) -> float:
@@ -182,7 +213,8 @@ class _Trainer:
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             # The seed of every epoch is different, so that a checkpoint needs no random state.
             torch.manual_seed(self._arguments.seed * _EPOCHS_PER_SEED + epoch + 1)
-            all_targets = self._arguments.epochs * self._targets_per_epoch
+            epochs = self._arguments.epochs if self._stop_after is None else self._stop_after
+            all_targets = epochs * self._targets_per_epoch
             for batch, epoch_share in self._batches():
                 self._set_learning_rate(epoch + epoch_share)
                 loss, n_targets = self._step(batch.to(self._device))
