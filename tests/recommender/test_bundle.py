@@ -49,6 +49,12 @@ def test_a_folder_without_manifest_is_no_bundle(tmp_path: Path) -> None:
         read_manifest(tmp_path)
 
 
+def test_a_bundle_retired_by_a_save_that_was_killed_is_recovered(bundle: Path) -> None:
+    # Where names cannot be exchanged, there is an instant between two renames.
+    bundle.rename(bundle.with_name(f".old-bigrec-{bundle.name}"))
+    assert read_manifest(bundle)["item_type"] == "movie"
+
+
 def test_a_damaged_manifest_is_refused(bundle: Path) -> None:
     write_json(bundle / MANIFEST, {"format": FORMAT})
     with pytest.raises(BundleError, match="it lists no files"):

@@ -15,6 +15,7 @@ from bigrec.data.item_rows import clean_items, read_items
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError, DataError
 from bigrec.storage import atomic_file, fingerprint
+from bigrec.storage.forks import check_threads
 from bigrec.types import IntArray
 
 _SHOWN = 3
@@ -148,6 +149,7 @@ class Catalog:
         Raises:
             BundleError: If the file is missing or damaged.
         """
+        check_threads()
         try:
             rows = pl.read_parquet(path)
             return cls._build(rows.cast({"item_id": pl.String, "title": pl.String}))

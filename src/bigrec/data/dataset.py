@@ -10,6 +10,7 @@ from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
 from bigrec.storage import atomic_folder, check_format, read_json, write_json
+from bigrec.storage.forks import check_threads
 
 _FORMAT = 2
 _INTERACTIONS = "interactions.parquet"
@@ -81,6 +82,7 @@ class Dataset:
         Raises:
             DataError: If a frame is unusable.
         """
+        check_threads()
         repairs = Repairs()
         catalog = Catalog.from_frame(
             items,

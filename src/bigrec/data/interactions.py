@@ -13,6 +13,7 @@ from bigrec.data.interaction_rows import clean_interactions, read_interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
 from bigrec.storage import atomic_file
+from bigrec.storage.forks import check_threads
 from bigrec.types import FloatArray, IntArray
 
 
@@ -134,6 +135,7 @@ class Interactions:
         Raises:
             BundleError: If the file is missing or damaged.
         """
+        check_threads()
         try:
             return cls._build(pl.read_parquet(path))
         except (OSError, pl.exceptions.PolarsError) as error:

@@ -15,6 +15,7 @@ from bigrec.data.readers import tables as plain_tables
 from bigrec.data.repairs import Repairs
 from bigrec.data.tables import SourceTables, reading
 from bigrec.errors import DataError
+from bigrec.storage.forks import check_threads
 
 
 class _Reader(NamedTuple):
@@ -80,6 +81,7 @@ def load_dataset(
         DataError: If a file is missing, damaged or holds invalid values.
         ValueError: If the format is unknown.
     """
+    check_threads()
     tables = _find_tables(source, None if items is None else Path(items), format)
     columns = dict(tables.columns)
     if time is not None:

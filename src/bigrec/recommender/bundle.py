@@ -11,6 +11,7 @@ from typing import Any
 
 from bigrec.errors import BundleError
 from bigrec.storage import check_format, file_digest, read_json, write_json
+from bigrec.storage.temporaries import recover_folder
 
 FORMAT = 2
 MANIFEST = "manifest.json"
@@ -48,6 +49,7 @@ def read_manifest(folder: Path) -> dict[str, Any]:
         BundleError: If the folder is no bundle, is of another format version, or a file is
             missing or differs from what was written.
     """
+    recover_folder(folder)
     if not (folder / MANIFEST).is_file():
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}. Give the folder that save() or "

@@ -1,14 +1,13 @@
 """Atomic writes of files and folders, format versions and fingerprints.
 
 bigrec writes every file through this module: under a temporary name in the same folder, renamed
-when complete. A killed process leaves at most a ``.tmp-*`` name behind, which is never read.
+when complete. A killed process leaves at most a ``.tmp-bigrec-*`` name behind, which is never read
+and removed by the next run.
 """
 
 import hashlib
 import json
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,8 +15,16 @@ from typing import Any
 
 from bigrec.errors import BundleError, StorageError
 from bigrec.printable import json_text
-
-_TMP = ".tmp-"
+from bigrec.storage import interrupts
+from bigrec.storage.forks import check_threads
+from bigrec.storage.temporaries import (
+    flush,
+    put_folder,
+    recover_folder,
+    remove_leftovers,
+    temporary_file,
+    temporary_folder,
+)
 
 
 @contextmanager
@@ -26,50 +33,47 @@ def atomic_file(path: Path) -> Iterator[Path]:
 
     Raises:
         StorageError: If the folder cannot be written to or the disk is full.
+        KeyboardInterrupt: After Ctrl-C, before or after the write.
     """
-    with _storage_errors(path):
+    _check()
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=_TMP, suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-    temporary = Path(name)
-    try:
-        with _storage_errors(path):
+        with temporary_file(path.parent, suffix=path.suffix) as temporary:
             yield temporary
-            temporary.chmod(0o666 & ~_umask())
-            _flush(temporary)
-            temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+            with interrupts.deferred():
+                temporary.chmod(0o666 & ~_umask())
+                flush(temporary)
+                temporary.replace(path)
+                flush(path.parent)
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder that replaces ``path`` if the block succeeds.
 
-    An existing ``path`` stays unchanged until the new folder is complete.
+    An existing ``path`` stays unchanged until the new folder is complete. Then both exchange their
+    names, so that at each instant one of them can be read. What killed processes left in the parent
+    is removed first.
 
     Raises:
         StorageError: If the parent cannot be written to or the disk is full.
+        KeyboardInterrupt: After Ctrl-C, before or after the write.
     """
-    with _storage_errors(path):
+    _check()
+    # Behind a link, the folder is replaced and not the link.
+    path = path.resolve()
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_TMP, dir=path.parent))
-    try:
-        with _storage_errors(path):
+        recover_folder(path)
+        remove_leftovers(path.parent)
+        with temporary_folder(path.parent) as temporary:
             yield temporary
-            temporary.chmod(0o777 & ~_umask())
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    _flush(file)
-            if path.exists():
-                retired = Path(tempfile.mkdtemp(prefix=_TMP, dir=path.parent))
-                path.replace(retired / "old")
-                temporary.replace(path)
-                shutil.rmtree(retired, ignore_errors=True)
-            else:
-                temporary.replace(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            with interrupts.deferred():
+                temporary.chmod(0o777 & ~_umask())
+                for written in (*temporary.rglob("*"), temporary):
+                    flush(written)
+                put_folder(temporary, path)
+                flush(path.parent)
 
 
 def write_text(path: Path, text: str) -> None:
@@ -139,10 +143,9 @@ def file_digest(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _flush(path: Path) -> None:
-    # Without it a power cut after the rename can leave an empty file under the final name.
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())
+def _check() -> None:
+    interrupts.check()
+    check_threads()
 
 
 def _umask() -> int:
@@ -152,7 +155,8 @@ def _umask() -> int:
 
 
 @contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
+    """Tell errors of the operating system as a `StorageError` about a path."""
     try:
         yield
     except OSError as error:
