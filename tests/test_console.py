@@ -181,3 +181,16 @@ def test_training_shows_the_figures_of_each_epoch() -> None:
     assert "2.2500" in text
     assert "NDCG" not in text
     assert "3.0000" not in text
+
+
+def test_of_a_very_long_list_the_table_has_the_best_items() -> None:
+    listed = [
+        Recommendation(n, f"id{n}", f"Title {n}", float(-n), float(n), None) for n in range(1, 1502)
+    ]
+    shown = console.recommendations(listed)
+    text = printed(shown.view)
+    assert "Title 1000 " in text
+    assert "Title 1001 " not in text
+    assert "These are the best 1,000 of 1,501 items: --json has all of them." in text
+    assert len(shown.values) == 1501
+    assert "These are the best" not in printed(console.recommendations(listed[:1000]).view)

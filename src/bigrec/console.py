@@ -60,6 +60,8 @@ _METRIC_COLUMNS = (
 )
 _STYLES: Mapping[Mark, str] = {"": "", "best": "bold", "weak": "dim"}
 _LINE_EVERY_S = 30.0
+# A table is measured and drawn row by row: a thousand take half a second.
+_MAX_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -267,8 +269,11 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
 
 
 def recommendations(listed: Sequence[Recommendation]) -> Shown:
-    """A recommended list."""
-    view = rich_table(recommendations_table(listed))
+    """A recommended list. Of a very long one the table has the best items only."""
+    view: RenderableType = rich_table(recommendations_table(listed[:_MAX_ROWS]))
+    if len(listed) > _MAX_ROWS:
+        rest = f"These are the best {_MAX_ROWS:,} of {len(listed):,} items: --json has all of them."
+        view = Group(view, rest)
     return Shown(view, [asdict(line) for line in listed])
 
 

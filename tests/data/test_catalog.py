@@ -218,7 +218,9 @@ def test_of_many_unknown_items_three_are_shown() -> None:
 
 
 def test_an_item_that_is_not_text_is_refused() -> None:
-    with pytest.raises(TypeError, match="items hold 10: expected text"):
+    with pytest.raises(
+        TypeError, match="items holds 10 at position 0, which is of type int: expected text"
+    ):
         catalog("A").resolve([10])  # type: ignore[list-item]
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from bigrec.errors import BundleError, StorageError
@@ -103,3 +104,26 @@ def test_a_folder_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError, match="Could not write"):
         Popularity.fit(np.array([1])).save(tmp_path / "file" / "model")
+
+
+@pytest.mark.parametrize("make", [list, tuple, np.array, iter, pl.Series])
+def test_histories_of_any_iterables_are_read_once(make: Any) -> None:
+    starts, items, ages = history_rows((make(history) for history in ([2, 0], [1])), n_items=3)
+    assert starts.tolist() == [0, 2, 3]
+    assert items.tolist() == [2, 0, 1]
+    assert ages.tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "history", [[1.5], [True], "12", ["1"], [[1]], np.array([1.0]), np.array([True]), 1, None]
+)
+def test_a_history_that_is_no_list_of_whole_numbers_is_refused(history: Any) -> None:
+    with pytest.raises(TypeError, match=r"a history is .*expected .*item numbers"):
+        history_rows([history], n_items=3)
+
+
+def test_a_single_history_is_no_list_of_histories() -> None:
+    with pytest.raises(TypeError, match="Put a single history in a list"):
+        history_rows(np.array([1, 2]), n_items=3)
+    with pytest.raises(TypeError, match="histories is 5; expected a list of histories"):
+        history_rows(5, n_items=3)  # type: ignore[arg-type]

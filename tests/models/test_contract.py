@@ -191,6 +191,16 @@ def test_an_item_outside_of_the_catalog_is_refused(model: Scorer, beyond: int) -
         model.scores([np.array([0, item])])
 
 
+def test_histories_are_read_from_any_iterable(model: Scorer) -> None:
+    lists = [history.tolist() for history in HISTORIES]
+    expected = model.scores(HISTORIES)
+    np.testing.assert_array_equal(model.scores(iter(lists)), expected)  # type: ignore[arg-type]
+    generators = [(item for item in history) for history in lists]
+    np.testing.assert_array_equal(model.scores(generators), expected)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"expected .*item numbers"):
+        model.scores([["1"]])  # type: ignore[list-item]
+
+
 def test_histories_stay_unchanged(model: Scorer) -> None:
     histories = [history.copy() for history in HISTORIES]
     for history in histories:

@@ -124,6 +124,19 @@ def test_a_table_is_read_in_the_order_of_catalog_and_queries(
     np.testing.assert_array_equal(from_table(path, table, users=["v", "u", "v"]), SCORES[[1, 0, 1]])
 
 
+@pytest.mark.parametrize("table", [LONG, WIDE])
+def test_ids_may_be_any_iterables_and_no_text(path: Path, table: dict[str, Any]) -> None:
+    pl.DataFrame(table).write_parquet(path)
+    model = PrecomputedScores.from_parquet(
+        path, name="DROS", item_ids=iter(["a", "b", "c"]), user_ids=(user for user in "uv")
+    )
+    np.testing.assert_array_equal(model.scores([np.array([0])] * 2), SCORES)
+    with pytest.raises(DataError, match="item_ids is 'abc': expected a list of ids"):
+        PrecomputedScores.from_parquet(path, name="DROS", item_ids="abc", user_ids=["u"])
+    with pytest.raises(DataError, match="user_ids holds None at position 0"):
+        PrecomputedScores.from_parquet(path, name="DROS", item_ids=["a"], user_ids=[None])  # type: ignore[list-item]
+
+
 def test_users_that_are_numbers_are_read_as_text(path: Path) -> None:
     table = {**WIDE, "user_id": [7, 12]}
     np.testing.assert_array_equal(from_table(path, table, users=["12", "7"]), SCORES[::-1])

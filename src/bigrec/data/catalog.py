@@ -1,6 +1,6 @@
 """The catalog: every item that can be recommended, with its title."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ import polars as pl
 from rapidfuzz import fuzz, process
 
 from bigrec.data.columns import Frame
+from bigrec.data.ids import read_ids
 from bigrec.data.item_rows import clean_items, read_items
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError, DataError
@@ -111,19 +112,22 @@ class Catalog:
         """Identifies the ids, the titles and their order."""
         return fingerprint([self.item_ids, self.titles])
 
-    def resolve(self, items: Sequence[str]) -> IntArray:
-        """Item numbers of ids or titles, ``[len(items)]`` int64.
+    def resolve(self, items: Iterable[str], *, name: str = "items") -> IntArray:
+        """Item numbers of ids or titles, int64, in their order.
 
         An id takes precedence over an exact title, and an exact title over one that differs in
         case or whitespace only. Of several items with the title, the first is taken.
 
+        Args:
+            items: Any iterable; it is read once.
+            name: Names the items in messages.
+
         Raises:
-            DataError: Naming the items that are not in the catalog, with similar titles.
-            TypeError: If an item is not text.
+            DataError: Naming the items that are not in the catalog, with similar titles. If the
+                items are one text instead of several, or one of them is missing.
+            TypeError: If the items are no list, or one of them is not text.
         """
-        for item in items:
-            if not isinstance(item, str):
-                raise TypeError(f"items hold {item!r}: expected text, an id or a title.")
+        items = read_ids(items, name=name)
         numbers = [self._number_of(item) for item in items]
         unknown = [item for item, number in zip(items, numbers, strict=True) if number is None]
         if unknown:

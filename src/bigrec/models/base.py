@@ -1,6 +1,6 @@
 """The contract of every model that scores items, and how models are stored."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol, Self
 
@@ -184,8 +184,42 @@ def training_rows(
     return interactions.users()[train], items
 
 
+def read_histories(histories: Iterable[Iterable[int]]) -> list[IntArray]:
+    """Histories as arrays of item numbers, each read once.
+
+    Args:
+        histories: Item numbers of each query, in any iterable.
+
+    Raises:
+        TypeError: If a history is no list of whole numbers.
+    """
+    if not isinstance(histories, Iterable):
+        raise TypeError(f"histories is {histories!r}; expected a list of histories.")
+    return [_item_numbers(history) for history in histories]
+
+
+def _item_numbers(history: Iterable[int]) -> IntArray:
+    numbers = history
+    if not isinstance(history, np.ndarray):
+        if isinstance(history, str | bytes) or not isinstance(history, Iterable):
+            raise TypeError(
+                f"a history is {history!r}; expected a list of item numbers, oldest first. Put a "
+                "single history in a list."
+            )
+        numbers = np.asarray(list(history))
+    numbers = np.asarray(numbers)
+    if numbers.ndim == 1 and not numbers.size:
+        return np.zeros(0, dtype=np.int64)
+    if numbers.ndim != 1 or numbers.dtype.kind not in "iu":
+        raise TypeError(
+            f"a history is {history!r}; expected item numbers, which are whole numbers, oldest "
+            "first."
+        )
+    return numbers
+
+
 def history_rows(
-    histories: Sequence[IntArray], *, n_items: int
+    histories: Iterable[Iterable[int]], *, n_items: int
 ) -> tuple[IntArray, IntArray, IntArray]:
     """Concatenate all histories, without padding.
 
@@ -199,9 +233,10 @@ def history_rows(
         one before it 1.
 
     Raises:
+        TypeError: If a history is no list of whole numbers.
         ValueError: If an item number is out of range.
     """
-    unpadded = [np.asarray(history)[np.asarray(history) != _PADDING] for history in histories]
+    unpadded = [history[history != _PADDING] for history in read_histories(histories)]
     lengths = np.array([len(history) for history in unpadded], dtype=np.int64)
     starts = np.concatenate([[0], np.cumsum(lengths)])
     items = np.concatenate([*unpadded, np.zeros(0, dtype=np.int64)]).astype(np.int64)

@@ -110,13 +110,14 @@ class Ease(HistoryScorer):
             ValueError: If an item number is out of range.
         """
         starts, items, ages = history_rows(histories, n_items=self.n_items)
-        rows = np.repeat(np.arange(len(histories)), np.diff(starts))
+        n_queries = len(starts) - 1
+        rows = np.repeat(np.arange(n_queries), np.diff(starts))
         # Newest first, so that the first of a repeated item is its newest occurrence.
         order = np.lexsort((ages, rows))
         _, first = np.unique(rows[order] * self.n_items + items[order], return_index=True)
         kept = order[first]
         weights = (self.decay ** ages[kept]).astype(np.float32)
-        shape = (len(histories), self.n_items)
+        shape = (n_queries, self.n_items)
         seen = coo_array((weights, (rows[kept], items[kept])), shape=shape).tocsr()
         return np.asarray(seen @ self.item_weights)
 

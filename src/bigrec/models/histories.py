@@ -35,9 +35,10 @@ def decayed_histories(
         ValueError: If an item number is out of range.
     """
     starts, items, ages = history_rows(histories, n_items=n_items)
+    n_queries = len(starts) - 1
     if window is not None:
         read = ages < window
         items, ages = items[read], ages[read]
         starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(starts), window))])
     weights = (decay**ages).astype(np.float32)
-    return csr_array((weights, items, starts), shape=(len(histories), n_items))
+    return csr_array((weights, items, starts), shape=(n_queries, n_items))

@@ -111,9 +111,9 @@ class Popularity(HistoryScorer):
         Raises:
             ValueError: If an item number is out of range.
         """
-        history_rows(histories, n_items=self.n_items)
+        starts, _, _ = history_rows(histories, n_items=self.n_items)
         row = self.counts.astype(np.float64)
-        return np.broadcast_to(row, (len(histories), self.n_items))
+        return np.broadcast_to(row, (len(starts) - 1, self.n_items))
 
     def save(self, folder: Path) -> None:
         """Write the model to a folder, completely or not at all.

@@ -1,6 +1,6 @@
 """Scores that another program wrote to a file."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -10,10 +10,11 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bigrec.data.columns import id_text
+from bigrec.data.ids import read_ids
 from bigrec.data.tables import reading
 from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
-from bigrec.models.base import FixedItems, read_model_folder, write_model_folder
+from bigrec.models.base import FixedItems, read_histories, read_model_folder, write_model_folder
 from bigrec.types import FloatArray, IntArray
 
 _USER, _ITEM, _SCORE = _LONG = ("user_id", "item_id", "score")
@@ -68,7 +69,7 @@ class PrecomputedScores(FixedItems):
 
     @classmethod
     def from_parquet(
-        cls, path: Path, *, name: str, item_ids: Sequence[str], user_ids: Sequence[str]
+        cls, path: Path, *, name: str, item_ids: Iterable[str], user_ids: Iterable[str]
     ) -> Self:
         """Read a table of scores by user, wide or long.
 
@@ -83,9 +84,12 @@ class PrecomputedScores(FixedItems):
             user_ids: User of every query, possibly repeated. Other users of the table are ignored.
 
         Raises:
+            TypeError: If an id is not text.
             DataError: If the file cannot be read, lacks a user, holds an unknown item or two
                 scores for one user and item, or holds values that are not finite numbers.
         """
+        item_ids = read_ids(item_ids, name="item_ids")
+        user_ids = read_ids(user_ids, name="user_ids")
         with reading(path):
             frame = pl.read_parquet(path)
             if set(frame.columns) == set(_LONG):
@@ -123,6 +127,7 @@ class PrecomputedScores(FixedItems):
         Raises:
             ValueError: If the number of histories is not the number of queries.
         """
+        histories = read_histories(histories)
         if len(histories) != len(self._scores):
             raise ValueError(
                 f"Got {len(histories)} histories, but {self.name} has scores for "

@@ -7,9 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from bigrec.data.ids import read_ids
 from bigrec.data.interactions import Interactions
 from bigrec.errors import SettingsError
-from bigrec.models.base import EmbedTitles, ScoringModel, model_kind
+from bigrec.models.base import EmbedTitles, ScoringModel, model_kind, read_histories
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
@@ -55,6 +56,11 @@ class TrainingData:
     valid_histories: Sequence[IntArray] = field(repr=False)
     valid_targets: IntArray = field(repr=False)
     exclude_seen: bool = True
+
+    def __post_init__(self) -> None:
+        """Read titles and histories once: they may be any iterables."""
+        object.__setattr__(self, "titles", read_ids(self.titles, name="titles"))
+        object.__setattr__(self, "valid_histories", read_histories(self.valid_histories))
 
     @property
     def n_items(self) -> int:

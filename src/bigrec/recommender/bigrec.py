@@ -1,7 +1,7 @@
 """BIGRec: a recommender that is fitted, queried, saved and loaded."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -9,6 +9,7 @@ from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError, DataError, NotFittedError
 from bigrec.grounding.beams import BeamMode
+from bigrec.grounding.ranks import check_length
 from bigrec.recommender.bundle import MANIFEST, read_manifest, write_manifest
 from bigrec.recommender.factory import load_encoder_model
 from bigrec.recommender.fit_store import FolderStore
@@ -100,37 +101,45 @@ class BIGRec:
 
     def recommend(
         self,
-        history: Sequence[str],
+        history: Iterable[str],
         *,
         k: int = 10,
         exclude_seen: bool | None = None,
-        items: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
+        items: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
         beams: BeamMode | None = None,
     ) -> Recommendations:
         """Recommend items for one history; see `recommend_batch`."""
-        return self.recommend_batch(
-            [history], k=k, exclude_seen=exclude_seen, items=items, exclude=exclude, beams=beams
+        return self._recommend(
+            {"the history": history},
+            k=k,
+            exclude_seen=exclude_seen,
+            items=items,
+            exclude=exclude,
+            beams=beams,
         )[0]
 
     def recommend_batch(
         self,
-        histories: Sequence[Sequence[str]],
+        histories: Iterable[Iterable[str]],
         *,
         k: int = 10,
         exclude_seen: bool | None = None,
-        items: Sequence[str] | None = None,
-        exclude: Sequence[str] = (),
+        items: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
         beams: BeamMode | None = None,
         progress: ProgressCallback | None = None,
     ) -> list[Recommendations]:
         """Recommend items for many histories at once.
 
+        Histories, items and exclusions are any iterables of text, each read once: lists,
+        generators, arrays, series.
+
         Args:
             histories: Item ids or titles of each, oldest first. The model reads the newest
                 ``max_history_length``; `exclude_seen` excludes all of them.
-            k: Length of each list, from 1 to the number of different titles. A list is shorter
-                only if fewer candidates are left.
+            k: Length of each list, at least 1. A list is shorter only if fewer candidates are
+                left, at most one for each different title.
             exclude_seen: Exclude the history, with all items of its titles; the setting by default.
             items: Ids or titles of the only items to recommend; None for the whole catalog.
             exclude: Ids or titles of items that are never recommended.
@@ -143,21 +152,44 @@ class BIGRec:
 
         Raises:
             NotFittedError: If the recommender is not fitted.
-            DataError: If a history is empty or an item is not in the catalog.
-            ValueError: If ``k`` is out of range, or ``beams`` has no effect.
+            DataError: If a history is empty, or an item is missing or not in the catalog.
+            TypeError: If a history is a set, which has no order, an item is not text, or ``k`` is
+                not a whole number.
+            ValueError: If ``k`` is below 1, or ``beams`` has no effect.
         """
+        if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
+            raise TypeError(f"histories is {histories!r}: expected a list of histories.")
+        named = {f"histories[{place}]": history for place, history in enumerate(histories)}
+        return self._recommend(
+            named,
+            k=k,
+            exclude_seen=exclude_seen,
+            items=items,
+            exclude=exclude,
+            beams=beams,
+            progress=progress,
+        )
+
+    def _recommend(
+        self,
+        histories: Mapping[str, Iterable[str]],
+        *,
+        k: int,
+        exclude_seen: bool | None,
+        items: Iterable[str] | None,
+        exclude: Iterable[str],
+        beams: BeamMode | None,
+        progress: ProgressCallback | None = None,
+    ) -> list[Recommendations]:
+        """Lists for histories by the names that messages give them."""
         fitted = self.fitted
-        if not 1 <= k <= fitted.catalog.n_titles:
-            raise ValueError(
-                f"k is {k}: expected 1 to {fitted.catalog.n_titles}, the number of different "
-                "titles in the catalog."
-            )
+        check_length(k)
         if beams is not None and (fitted.fusion is not None or beams not in fitted.encoder.methods):
             raise ValueError(
                 f"beams is {beams!r}, which has no effect here: expected None unless generative "
                 "mode is used without fusion. A fusion rule grounds the beams it was selected for."
             )
-        seen = [self._resolve(history) for history in histories]
+        seen = [self._resolve(history, name=name) for name, history in histories.items()]
         if not seen:
             return []
         candidates = Candidates.select(fitted.catalog, fitted.counts, items=items, exclude=exclude)
@@ -167,7 +199,7 @@ class BIGRec:
         lists = fitted.rank(
             encoded,
             seen,
-            k=k,
+            k=min(int(k), fitted.catalog.n_titles),
             exclude_seen=exclude_seen,
             exclude=[candidates.excluded_items] * len(seen),
             beams=beams,
@@ -273,10 +305,15 @@ class BIGRec:
             )
         )
 
-    def _resolve(self, history: Sequence[str]) -> IntArray:
-        if isinstance(history, str) or not history:
-            raise DataError(
-                f"the history is {history!r}: expected a list of at least one item id or title, "
+    def _resolve(self, history: Iterable[str], *, name: str) -> IntArray:
+        if isinstance(history, set | frozenset):
+            raise TypeError(
+                f"{name} is a set, which has no order: expected a list of item ids or titles, "
                 "oldest first."
             )
-        return self.catalog.resolve(history)
+        numbers = self.catalog.resolve(history, name=name)
+        if not len(numbers):
+            raise DataError(
+                f"{name} is empty: expected a list of at least one item id or title, oldest first."
+            )
+        return numbers

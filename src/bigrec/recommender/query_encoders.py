@@ -158,8 +158,11 @@ class GenerativeQueryEncoder:
         ]
         if self._settings.generative.decoding.constraint != "unseen":
             return self._generator.generate(prompts, progress=progress)
-        seen = [[titles[item] for item in history] for history in histories]
-        return self._generator.generate(prompts, excluded=seen, progress=progress)
+        n_titles = self._catalog.n_titles
+        seen = [{titles[item] for item in history} for history in histories]
+        # A history of all titles leaves none unseen: then any may be written.
+        excluded = [[] if len(of_one) == n_titles else sorted(of_one) for of_one in seen]
+        return self._generator.generate(prompts, excluded=excluded, progress=progress)
 
     def with_catalog(
         self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None

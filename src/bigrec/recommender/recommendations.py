@@ -1,6 +1,6 @@
 """The items that a list may hold, and recommended lists as callers know the items."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
@@ -45,8 +45,8 @@ class Candidates:
         catalog: Catalog,
         counts: IntArray,
         *,
-        items: Sequence[str] | None,
-        exclude: Sequence[str],
+        items: Iterable[str] | None,
+        exclude: Iterable[str],
     ) -> Self:
         """Resolve candidates.
 
@@ -57,13 +57,14 @@ class Candidates:
             exclude: Ids or titles of items that must not be listed.
 
         Raises:
-            DataError: If an item is not in the catalog.
+            DataError: If an item is not in the catalog, or missing.
+            TypeError: If an item is not text.
         """
         allowed = np.ones(catalog.n_items, dtype=np.bool_)
         if items is not None:
             allowed[:] = False
             allowed[catalog.resolve(items)] = True
-        allowed[catalog.resolve(exclude)] = False
+        allowed[catalog.resolve(exclude, name="exclude")] = False
         candidates = np.flatnonzero(allowed)
         # The most frequent candidate last, so that it is the one that stays.
         order = candidates[np.lexsort((-candidates, counts[candidates]))]

@@ -20,6 +20,7 @@ from bigrec.data.examples import (
 from bigrec.data.interactions import Interactions
 from bigrec.data.sources import load_bigrec_json, load_dataset
 from bigrec.data.splits import TRAIN, Split, split_dataset
+from bigrec.errors import DataError
 from bigrec.models.registry import TrainingData
 from bigrec.settings import Settings
 from bigrec.settings.sections import DataSettings, SourceSettings
@@ -115,8 +116,15 @@ def prepare_examples(dataset: Dataset, settings: Settings, *, refit: bool = Fals
         refit: Whether the training part is training and validation, once all is selected.
 
     Raises:
-        DataError: If a split has no examples or a further source cannot be used.
+        DataError: If the catalog has a single title, a split has no examples or a further source
+            cannot be used.
     """
+    if dataset.catalog.n_titles < 2:
+        raise DataError(
+            f"the catalog has a single title, "
+            f"{dataset.catalog.titles[0]!r}: there is nothing to rank. Give at least two different "
+            "titles."
+        )
     data = settings.data
     datasets = [dataset, *map(load_source, data.extra_train_sources)]
     splits = [_split(source, data) for source in datasets]

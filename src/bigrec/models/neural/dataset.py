@@ -52,9 +52,14 @@ class SequenceDataset:
             max_length: Maximum items of a history, the newest ones.
 
         Raises:
-            DataError: If no user has two training interactions.
+            DataError: If there are fewer than two items, or no user has two training interactions.
             ValueError: If a number is out of range, the lengths differ, or no history has an item.
         """
+        if n_items < 2:
+            raise DataError(
+                f"there is nothing to choose from: the catalog has {n_items} item or title. A "
+                "network needs at least two."
+            )
         if not (users[1:] == users[:-1]).any():
             raise DataError(
                 "there is no next item to train a network on: no user has two training "

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigrec.models.base import history_rows
+from bigrec.models.base import history_rows, read_histories
 from bigrec.models.neural.networks import SequenceNetwork
 from bigrec.types import FloatArray, IntArray
 
@@ -35,6 +35,7 @@ def encode_histories(
     Raises:
         ValueError: If an item number is out of range.
     """
+    histories = read_histories(histories)
     rows, padded = padded_histories(
         histories, n_items=network.n_items, max_length=network.max_length
     )

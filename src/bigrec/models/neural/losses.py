@@ -47,11 +47,13 @@ def all_candidates(
         seen: ``[m, h]`` item numbers to exclude, except for the target.
     """
     scores = network.scores(hidden)
+    log_counts = torch.zeros_like(log_popularity)
     if seen is not None:
-        target_scores = scores.gather(1, targets[:, None])
-        scores = exclude_seen(scores, seen, padding=network.n_items)
-        scores = scores.scatter(1, targets[:, None], target_scores)
-    return Candidates(scores, targets, torch.zeros_like(log_popularity), log_popularity)
+        # Not in the scores: the DROS loss squares them, and infinity squared would be the worst.
+        log_counts = torch.zeros_like(scores.detach())
+        log_counts = exclude_seen(log_counts, seen, padding=network.n_items)
+        log_counts = log_counts.scatter(1, targets[:, None], 0.0)
+    return Candidates(scores, targets, log_counts, log_popularity)
 
 
 def sampled_candidates(

@@ -15,6 +15,7 @@ from bigrec.grounding.ranks import check_range
 from bigrec.models.base import (
     EmbedTitles,
     HistoryScorer,
+    read_histories,
     read_model_folder,
     training_rows,
     write_model_folder,
@@ -178,6 +179,7 @@ class GaussianText(HistoryScorer):
             ValueError: If an item number is out of range, or histories and targets differ in
                 number.
         """
+        histories = read_histories(histories)
         if len(targets) != len(histories):
             raise ValueError(
                 f"targets has {len(targets)} entries for {len(histories)} histories; expected one "
@@ -263,7 +265,7 @@ class GaussianText(HistoryScorer):
         )
         weights = csr_array(
             (by_item.data, self.rows[by_item.indices], by_item.indptr),
-            shape=(len(histories), len(self.titles)),
+            shape=(by_item.shape[0], len(self.titles)),
         )
         return _states(weights, self.vectors), np.diff(weights.indptr) > 0
 

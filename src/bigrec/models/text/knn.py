@@ -110,7 +110,7 @@ class TextKNN(HistoryScorer):
         weights = decayed_histories(histories, n_items=self.n_items, decay=self.decay)
         by_row = csr_array(
             (weights.data, self._rows[weights.indices], weights.indptr),
-            shape=(len(histories), len(self._vectors)),
+            shape=(weights.shape[0], len(self._vectors)),
         )
         queries = _normalized(by_row @ self._vectors)
         result: FloatArray = (queries @ self._vectors.T)[:, self._rows]

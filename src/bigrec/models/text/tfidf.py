@@ -117,8 +117,8 @@ class TfIdf(HistoryScorer):
         """
         weights = decayed_histories(histories, n_items=self.n_items, decay=self.decay)
         queries = _normalized(weights @ self._vectors)
-        scores = np.empty((len(histories), self.n_items), dtype=np.float32)
-        for start in range(0, len(histories), _QUERIES_AT_ONCE):
+        scores = np.empty((weights.shape[0], self.n_items), dtype=np.float32)
+        for start in range(0, len(scores), _QUERIES_AT_ONCE):
             rows = slice(start, start + _QUERIES_AT_ONCE)
             (queries[rows] @ self._by_term).toarray(out=scores[rows])
         return scores
