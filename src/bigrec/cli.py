@@ -32,6 +32,11 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+bundle_app = typer.Typer(
+    help="Sign bundles and check their signatures.", no_args_is_help=True, add_completion=False
+)
+app.add_typer(bundle_app, name="bundle")
+
 RunDirOption = Annotated[
     Path,
     typer.Option("--run-dir", "-r", help="Holds all stages; those that are complete are reused."),
@@ -66,6 +71,9 @@ ModelOption = Annotated[
     typer.Option(
         "--model", "-m", help="Short for --set model.base=…: hub id, folder, .gguf or short name."
     ),
+]
+BundleArgument = Annotated[
+    Path, typer.Argument(help="The folder that evaluate or save() wrote.", show_default=False)
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
@@ -218,6 +226,26 @@ def recommend(
         str | None, typer.Option("--model", "-m", help="Where the base model is, if it moved.")
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+    base_url: Annotated[
+        str | None,
+        typer.Option(
+            help="Address of the server that writes titles, for a bundle that uses one. By default "
+            "OPENAI_BASE_URL; never the bundle's."
+        ),
+    ] = None,
+    verify_key: Annotated[
+        Path | None,
+        typer.Option(
+            help="A public key: refuse a bundle that was not signed with its private key."
+        ),
+    ] = None,
+    trust_remote_code: Annotated[
+        bool,
+        typer.Option(
+            "--trust-remote-code",
+            help="Run code that comes with the base model. Only for authors you trust.",
+        ),
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items for a history, of a known user or a new one.
@@ -226,10 +254,58 @@ def recommend(
     """
     from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
 
-    recommendations = BIGRec.load(bundle, base_model=model, device=device).recommend(
+    recommender = BIGRec.load(
+        bundle,
+        base_model=model,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        base_url=base_url,
+        verify_key=verify_key,
+    )
+    recommendations = recommender.recommend(
         history, k=k, exclude_seen=exclude_seen, exclude=exclude or (), beams=beams
     )
     _show(as_json, console.recommendations(recommendations))
+
+
+@bundle_app.command()
+@_guarded
+def keygen(
+    key: Annotated[
+        Path, typer.Argument(help="The private key's file to write.", show_default=False)
+    ],
+) -> None:
+    """Make a pair of Ed25519 keys: KEY to sign with, KEY.pub to give to others."""
+    from bigrec.recommender.signing import generate_keys  # noqa: PLC0415 - cryptography
+
+    typer.echo(f"{key} signs: keep it secret. {generate_keys(key)} verifies: give it to others.")
+
+
+@bundle_app.command()
+@_guarded
+def sign(
+    bundle: BundleArgument,
+    key: Annotated[Path, typer.Option("--key", help="A private Ed25519 key, PEM or OpenSSH.")],
+) -> None:
+    """Sign a bundle, so that others can tell that it is yours and as you made it."""
+    from bigrec.recommender.bundle import MANIFEST, read_manifest  # noqa: PLC0415 - torch, seconds
+    from bigrec.recommender.signing import sign_manifest  # noqa: PLC0415 - cryptography
+
+    read_manifest(bundle)
+    typer.echo(f"{bundle} is signed: {sign_manifest(bundle / MANIFEST, key)}")
+
+
+@bundle_app.command()
+@_guarded
+def verify(
+    bundle: BundleArgument,
+    key: Annotated[Path, typer.Option("--key", help="A public Ed25519 key, PEM or OpenSSH.")],
+) -> None:
+    """Check that a bundle is undamaged and was signed with the private key of a public one."""
+    from bigrec.recommender.bundle import read_manifest  # noqa: PLC0415 - torch, seconds
+
+    manifest = read_manifest(bundle, verify_key=key)
+    typer.echo(f"{bundle} is signed with this key, and its {len(manifest.files)} files are sound.")
 
 
 @app.command()

@@ -307,8 +307,7 @@ def folder_info(folder: Path) -> Shown:
     """
     if (folder / MANIFEST).is_file():
         manifest = read_manifest(folder)
-        values = {name: value for name, value in manifest.items() if name != "files"}
-        values["files"] = len(manifest["files"])
+        values = {**manifest.model_dump(), "files": len(manifest.files)}
         return Shown(_pairs(values), values)
     if not (folder / "settings.yaml").is_file():
         raise BundleError(

@@ -53,8 +53,7 @@ def test_fit_and_the_pipeline_give_the_same_bundle(
     Pipeline(tmp_path / "run", settings).evaluate()
     BIGRec(settings).fit(tiny_files).save(tmp_path / "fitted")
     first, second = (
-        read_manifest(folder)["files"]
-        for folder in (tmp_path / "run" / "bundle", tmp_path / "fitted")
+        read_manifest(folder).files for folder in (tmp_path / "run" / "bundle", tmp_path / "fitted")
     )
     # The pipeline alone keeps metrics in it.
     assert set(first) - set(second) == {"metrics.json"}

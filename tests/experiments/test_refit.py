@@ -86,7 +86,7 @@ def test_the_bundle_is_the_refitted_one_by_either_way(
     report = pipeline.evaluate()
     BIGRec(pipeline.settings).fit(tiny_files, folder=tmp_path / "parts").save(tmp_path / "fitted")
     first, second = (
-        read_manifest(folder)["files"] for folder in (pipeline.bundle, tmp_path / "fitted")
+        read_manifest(folder).files for folder in (pipeline.bundle, tmp_path / "fitted")
     )
     assert not {name for name in second if first[name] != second[name]}
     loaded = BIGRec.load(pipeline.bundle)

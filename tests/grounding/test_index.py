@@ -301,5 +301,5 @@ def test_embeddings_under_a_matching_checksum_must_still_be_embeddings(
     index.save(tmp_path / "index")
     (tmp_path / "index" / "embeddings.safetensors").write_bytes(b"no")
     _edit(tmp_path / "index" / "index.json", embeddings_sha256=digest)
-    with pytest.raises(BundleError, match="not a safetensors file of embeddings"):
+    with pytest.raises(BundleError, match="not a safetensors file of arrays"):
         ItemIndex.load(tmp_path / "index")

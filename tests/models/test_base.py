@@ -83,7 +83,7 @@ def test_a_description_without_a_field_is_refused(saved: Path) -> None:
 
 def test_settings_without_names_are_refused(saved: Path) -> None:
     edit(saved, settings=[1])
-    with pytest.raises(BundleError, match="it lacks named settings"):
+    with pytest.raises(BundleError, match="settings: Input should be a valid dictionary"):
         model_kind(saved)
 
 

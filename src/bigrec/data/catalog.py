@@ -14,9 +14,9 @@ from bigrec.data.columns import Frame
 from bigrec.data.ids import read_ids
 from bigrec.data.item_rows import clean_items, read_items
 from bigrec.data.repairs import Repairs
-from bigrec.errors import BundleError, DataError
+from bigrec.data.stored_tables import damaged_table, read_table
+from bigrec.errors import DataError
 from bigrec.storage import atomic_file, fingerprint
-from bigrec.storage.forks import check_threads
 from bigrec.types import IntArray
 
 _SHOWN = 3
@@ -151,17 +151,23 @@ class Catalog:
         """Read what `save` wrote.
 
         Raises:
-            BundleError: If the file is missing or damaged.
+            BundleError: If the file is missing or damaged, or holds no catalog.
         """
-        check_threads()
-        try:
-            rows = pl.read_parquet(path)
-            return cls._build(rows.cast({"item_id": pl.String, "title": pl.String}))
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise BundleError(
-                f"{path} could not be read as a catalog: {error}. Write it again with the command "
-                "that made it."
-            ) from error
+        text = pl.String
+        rows = read_table(
+            path,
+            {"item_id": text, "title": text},
+            optional={"category": text},
+            what="a catalog",
+        )
+        repeated = rows.filter(pl.col("item_id").is_duplicated())
+        if len(repeated):
+            reason = f"item {repeated['item_id'][0]!r} has more than one row"
+            raise damaged_table(path, reason, what="a catalog")
+        if rows.is_empty() or rows["title"].str.strip_chars().eq("").any():
+            reason = "an item has no title" if len(rows) else "it has no items"
+            raise damaged_table(path, reason, what="a catalog")
+        return cls._build(rows)
 
     def _number_of(self, item: str) -> int | None:
         number = self._number_of_id.get(item)

@@ -26,7 +26,7 @@ from bigrec.settings.sections import SourceSettings
 from bigrec.storage import fingerprint
 
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
-_FORMAT = 3
+_FORMAT = 4
 
 
 class Workspace:

@@ -4,12 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 
-from bigrec.errors import ModelError
+from bigrec.errors import BundleError, ModelError
 from bigrec.printable import get_logger
-from bigrec.storage import atomic_file, fingerprint
+from bigrec.storage import fingerprint
+from bigrec.storage.arrays import Expected, check_arrays, read_arrays, write_arrays
 from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
 
 _TITLES_PER_PART = 512
@@ -20,22 +19,18 @@ logger = get_logger(__name__)
 
 def write_embeddings(path: Path, embeddings: FloatArray) -> None:
     """Write ``[q, d]`` embeddings as a safetensors file, whole or not at all."""
-    # Serialized in memory and written by Python, so that a full disk is an OSError.
-    with atomic_file(path) as temporary:
-        temporary.write_bytes(save({_NAME: np.ascontiguousarray(embeddings)}))
+    write_arrays(path, {_NAME: embeddings})
 
 
 def read_embeddings(path: Path) -> FloatArray:
     """Read what ``write_embeddings`` wrote.
 
     Raises:
-        OSError: If the file cannot be read.
-        ValueError: If it is not a safetensors file of embeddings.
+        BundleError: If the file is missing or is not a safetensors file of embeddings.
     """
-    try:
-        return load_file(path)[_NAME]
-    except (SafetensorError, KeyError) as error:
-        raise ValueError(f"not a safetensors file of embeddings ({error})") from None
+    arrays = read_arrays(path)
+    check_arrays(path, arrays, {_NAME: Expected(("q", "d"))})
+    return arrays[_NAME]
 
 
 def embed_checked(
@@ -120,7 +115,7 @@ def _read_part(path: Path, titles: Sequence[str]) -> FloatArray | None:
         return None
     try:
         embeddings = read_embeddings(path)
-    except (OSError, ValueError) as error:
-        logger.warning("Embedding %d titles again: %s is %s.", len(titles), path, error)
+    except BundleError as error:
+        logger.warning("Embedding %d titles again: %s", len(titles), error)
         return None
     return embeddings if len(embeddings) == len(titles) else None

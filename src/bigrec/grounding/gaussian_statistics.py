@@ -6,16 +6,19 @@ from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
 from scipy.sparse import csr_array
 
-from bigrec.errors import BundleError
-from bigrec.storage import atomic_file, check_format
+from bigrec.storage import check_format
+from bigrec.storage.arrays import Expected, check_arrays, read_arrays, write_arrays
 from bigrec.types import FloatArray, IntArray
 
 _FORMAT = 1
-_ARRAYS = ("counts", "sums", "second_moment")
+_DOUBLE = ("float64",)
+_ARRAYS = {
+    "counts": Expected(("n",), _DOUBLE, least=0),
+    "sums": Expected(("n", "d"), _DOUBLE),
+    "second_moment": Expected(("d", "d"), _DOUBLE),
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -128,11 +131,8 @@ class GaussianStatistics:
         Raises:
             StorageError: If the file cannot be written.
         """
-        arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in _ARRAYS}
-        # Serialized in memory and written by Python, so that a full disk is an OSError.
-        content = save({**arrays, "format": np.array(_FORMAT)})
-        with atomic_file(path) as temporary:
-            temporary.write_bytes(content)
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        write_arrays(path, {**arrays, "format": np.array(_FORMAT)})
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -142,16 +142,11 @@ class GaussianStatistics:
             BundleError: If the file is missing, damaged or of another version.
         """
         cure = "Collect the statistics again."
-        try:
-            stored = load_file(path)
-        except (SafetensorError, OSError) as error:
-            raise BundleError(f"{path} cannot be used: {error}. {cure}") from None
-        version = stored.get("format")
-        content = {} if version is None else {"format": version.item()}
+        stored = read_arrays(path, cure=cure)
+        version = stored.pop("format", np.zeros(0))
+        content = {"format": version.item()} if version.size == 1 else {}
         check_format(content, _FORMAT, what=str(path), cure=cure)
-        missing = [name for name in _ARRAYS if name not in stored]
-        if missing:
-            raise BundleError(f"{path} cannot be used: it lacks {', '.join(missing)}. {cure}")
+        check_arrays(path, stored, _ARRAYS, cure=cure)
         return cls(*(stored[name] for name in _ARRAYS))
 
     def _check(self, states: FloatArray, items: IntArray) -> None:

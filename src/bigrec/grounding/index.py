@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bigrec.errors import BundleError, ModelError, StaleIndexError
 from bigrec.grounding.embedding import (
@@ -24,6 +25,7 @@ from bigrec.storage import (
     check_format,
     file_digest,
     fingerprint,
+    first_problems,
     read_json,
     write_json,
 )
@@ -33,6 +35,8 @@ MAX_BYTES = 256 * 1024**2
 """Default working memory of a pass over many queries."""
 
 _FORMAT = 2
+_MAX_JSON_BYTES = 1 << 30
+_LARGEST = 1e15
 _JSON = "index.json"
 _EMBEDDINGS = "embeddings.safetensors"
 _CURE = "Build the item index again."
@@ -69,6 +73,13 @@ class ItemIndex:
             )
         if not np.isfinite(self.embeddings).all():
             raise ValueError("embeddings holds NaN or infinity; expected finite numbers.")
+        low, high = self.embeddings.min(initial=0), self.embeddings.max(initial=0)
+        largest = max(float(high), -float(low))
+        if largest > _LARGEST:
+            raise ValueError(
+                f"embeddings holds values up to {largest:g}; expected at most {_LARGEST:g}, whose "
+                "squares a float can hold."
+            )
         read_only = self.embeddings.astype(np.float32, copy=False).view()
         read_only.flags.writeable = False
         object.__setattr__(self, "embeddings", read_only)
@@ -285,28 +296,33 @@ class ItemIndex:
             write_json(temporary / _JSON, content)
 
     @classmethod
-    def load(cls, folder: Path) -> Self:
+    def load(cls, folder: Path, *, max_bytes: int = _MAX_JSON_BYTES) -> Self:
         """Read a saved index.
+
+        Args:
+            folder: Written by `save`.
+            max_bytes: The largest size of the file of titles, if it is known.
 
         Raises:
             BundleError: If a file is missing, damaged or of another version; names it.
         """
-        content = _read_content(folder / _JSON)
+        content = _read_content(folder / _JSON, max_bytes=max_bytes)
         path = folder / _EMBEDDINGS
         if not path.is_file():
             raise _damage(path, "it is missing")
-        if file_digest(path) != content["embeddings_sha256"]:
+        if file_digest(path) != content.embeddings_sha256:
             raise _damage(path, "its bytes do not match the checksum in index.json")
+        embeddings = read_embeddings(path)
         try:
             index = cls(
-                tuple(content["titles"]),
-                read_embeddings(path),
-                content["embedder_fingerprint"],
-                content["normalization"],
+                tuple(content.titles),
+                embeddings,
+                content.embedder_fingerprint,
+                content.normalization,
             )
         except ValueError as error:
             raise _damage(folder / _JSON, f"its fields do not fit together: {error}") from None
-        if index.key != content["key"]:
+        if index.key != content.key:
             raise _damage(folder / _JSON, "its titles, normalization or model do not match its key")
         return index
 
@@ -342,14 +358,24 @@ class ItemIndex:
         return points
 
 
-def _read_content(path: Path) -> dict[str, Any]:
-    content: dict[str, Any] = read_json(path)
+class _Content(BaseModel):
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
+
+    format: int
+    key: str
+    embedder_fingerprint: str
+    normalization: Any
+    embeddings_sha256: str
+    titles: list[str]
+
+
+def _read_content(path: Path, *, max_bytes: int) -> _Content:
+    content = read_json(path, max_bytes=max_bytes)
     check_format(content, _FORMAT, what=str(path), cure=_CURE)
-    expected = ("key", "embedder_fingerprint", "normalization", "embeddings_sha256", "titles")
-    missing = [name for name in expected if name not in content]
-    if missing:
-        raise _damage(path, f"it lacks {', '.join(missing)}")
-    return content
+    try:
+        return _Content.model_validate(content)
+    except ValidationError as error:
+        raise _damage(path, first_problems(error)) from None
 
 
 def _check_titles(titles: Sequence[str]) -> None:

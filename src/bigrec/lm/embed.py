@@ -132,14 +132,15 @@ class SentenceEmbedder:
         with loading(name, what="sentence encoder"):
             from sentence_transformers import SentenceTransformer  # noqa: PLC0415 - seconds
 
+            # By default it runs no code of the encoder's.
             self._model: Any = SentenceTransformer(source.location, device=device)
-        self._name = name
+        self._hub_id = source.hub_id
 
     @property
     def fingerprint(self) -> str:
-        """Changes with the model's name and its first weight matrix."""
+        """Changes with the model's name on the hub and its first weight matrix."""
         weights = next(self._model.parameters()).detach().float().cpu().numpy()
-        return fingerprint({"sentence": self._name, "weights": float(np.abs(weights).sum())})
+        return fingerprint({"sentence": self._hub_id, "weights": float(np.abs(weights).sum())})
 
     def embed(
         self, texts: Sequence[str], *, progress: ProgressCallback | None = None

@@ -50,7 +50,7 @@ class ModelSource:
         gguf_file: File name in the folder, for a GGUF model.
         is_local: Whether the model is on this machine.
         hub_id: Its name on the Hugging Face hub, if it is known.
-        digest: Digest of a GGUF file, once it is read.
+        revision: Branch, tag or commit on the hub.
     """
 
     name: str
@@ -58,7 +58,7 @@ class ModelSource:
     gguf_file: str | None = None
     is_local: bool = True
     hub_id: str | None = None
-    digest: str | None = None
+    revision: str | None = None
 
     @property
     def origin(self) -> str:

@@ -1,11 +1,10 @@
 """Loading of a base model, its tokenizer and an adapter, and the fingerprint of a model."""
 
-import hashlib
 import importlib.util
 import inspect
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from peft import PeftModel
 from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
@@ -26,16 +24,20 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from bigrec.errors import ModelError
+from bigrec.errors import BundleError, ModelError
+from bigrec.lm.adapter_files import ADAPTER_CONFIG, read_adapter
 from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick_dtype
+from bigrec.lm.identity import identify, truncated_fingerprint
 from bigrec.lm.locate import ModelSource, find_base_model, loading_remedy
 from bigrec.printable import get_logger
-from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
+from bigrec.storage import atomic_folder, file_digest, read_json, write_json
 
 logger = get_logger(__name__)
 
 _GGUF_CACHE_LIMIT_BYTES = 1 << 30
-_SAMPLE_BYTES = 1 << 20
+_TRUST = "Set trust_remote_code if you trust its authors."
+CheckFingerprint = Callable[[str], None]
+"""Called with the fingerprint of a base model, before it is loaded."""
 
 
 @dataclass
@@ -46,7 +48,7 @@ class LanguageModel:
         source: Location of the base model.
         model: The causal language model; a peft model if an adapter is attached.
         tokenizer: Its tokenizer.
-        base_fingerprint: Changes with the base model's weights and tokenizer.
+        base_fingerprint: Changes with the base model's weights, tokenizer and code.
     """
 
     source: ModelSource
@@ -89,7 +91,7 @@ class LanguageModel:
             )
         decoder.layers = layers[:num_layers]
         self.base.config.num_hidden_layers = num_layers
-        self.base_fingerprint = fingerprint([self.base_fingerprint, num_layers])
+        self.base_fingerprint = truncated_fingerprint(self.base_fingerprint, num_layers)
 
     def drop_adapter(self) -> None:
         """Detach an adapter, if there is one. The base model is as before."""
@@ -121,7 +123,7 @@ class LanguageModel:
         return {name: value for name, value in options.items() if name in self._base_arguments}
 
     def load_adapter(self, folder: Path) -> None:
-        """Attach an adapter in peft's layout; it replaces an attached one.
+        """Attach a plain LoRA adapter in peft's layout; it replaces an attached one.
 
         Raises:
             ModelError: If the folder holds no adapter or one for another architecture.
@@ -129,8 +131,8 @@ class LanguageModel:
         self.drop_adapter()
         try:
             with quiet_peft():
-                self.model = PeftModel.from_pretrained(self.model, str(folder))
-        except (OSError, ValueError, RuntimeError, KeyError, SafetensorError) as error:
+                self.model = read_adapter(self.model, folder)
+        except (BundleError, ValueError) as error:
             raise ModelError(
                 f"the adapter in {folder} could not be attached to base model "
                 f"{self.source.name!r}: {first_line(error)}"
@@ -148,7 +150,7 @@ class LanguageModel:
             raise ModelError("there is no adapter to save: train one or load one first.")
         with atomic_folder(folder) as temporary:
             self.model.save_pretrained(str(temporary), save_embedding_layers=False)
-            config = temporary / "adapter_config.json"
+            config = temporary / ADAPTER_CONFIG
             # peft writes a path of this machine, which is of no use on another.
             write_json(config, {**read_json(config), "base_model_name_or_path": self.source.origin})
 
@@ -162,6 +164,7 @@ def load_language_model(
     revision: str | None = None,
     trust_remote_code: bool = False,
     cache: Path | None = None,
+    check: CheckFingerprint | None = None,
 ) -> LanguageModel:
     """Load a base model and its tokenizer.
 
@@ -174,6 +177,8 @@ def load_language_model(
         revision: Branch, tag or commit on the hub.
         trust_remote_code: Run code that comes with the model. Only for authors you trust.
         cache: Folder for unpacked GGUF files; by default `cache_folder`.
+        check: Called with the model's fingerprint before anything of it is loaded; its errors
+            are passed on.
 
     Raises:
         ModelError: If the model or its tokenizer cannot be found or loaded.
@@ -181,7 +186,13 @@ def load_language_model(
     source = find_base_model(name)
     target = pick_device(device)
     precision = pick_dtype(dtype, target)
-    options: dict[str, Any] = {"revision": revision, "trust_remote_code": trust_remote_code}
+    with loading(name):
+        source, base_fingerprint = identify(replace(source, revision=revision))
+    if check is not None:
+        check(base_fingerprint)
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    if not source.is_local:
+        options["revision"] = source.revision
     with loading(name):
         if source.gguf_file is not None:
             source = _unpack(source, cache or cache_folder())
@@ -189,7 +200,7 @@ def load_language_model(
         model = _load_weights(source, precision, target, quantize_bits, options)
     fold_logits(model)
     model.eval()
-    return LanguageModel(source, model, tokenizer, _fingerprint(source, model, tokenizer))
+    return LanguageModel(source, model, tokenizer, base_fingerprint)
 
 
 def check_base_model(
@@ -236,14 +247,14 @@ def _unpack(source: ModelSource, cache: Path) -> ModelSource:
     folder = cache / "models" / digest
     if not folder.is_dir():
         if path.stat().st_size > _GGUF_CACHE_LIMIT_BYTES:
-            return replace(source, digest=digest)
+            return source
         logger.info("Unpacking %s once into %s", path.name, folder)
         tokenizer = _load_tokenizer(source, {})
         model = _load_weights(source, torch.float32, torch.device("cpu"), None, {})
         with atomic_folder(folder) as temporary:
             model.save_pretrained(temporary)
             tokenizer.save_pretrained(temporary)
-    return replace(source, location=str(folder), gguf_file=None, digest=digest)
+    return replace(source, location=str(folder), gguf_file=None)
 
 
 def _load_tokenizer(source: ModelSource, options: dict[str, Any]) -> PreTrainedTokenizerBase:
@@ -292,31 +303,6 @@ def _bitsandbytes(bits: int, dtype: torch.dtype, device: torch.device) -> BitsAn
     )
 
 
-def _fingerprint(source: ModelSource, model: Any, tokenizer: Any) -> str:
-    """Fingerprint of weights and tokenizer, without reading gigabytes."""
-    if source.digest is not None:
-        identity: Any = source.digest
-    elif source.is_local:
-        identity = [
-            _sampled_digest(file)
-            for file in sorted(Path(source.location).iterdir())
-            if file.suffix in {".safetensors", ".bin", ".json", ".model"}
-        ]
-    else:
-        identity = [source.location, getattr(model.config, "_commit_hash", None)]
-    return fingerprint([identity, tokenizer.vocab_size])
-
-
-def _sampled_digest(path: Path) -> list[Any]:
-    """Digest of size, first and last MiB. Weights of two trainings differ everywhere."""
-    size = path.stat().st_size
-    with path.open("rb") as stream:
-        head = stream.read(_SAMPLE_BYTES)
-        stream.seek(max(0, size - _SAMPLE_BYTES))
-        tail = stream.read(_SAMPLE_BYTES)
-    return [path.name, size, hashlib.sha256(head + tail).hexdigest()]
-
-
 @contextmanager
 def loading(name: str, *, what: str = "base model") -> Iterator[None]:
     """Load a model without progress bars, which would interrupt ours.
@@ -332,8 +318,9 @@ def loading(name: str, *, what: str = "base model") -> Iterator[None]:
         with _quiet():
             yield
     except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+        remedy = _TRUST if "trust_remote_code" in str(error) else loading_remedy(name)
         raise ModelError(
-            f"{what} {name!r} could not be loaded: {first_line(error)} {loading_remedy(name)}"
+            f"{what} {name!r} could not be loaded: {first_line(error)} {remedy}"
         ) from error
 
 

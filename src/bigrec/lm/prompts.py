@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from itertools import chain
+from string import Formatter
 from typing import Any, Literal
 
 from bigrec.errors import ModelError, SettingsError
@@ -220,8 +221,12 @@ class PromptRenderer:
         """The wording of a settings field, filled in for an item type."""
         wording: str = getattr(self._settings, field)
         try:
+            fields = [tuple(part[1:]) for part in Formatter().parse(wording)]
+            # A field's attributes or width, such as {item_type:>1000000000}, are not for wording.
+            if not {("item_type", "", None), (None, None, None)}.issuperset(fields):
+                raise ValueError("another field")
             return wording.format(item_type=item_type)
-        except (KeyError, IndexError, ValueError) as error:
+        except ValueError as error:
             raise SettingsError(
                 f"prompt {field} is {wording!r}: expected text whose only field is {{item_type}} "
                 f"(got {error}). Write literal braces as {{{{ and }}}}."

@@ -2,23 +2,39 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Protocol, Self
+from typing import Annotated, Any, ClassVar, Protocol, Self, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError, DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
-from bigrec.storage import atomic_folder, check_format, file_digest, read_json, write_json
+from bigrec.storage import (
+    atomic_folder,
+    check_format,
+    file_digest,
+    first_problems,
+    read_json,
+    write_json,
+)
+from bigrec.storage.arrays import (
+    Arrays,
+    Expected,
+    check_arrays,
+    read_arrays,
+    unusable,
+    write_arrays,
+)
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _FORMAT = 2
 _DESCRIPTION = "model.json"
 _ARRAYS = "arrays.safetensors"
 _PADDING = -1
+# With the titles of a million items.
+_MAX_DESCRIPTION_BYTES = 1 << 27
 
 
 class Scorer(Protocol):
@@ -269,47 +285,62 @@ def write_model_folder(
     """
     with atomic_folder(folder) as temporary:
         path = temporary / _ARRAYS
-        # Serialized in memory and written by Python, so that a full disk is an OSError.
-        content = save({name: np.ascontiguousarray(array) for name, array in arrays.items()})
-        path.write_bytes(content)
+        write_arrays(path, arrays)
         description = {"format": _FORMAT, "kind": kind, "settings": dict(settings)}
         write_json(temporary / _DESCRIPTION, {**description, "arrays_sha256": file_digest(path)})
 
 
-def read_model_folder(
-    folder: Path, kind: str, *, settings: Sequence[str], arrays: Sequence[str]
-) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
+class StoredSettings(BaseModel):
+    """Hyperparameters as a model's folder holds them."""
+
+    model_config = ConfigDict(frozen=True, strict=True, extra="forbid", allow_inf_nan=False)
+
+
+_StoredT = TypeVar("_StoredT", bound=StoredSettings)
+Decay = Annotated[float, Field(gt=0, le=1)]
+
+
+def read_model_folder(folder: Path, kind: str, settings: type[_StoredT]) -> tuple[_StoredT, Arrays]:
     """Read the settings and arrays that ``write_model_folder`` wrote.
+
+    The arrays are still to be checked, by `check_model_arrays`.
 
     Args:
         folder: The folder.
         kind: The expected kind of model.
-        settings: Names of the required settings.
-        arrays: Names of the required arrays.
+        settings: The expected settings.
 
     Raises:
-        BundleError: If a file is missing, damaged, or of another version or kind.
+        BundleError: If a file is missing, damaged, or of another version or kind, or a setting is
+            missing or out of range.
     """
     description = _read_description(folder)
-    if description["kind"] != kind:
+    if description.kind != kind:
         raise BundleError(
-            f"{folder} holds a model of kind {description['kind']!r}; expected {kind!r}. Load it "
+            f"{folder} holds a model of kind {description.kind!r}; expected {kind!r}. Load it "
             "with the class that saved it."
         )
     path = folder / _ARRAYS
     if not path.is_file():
-        raise _damage(path, "it is missing")
-    if file_digest(path) != description["arrays_sha256"]:
-        raise _damage(path, f"its bytes do not match the checksum in {_DESCRIPTION}")
-    try:
-        stored = load_file(path)
-    except SafetensorError as error:
-        raise _damage(path, f"it is not a safetensors file ({error})") from None
-    missing = [name for name in settings if name not in description["settings"]]
-    missing += [name for name in arrays if name not in stored]
-    if missing:
-        raise _damage(folder, f"it lacks {', '.join(missing)}")
-    return description["settings"], stored
+        raise unusable(path, "it is missing")
+    if file_digest(path) != description.arrays_sha256:
+        raise unusable(path, f"its bytes do not match the checksum in {_DESCRIPTION}")
+    return _validated(folder, settings, description.settings), read_arrays(path)
+
+
+def check_model_arrays(
+    folder: Path,
+    arrays: Arrays,
+    expected: Mapping[str, Expected],
+    *,
+    sizes: Mapping[str, int] | None = None,
+) -> dict[str, int]:
+    """Refuse the arrays of a model's folder if they are not as expected; see `check_arrays`.
+
+    Raises:
+        BundleError: If so.
+    """
+    return check_arrays(folder / _ARRAYS, arrays, expected, sizes=sizes)
 
 
 def model_kind(folder: Path) -> str:
@@ -318,25 +349,35 @@ def model_kind(folder: Path) -> str:
     Raises:
         BundleError: If the description is missing, damaged or of another version.
     """
-    return str(_read_description(folder)["kind"])
+    return _read_description(folder).kind
 
 
-def _read_description(folder: Path) -> dict[str, Any]:
+class _Description(BaseModel):
+    format: int
+    kind: str
+    settings: dict[str, Any]
+    arrays_sha256: str
+
+
+def _read_description(folder: Path) -> _Description:
     path = folder / _DESCRIPTION
-    description = read_json(path)
+    description = read_json(path, max_bytes=_MAX_DESCRIPTION_BYTES)
     if not isinstance(description, dict):
-        raise _damage(path, "it does not describe a model")
+        raise unusable(path, "it does not describe a model")
     check_format(
         description,
         _FORMAT,
         what=str(path),
         cure="Fit the model again, or install the version that wrote it.",
     )
-    missing = [name for name in ("kind", "settings", "arrays_sha256") if name not in description]
-    if missing or not isinstance(description["settings"], dict):
-        raise _damage(path, f"it lacks {', '.join(missing) or 'named settings'}")
-    return description
+    return _validated(path, _Description, description)
 
 
-def _damage(path: Path, reason: str) -> BundleError:
-    return BundleError(f"{path} cannot be used: {reason}. Fit and save the model again.")
+_ModelT = TypeVar("_ModelT", bound=BaseModel)
+
+
+def _validated(path: Path, model: type[_ModelT], values: Any) -> _ModelT:
+    try:
+        return model.model_validate(values)
+    except ValidationError as error:
+        raise unusable(path, first_problems(error)) from None

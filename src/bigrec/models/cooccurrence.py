@@ -3,20 +3,26 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 from scipy.sparse import coo_array, csr_array
 
 from bigrec.data.interactions import Interactions
 from bigrec.models.base import (
+    Decay,
     HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
     read_model_folder,
     training_rows,
     write_model_folder,
 )
 from bigrec.models.histories import check_decay, decayed_histories
+from bigrec.models.sparse import SPARSE, read_sparse, sparse_arrays
 from bigrec.settings.baselines import CooccurrenceSettings
+from bigrec.settings.sections import PositiveInt
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _DEFAULTS = CooccurrenceSettings()
@@ -119,12 +125,7 @@ class Cooccurrence(HistoryScorer):
             StorageError: If the folder cannot be written.
         """
         settings = {"window": self.window, "decay": self.decay, "alpha": self.alpha}
-        arrays = {
-            "values": self._pairs.data,
-            "columns": self._pairs.indices,
-            "starts": self._pairs.indptr,
-        }
-        write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
+        write_model_folder(folder, self.kind, settings=settings, arrays=sparse_arrays(self._pairs))
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -133,15 +134,16 @@ class Cooccurrence(HistoryScorer):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = read_model_folder(
-            folder,
-            cls.kind,
-            settings=["window", "decay", "alpha"],
-            arrays=["values", "columns", "starts"],
-        )
-        n = len(arrays["starts"]) - 1
-        pairs = csr_array((arrays["values"], arrays["columns"], arrays["starts"]), shape=(n, n))
-        return cls(settings["window"], settings["decay"], settings["alpha"], pairs)
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        sizes = check_model_arrays(folder, arrays, SPARSE)
+        pairs = read_sparse(folder, arrays, n_columns=sizes["m"] - 1)
+        return cls(settings.window, settings.decay, settings.alpha, pairs)
+
+
+class _Stored(StoredSettings):
+    window: PositiveInt
+    decay: Decay
+    alpha: Annotated[float, Field(ge=0, le=1)]
 
 
 def _count_pairs(users: IntArray, items: IntArray, *, n_items: int, window: int) -> csr_array:

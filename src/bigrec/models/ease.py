@@ -3,16 +3,20 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 from scipy.linalg import lapack
 from scipy.sparse import coo_array, csr_array
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import DataError
 from bigrec.models.base import (
+    Decay,
     HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
     history_rows,
     read_model_folder,
     training_rows,
@@ -20,6 +24,7 @@ from bigrec.models.base import (
 )
 from bigrec.models.histories import check_decay
 from bigrec.settings.baselines import EaseSettings
+from bigrec.storage.arrays import Expected
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _DEFAULTS = EaseSettings()
@@ -138,10 +143,14 @@ class Ease(HistoryScorer):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = read_model_folder(
-            folder, cls.kind, settings=["regularization", "decay"], arrays=["item_weights"]
-        )
-        return cls(settings["regularization"], settings["decay"], arrays["item_weights"])
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        check_model_arrays(folder, arrays, {"item_weights": Expected(("n", "n"))})
+        return cls(settings.regularization, settings.decay, arrays["item_weights"])
+
+
+class _Stored(StoredSettings):
+    regularization: Annotated[float, Field(gt=0)]
+    decay: Decay
 
 
 def _check_memory(n_items: int) -> None:

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import Field
 
 from bigrec.data.interactions import Interactions
 from bigrec.data.times import time_unit
@@ -13,11 +14,14 @@ from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import POPULARITY_GAMMAS
 from bigrec.models.base import (
     HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
     history_rows,
     read_model_folder,
     training_rows,
     write_model_folder,
 )
+from bigrec.storage.arrays import Expected
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 
@@ -131,7 +135,11 @@ class Popularity(HistoryScorer):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = read_model_folder(
-            folder, cls.kind, settings=["half_life_days"], arrays=["counts"]
-        )
-        return cls(arrays["counts"], settings["half_life_days"])
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        counts = Expected(("n",), dtypes=("int64", "float64"), least=0)
+        check_model_arrays(folder, arrays, {"counts": counts})
+        return cls(arrays["counts"], settings.half_life_days)
+
+
+class _Stored(StoredSettings):
+    half_life_days: Annotated[float, Field(gt=0)] | None

@@ -10,11 +10,19 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bigrec.data.columns import id_text
-from bigrec.data.files import check_regular, reading
 from bigrec.data.ids import read_ids
+from bigrec.data.tables import reading
 from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
-from bigrec.models.base import FixedItems, read_histories, read_model_folder, write_model_folder
+from bigrec.models.base import (
+    FixedItems,
+    StoredSettings,
+    check_model_arrays,
+    read_histories,
+    read_model_folder,
+    write_model_folder,
+)
+from bigrec.storage.arrays import Expected
 from bigrec.types import FloatArray, IntArray
 
 _USER, _ITEM, _SCORE = _LONG = ("user_id", "item_id", "score")
@@ -52,11 +60,9 @@ class PrecomputedScores(FixedItems):
                 not finite numbers.
         """
         # np.load would also open archives and pickles.
-        with reading(path):
-            check_regular(path)
+        with reading(path), path.open("rb") as stream:
             try:
-                with path.open("rb") as stream:
-                    scores = np.lib.format.read_array(stream, allow_pickle=False)
+                scores = np.lib.format.read_array(stream, allow_pickle=False)
             except ValueError as error:
                 raise DataError(
                     f"not an array of numbers: {error}. Write it with numpy.save."
@@ -93,8 +99,7 @@ class PrecomputedScores(FixedItems):
         item_ids = read_ids(item_ids, name="item_ids")
         user_ids = read_ids(user_ids, name="user_ids")
         with reading(path):
-            check_regular(path)
-            frame = pl.read_parquet(path, glob=False)
+            frame = pl.read_parquet(path)
             if set(frame.columns) == set(_LONG):
                 users, scores = _long_scores(frame, item_ids)
             else:
@@ -156,8 +161,14 @@ class PrecomputedScores(FixedItems):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = read_model_folder(folder, cls.kind, settings=["name"], arrays=["scores"])
-        return cls(settings["name"], arrays["scores"])
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        scores = Expected(("q", "n"), dtypes=("float32", "float64"))
+        check_model_arrays(folder, arrays, {"scores": scores})
+        return cls(settings.name, arrays["scores"])
+
+
+class _Stored(StoredSettings):
+    name: str
 
 
 def _wide_scores(frame: pl.DataFrame, item_ids: Sequence[str]) -> tuple[list[str], FloatArray]:

@@ -7,22 +7,19 @@ from typing import Any, Self
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
-from bigrec.errors import BundleError, DataError, NotFittedError
+from bigrec.errors import DataError, NotFittedError
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.ranks import check_length
-from bigrec.recommender.bundle import MANIFEST, read_manifest, write_manifest
-from bigrec.recommender.factory import load_encoder_model
+from bigrec.recommender.bundle import MANIFEST, BaseModelRecord, write_manifest
 from bigrec.recommender.fit_store import FolderStore
-from bigrec.recommender.fitted import FittedRecommender, load_catalog, load_fusion
+from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitting import Fitting, no_progress
-from bigrec.recommender.query_encoders import load_query_encoder
+from bigrec.recommender.loading import SETTINGS, Access, load_fitted, stored_settings
 from bigrec.recommender.recommendations import Candidates, Recommendations, to_recommendations
 from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
 from bigrec.types import IntArray, ProgressCallback, ProgressFactory
-
-_SETTINGS = "settings.yaml"
 
 
 class BIGRec:
@@ -242,68 +239,53 @@ class BIGRec:
         lm = fitted.encoder.lm
         with atomic_folder(folder) as temporary:
             fitted.save(temporary)
-            self.settings.write(temporary / _SETTINGS)
+            stored_settings(self.settings).write(temporary / SETTINGS)
             if metrics is not None:
                 write_json(temporary / "metrics.json", metrics)
             write_manifest(
                 temporary,
-                {
-                    "item_type": fitted.item_type,
-                    "base_model": {
-                        "name": lm.source.origin,
-                        "fingerprint": lm.base_fingerprint,
-                        "dtype": str(lm.model.dtype).removeprefix("torch."),
-                    },
-                },
+                item_type=fitted.item_type,
+                base_model=BaseModelRecord.of(lm),
             )
 
     @classmethod
     def load(
-        cls, folder: str | Path, *, base_model: str | None = None, device: str = "auto"
+        cls,
+        folder: str | Path,
+        *,
+        base_model: str | None = None,
+        device: str = "auto",
+        trust_remote_code: bool = False,
+        base_url: str | None = None,
+        verify_key: str | Path | None = None,
     ) -> Self:
-        """Open a bundle.
+        """Open a bundle, of anybody: no code of it is run, and everything is checked first.
 
         Args:
             folder: Written by `save`.
             base_model: Location of the base model on this machine, if not the settings'.
             device: Device to compute on.
+            trust_remote_code: Run code that comes with the base model. The bundle's setting does
+                not count. Only for authors you trust.
+            base_url: Address of the server that writes titles, for a bundle that uses one. None
+                takes the variable ``OPENAI_BASE_URL``; the bundle's own is never used.
+            verify_key: File of a public key, PEM or OpenSSH. A bundle that was not signed with its
+                private key is refused.
 
         Raises:
-            BundleError: If the bundle is damaged or of another version, or the base model is not
-                the one it was made with.
+            BundleError: If the bundle is damaged, of another version or not signed as asked, brings
+                its own model, or the base model is not the one it was made with.
             ModelError: If the base model cannot be loaded.
+            ValueError: If an address is given and the bundle uses no server.
         """
-        folder = Path(folder)
-        manifest = read_manifest(folder)
-        settings = Settings.read(folder / _SETTINGS)
-        made_with = manifest["base_model"]
-        # The index was made in this precision; another would move the queries away from it.
-        update = {"device": device, "dtype": made_with["dtype"]}
-        if base_model is not None:
-            update["base"] = base_model
-        settings = settings.model_copy(update={"model": settings.model.model_copy(update=update)})
-        lm = load_encoder_model(settings)
-        if lm.base_fingerprint != made_with["fingerprint"]:
-            raise BundleError(
-                f"{folder} was made with base model {made_with['name']!r} "
-                f"({made_with['fingerprint']}), but {settings.model.base!r} is another "
-                f"({lm.base_fingerprint}). Pass base_model with the right one."
-            )
-        catalog, counts = load_catalog(folder)
-        item_type = manifest["item_type"]
-        encoder = load_query_encoder(
-            folder, settings, lm, catalog=catalog, counts=counts, item_type=item_type
+        access = Access(
+            base_model=base_model,
+            device=device,
+            trust_remote_code=trust_remote_code,
+            base_url=base_url,
+            verify_key=None if verify_key is None else Path(verify_key),
         )
-        return cls.of(
-            FittedRecommender(
-                settings,
-                encoder,
-                catalog=catalog,
-                counts=counts,
-                item_type=item_type,
-                fusion=load_fusion(folder),
-            )
-        )
+        return cls.of(load_fitted(Path(folder), access))
 
     def _resolve(self, history: Iterable[str], *, name: str) -> IntArray:
         if isinstance(history, set | frozenset):

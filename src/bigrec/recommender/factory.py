@@ -12,7 +12,7 @@ from bigrec.lm.generation.ct2_convert import can_convert
 from bigrec.lm.generation.ctranslate2 import CTranslate2Generator
 from bigrec.lm.generation.openai import OpenAIGenerator
 from bigrec.lm.generation.transformers import TransformersGenerator
-from bigrec.lm.model import LanguageModel, load_language_model
+from bigrec.lm.model import CheckFingerprint, LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.printable import get_logger
 from bigrec.recommender.training_data import PreparedData
@@ -24,32 +24,49 @@ logger = get_logger(__name__)
 _LONGEST_TEXT = 64
 
 
-def load_base_model(settings: Settings) -> LanguageModel:
-    """Load the base model as the settings say."""
+def load_base_model(settings: Settings, *, check: CheckFingerprint | None = None) -> LanguageModel:
+    """Load the base model as the settings say.
+
+    Args:
+        settings: Those of the model are read.
+        check: Called with the model's fingerprint before anything of it is loaded.
+    """
     options = settings.model.model_dump()
-    return load_language_model(options.pop("base"), **options)
+    return load_language_model(options.pop("base"), check=check, **options)
 
 
-def load_truncated_model(settings: Settings) -> LanguageModel:
+def load_truncated_model(
+    settings: Settings, *, check: CheckFingerprint | None = None
+) -> LanguageModel:
     """Load the first layers of the base model, for retrieval mode.
+
+    Args:
+        settings: Those of the model and of retrieval are read.
+        check: Called with the whole model's fingerprint before anything of it is loaded.
 
     Raises:
         ModelError: If the model has fewer, or cannot be loaded.
     """
-    lm = load_base_model(settings)
+    lm = load_base_model(settings, check=check)
     if settings.retrieval.truncate_layers is not None:
         lm.truncate(settings.retrieval.truncate_layers)
     return lm
 
 
-def load_encoder_model(settings: Settings) -> LanguageModel:
+def load_encoder_model(
+    settings: Settings, *, check: CheckFingerprint | None = None
+) -> LanguageModel:
     """Load what the settings' mode encodes queries with, without its adapter.
+
+    Args:
+        settings: The mode, and those of the model.
+        check: Called with the whole model's fingerprint before anything of it is loaded.
 
     Raises:
         ModelError: If it cannot be loaded.
     """
     load = load_truncated_model if settings.mode == "retrieval" else load_base_model
-    return load(settings)
+    return load(settings, check=check)
 
 
 def make_renderer(tokenizer: Any, settings: Settings) -> PromptRenderer:

@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.stored_tables import damaged_table, read_table
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.ranked_lists import RankedLists
@@ -22,6 +23,7 @@ from bigrec.settings import Settings
 from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 _CATALOG, _COUNTS, _SIGNALS = "catalog.parquet", "counts.parquet", "signals"
+_COUNTS_TABLE = "counts of items"
 
 
 class FittedRecommender:
@@ -199,13 +201,18 @@ def load_catalog(folder: Path) -> tuple[Catalog, IntArray]:
     Raises:
         BundleError: If a file is missing or damaged.
     """
-    return Catalog.load(folder / _CATALOG), pl.read_parquet(folder / _COUNTS)["count"].to_numpy()
+    catalog = Catalog.load(folder / _CATALOG)
+    path = folder / _COUNTS
+    counts = read_table(path, {"count": pl.Int64}, n_rows=catalog.n_items, what=_COUNTS_TABLE)
+    if (counts["count"] < 0).any():
+        raise damaged_table(path, "a count is negative", what=_COUNTS_TABLE)
+    return catalog, counts["count"].to_numpy()
 
 
-def load_fusion(folder: Path) -> SignalFusion | None:
-    """Signals that `FittedRecommender.save` wrote; None if there are none.
+def load_fusion(folder: Path) -> SignalFusion:
+    """Signals that `FittedRecommender.save` wrote.
 
     Raises:
         BundleError: If a file is missing, damaged or of another version.
     """
-    return SignalFusion.load(folder / _SIGNALS) if (folder / _SIGNALS).is_dir() else None
+    return SignalFusion.load(folder / _SIGNALS)

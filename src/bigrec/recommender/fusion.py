@@ -3,27 +3,45 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Any, Self
 
 import numpy as np
 import polars as pl
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigrec.data.catalog import Catalog
-from bigrec.errors import SettingsError
+from bigrec.data.stored_tables import damaged_table, read_table
+from bigrec.errors import BundleError, SettingsError
 from bigrec.evaluation.metrics import selection_metric
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.fusion.tuning import optimize_rule
 from bigrec.models.base import EmbedTitles, ScoringModel
-from bigrec.models.registry import COOCCURRENCE, EASE, GRU4REC, load_scoring_model
+from bigrec.models.precomputed import PrecomputedScores
+from bigrec.models.registry import (
+    COOCCURRENCE,
+    EASE,
+    GRU4REC,
+    NAMES,
+    check_names,
+    load_scoring_model,
+)
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
 from bigrec.settings.sections import FusionSettings
-from bigrec.storage import atomic_folder, check_format, read_json, write_json
+from bigrec.storage import (
+    atomic_folder,
+    check_format,
+    first_problems,
+    read_json,
+    write_json,
+)
+from bigrec.storage.arrays import unusable
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _RULES = "fusion.json"
 _ITEMS = "items.parquet"
 _FORMAT = 3
+_MAX_RULES_BYTES = 1 << 20
 # Items up to which EASE's square matrix, 100 MB then, is worth its place in a bundle.
 _MAX_ITEMS_FOR_EASE = 5_000
 _PROTOCOLS = {"seen_included": False, "seen_excluded": True}
@@ -108,17 +126,69 @@ class SignalFusion:
         Raises:
             BundleError: If a file is missing, damaged or of another version.
         """
-        content = read_json(folder / _RULES)
-        check_format(content, _FORMAT, what=str(folder / _RULES), cure="Make the bundle again.")
-        folders = {name: folder / str(n) for n, name in enumerate(content["signals"])}
-        return cls(
-            {name: load_scoring_model(place) for name, place in folders.items()},
-            {key: FusionRule.from_json(content["rules"][name]) for name, key in _PROTOCOLS.items()},
-            {
-                name: pl.read_parquet(place / _ITEMS)["item_id"].to_list()
-                for name, place in folders.items()
-            },
-        )
+        path = folder / _RULES
+        stored = _read_rules(path)
+        folders = {name: folder / str(n) for n, name in enumerate(stored.signals)}
+        signals = {name: load_scoring_model(place) for name, place in folders.items()}
+        for name, signal in signals.items():
+            if signal.kind == PrecomputedScores.kind:
+                raise unusable(folders[name], "its scores are of fixed queries, not of histories")
+        try:
+            rules = {
+                key: FusionRule.from_json(getattr(stored.rules, name))
+                for name, key in _PROTOCOLS.items()
+            }
+            for rule in rules.values():
+                rule.check_signals(len(signals))
+        except (BundleError, ValueError) as error:
+            raise unusable(path, str(error)) from None
+        item_ids = {name: _read_items(folders[name], signal) for name, signal in signals.items()}
+        return cls(signals, rules, item_ids)
+
+
+class _StoredRules(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    seen_included: dict[str, Any]
+    seen_excluded: dict[str, Any]
+
+
+class _Stored(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: int
+    signals: Annotated[list[str], Field(min_length=1, max_length=len(NAMES))]
+    rules: _StoredRules
+
+
+def _read_rules(path: Path) -> _Stored:
+    content = read_json(path, max_bytes=_MAX_RULES_BYTES)
+    check_format(content, _FORMAT, what=str(path), cure="Make the bundle again.")
+    try:
+        stored = _Stored.model_validate(content)
+        check_names(stored.signals)
+    except ValidationError as error:
+        raise unusable(path, first_problems(error)) from None
+    except SettingsError as error:
+        raise unusable(path, str(error)) from None
+    if len(set(stored.signals)) < len(stored.signals):
+        raise unusable(path, "a signal occurs twice")
+    return stored
+
+
+def _read_items(folder: Path, signal: ScoringModel) -> list[str]:
+    """Ids of the items that a signal knows.
+
+    Raises:
+        BundleError: If the file cannot be read, or they are not the signal's.
+    """
+    path = folder / _ITEMS
+    what = "the items of a signal"
+    items = read_table(path, {"item_id": pl.String}, what=what)["item_id"]
+    if len(items) != signal.n_items or items.is_duplicated().any():
+        reason = f"it names {items.n_unique()} items, and the model scores {signal.n_items}"
+        raise damaged_table(path, reason, what=what)
+    return items.to_list()
 
 
 def _embed_once(embed: EmbedTitles) -> EmbedTitles:

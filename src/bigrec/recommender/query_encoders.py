@@ -4,18 +4,22 @@ Either way a history becomes vectors in the space of the catalog's titles, and a
 by distance to them.
 """
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
+import numpy as np
+
 from bigrec.data.catalog import Catalog
+from bigrec.errors import ModelError
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
 from bigrec.lm.model import LanguageModel
-from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
+from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
 from bigrec.recommender.generated_texts import generate_in_parts
 from bigrec.settings import Settings
@@ -221,7 +225,13 @@ class RetrievalQueryEncoder:
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
         newest = [history[-self._max_history_length :] for history in histories]
-        encoded = EncodedQueries.from_vectors(self._retriever.encode(newest))
+        vectors = self._retriever.encode(newest)
+        if not np.isfinite(vectors).all():
+            raise ModelError(
+                "the language model encodes a history as NaN or infinity. Run it in float32, or "
+                "train it again."
+            )
+        encoded = EncodedQueries.from_vectors(vectors)
         if progress is not None:
             progress(len(histories), len(histories))
         return encoded
@@ -247,6 +257,11 @@ class RetrievalQueryEncoder:
         self._retriever.index.save(folder / _INDEX)
 
 
+def _json_bytes(titles: Sequence[str]) -> int:
+    """Upper bound of the bytes that titles take in a JSON file, a few other values included."""
+    return 4096 + sum(8 + len(json.dumps(title)) for title in titles)
+
+
 def load_query_encoder(
     folder: Path,
     settings: Settings,
@@ -270,8 +285,9 @@ def load_query_encoder(
         BundleError: If a file is missing, damaged, of another version or of another model.
         StaleIndexError: If the item index was made with another model or catalog.
     """
-    index = ItemIndex.load(folder / _INDEX)
+    index = ItemIndex.load(folder / _INDEX, max_bytes=_json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
+        index.check(ItemTextFeatures(lm), catalog.unique_titles, normalization="none")
         retriever = LLMRetriever.load(
             folder / _RETRIEVER, lm=lm, index=index, title_ids=catalog.title_ids
         )

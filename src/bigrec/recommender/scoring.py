@@ -12,6 +12,7 @@ from typing import Self
 import numpy as np
 
 from bigrec.data.catalog import Catalog
+from bigrec.errors import ModelError
 from bigrec.grounding.beams import BeamDistances, BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.formulas import min_max
@@ -125,9 +126,22 @@ class CatalogFusion:
 
         Returns:
             ``[q, t]``, lower is better.
+
+        Raises:
+            ModelError: If a signal's scores are not finite.
         """
-        weights = [scorer.weights(histories) for scorer in self.scorers]
+        weights = [_finite_weights(scorer, histories) for scorer in self.scorers]
         return self.rules[exclude_seen].apply(distances, weights)
+
+
+def _finite_weights(scorer: TitleScorer, histories: Sequence[IntArray]) -> FloatArray:
+    scores = scorer.scores(histories)
+    if not np.isfinite(scores).all():
+        raise ModelError(
+            f"the signal {scorer.scorer.name} gives scores that are NaN or infinite: its weights "
+            "are too large. Fit it again."
+        )
+    return scorer.weights_of(scores)
 
 
 @dataclass(frozen=True, eq=False)

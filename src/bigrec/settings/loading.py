@@ -1,17 +1,19 @@
 """Settings of a run: one immutable section for each job, read from YAML and checked whole."""
 
+import reprlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from bigrec.errors import SettingsError
 from bigrec.settings.applicability import inapplicable, without_inapplicable
 from bigrec.settings.baselines import BaselineSettings
 from bigrec.settings.old_names import check_old_names, check_old_preset
+from bigrec.settings.plain_yaml import parse_yaml, read_yaml
 from bigrec.settings.sections import (
     CompareSettings,
     DataSettings,
@@ -27,6 +29,7 @@ from bigrec.settings.sections import (
 from bigrec.storage import write_text
 
 _PRESETS = Path(__file__).parent / "presets"
+_SHOWN = 20
 
 
 class Settings(Section):
@@ -36,7 +39,7 @@ class Settings(Section):
     """``retrieval``: the language model encodes a history, and items are ranked by distance to it.
     ``generative``: it writes titles, which are embedded and grounded (paper). The section of the
     other mode is refused."""
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of sampling, initialization, order and dropout."""
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
@@ -120,13 +123,13 @@ def _preset(name: Path | str) -> Path | None:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        values = read_yaml(path)
     except OSError as error:
         raise SettingsError(
             f"settings file {path} could not be read: {error.strerror or error}. Give a YAML file "
             f"or one of the presets: {', '.join(preset_names())}."
         ) from error
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except ValueError as error:
         raise SettingsError(f"settings file {path} is not valid YAML: {error}") from error
     if values is None:
         return {}
@@ -151,8 +154,8 @@ def _apply(values: dict[str, Any], override: str) -> None:
             raise SettingsError(f"override {override!r}: {section!r} is not a section.")
         values = inner
     try:
-        values[field] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        values[field] = parse_yaml(text)
+    except ValueError as error:
         raise SettingsError(
             f"override {override!r}: the value is not valid YAML: {error}"
         ) from None
@@ -170,7 +173,8 @@ def _number_or_text(text: str) -> float | str:
 
 def _explain(cls: type[BaseModel], error: ValidationError) -> str:
     lines = []
-    for problem in error.errors():
+    problems = error.errors()
+    for problem in problems[:_SHOWN]:
         place = ".".join(str(part) for part in problem["loc"])
         if problem["type"] == "no_effect":
             lines.append(problem["msg"])
@@ -179,7 +183,9 @@ def _explain(cls: type[BaseModel], error: ValidationError) -> str:
             known = ", ".join(section.model_fields) if section is not None else "nothing"
             lines.append(f"{place}: there is no such setting. Known here: {known}.")
         else:
-            lines.append(f"{place}: got {problem['input']!r}. {problem['msg']}.")
+            lines.append(f"{place}: got {reprlib.repr(problem['input'])}. {problem['msg']}.")
+    if len(problems) > _SHOWN:
+        lines.append(f"and {len(problems) - _SHOWN} more")
     return "the settings cannot be used:\n  " + "\n  ".join(lines)
 
 

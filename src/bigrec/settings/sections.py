@@ -10,13 +10,20 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bigrec.storage import fingerprint
 
-PositiveInt = Annotated[int, Field(ge=1)]
+# A larger one would overflow somewhere below, without a word on its name.
+PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
+MAX_GAMMA = 1e6
+"""The largest gamma; the paper's grid ends at 99."""
+# A name, not a pattern: peft would match a pattern, which can take forever.
+ModuleName = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_.-]{1,200}\z")]
 
 
 class Section(BaseModel):
     """Immutable values that refuse unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False
+    )
 
     def fingerprint(self) -> str:
         """Changes with any value of the section."""
@@ -116,7 +123,7 @@ class RetrievalSettings(Section):
     """LoRA scale, applied as ``lora_alpha / lora_r``."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """LoRA dropout; on a CPU it takes a fifth of the time."""
-    target_modules: tuple[str, ...] | str | None = "all-linear"
+    target_modules: tuple[ModuleName, ...] | ModuleName | None = "all-linear"
     """Module names or ``all-linear``; None takes the query and value projections."""
     max_length: PositiveInt = 50
     """Longest stretch of a user's items in one training sequence."""
@@ -159,7 +166,7 @@ class PromptSettings(Section):
     style: Literal["auto", "chat", "plain", "list"] = "auto"
     """``auto`` uses the tokenizer's chat template if it has one; ``list`` lets the model continue
     the list of titles, so that every title can be a training target."""
-    max_tokens: Annotated[int, Field(ge=32)] = 512
+    max_tokens: Annotated[int, Field(ge=32, le=1_000_000)] = 512
     """Longest prompt and answer; older titles are dropped from a longer one."""
 
 
@@ -172,7 +179,7 @@ class FinetuneSettings(Section):
     """LoRA scale, applied as ``lora_alpha / lora_r`` (paper: 16)."""
     lora_dropout: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """LoRA dropout (paper: 0.05)."""
-    target_modules: tuple[str, ...] | str | None = None
+    target_modules: tuple[ModuleName, ...] | ModuleName | None = None
     """Module names or ``all-linear``; None takes the query and value projections (paper)."""
     learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Peak learning rate. Paper, for a 7B model: 1e-4; small models want more."""
@@ -208,22 +215,22 @@ class ServerSettings(Section):
     """Address of the protocol's root."""
     model: str | None = None
     """The server's name for the fine-tuned model; None takes its only one."""
-    timeout_s: Annotated[float, Field(gt=0)] = 60.0
+    timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
     """Longest time for one prompt, in seconds."""
-    retries: Annotated[int, Field(ge=0)] = 3
+    retries: Annotated[int, Field(ge=0, le=100)] = 3
     """Times that a prompt is sent again after a transient failure."""
-    concurrency: PositiveInt = 16
+    concurrency: Annotated[int, Field(ge=1, le=1024)] = 16
     """Prompts in flight at once."""
 
 
 class DecodingSettings(Section):
     """How the model writes titles for a history."""
 
-    num_beams: PositiveInt = 4
+    num_beams: Annotated[int, Field(ge=1, le=1024)] = 4
     """Texts written for each history (paper: 4); 1 is greedy, the fast option."""
-    max_new_tokens: PositiveInt | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
     """Longest text in tokens; None takes the longest title of the catalog, at most 64."""
-    batch_size: PositiveInt = 16
+    batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     """Histories in a batch. Lower it to save memory."""
     length_penalty: float = 1.0
     """Exponent of the length that divides a beam's log-probability (paper: 1)."""
@@ -287,7 +294,7 @@ class FusionSettings(Section):
     """``auto`` tries every method and keeps the best on validation; ``paper`` is the product on
     the top beam; ``product`` may also use a floor and all beams; ``weighted_sum`` subtracts
     min-max or z-score normalized scores; ``rrf`` is reciprocal rank fusion."""
-    gammas: Mapping[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]] = {}
+    gammas: Mapping[str, Annotated[float, Field(ge=0, le=MAX_GAMMA)]] = {}
     """Fixed gammas by signal, such as ``{EASE: 0.5}``. Those not named are searched for on
     validation. Needs ``method`` paper, product or weighted_sum."""
     history: Literal["window", "full"] = "window"

@@ -17,6 +17,7 @@ from bigrec.errors import BundleError, StorageError
 from bigrec.printable import json_text
 from bigrec.storage import interrupts
 from bigrec.storage.forks import check_threads
+from bigrec.storage.reading import first_problems, parse_json, read_bytes, read_json
 from bigrec.storage.temporaries import (
     flush,
     put_folder,
@@ -25,6 +26,21 @@ from bigrec.storage.temporaries import (
     temporary_file,
     temporary_folder,
 )
+
+__all__ = [
+    "atomic_file",
+    "atomic_folder",
+    "check_format",
+    "file_digest",
+    "fingerprint",
+    "first_problems",
+    "parse_json",
+    "read_bytes",
+    "read_json",
+    "storage_errors",
+    "write_json",
+    "write_text",
+]
 
 
 @contextmanager
@@ -90,26 +106,6 @@ def write_json(path: Path, value: Any) -> None:
         StorageError: If the folder cannot be written to or the disk is full.
     """
     write_text(path, json_text(value) + "\n")
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Raises:
-        BundleError: If the file is missing or not valid JSON.
-    """
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BundleError(
-            f"{path} is missing. The folder is incomplete: write it again with the command that "
-            "made it."
-        ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise BundleError(
-            f"{path} is damaged: expected JSON, got an error at {error}. Write it again with the "
-            "command that made it."
-        ) from None
 
 
 def check_format(content: Any, expected: int, *, what: str, cure: str) -> None:

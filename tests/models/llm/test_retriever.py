@@ -68,7 +68,7 @@ def test_weights_of_another_base_model_are_refused(lm: LanguageModel, tmp_path: 
     retriever.save(tmp_path / "retriever")
     other = load(save_tiny_model(tmp_path / "m", chat=True))
     other.truncate(1)
-    with pytest.raises(BundleError, match="its weights do not fit base model"):
+    with pytest.raises(BundleError, match=r"it holds decoder\.layers\.1.*, which nothing reads"):
         LLMRetriever.load(
             tmp_path / "retriever", lm=other, index=retriever.index, title_ids=TITLE_IDS
         )

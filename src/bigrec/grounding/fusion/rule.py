@@ -1,12 +1,16 @@
 """How signals are fused into distances, as a value that can be selected, stored and applied."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self, get_args
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigrec.errors import BundleError
 from bigrec.grounding.beams import BeamMode, check_beam_mode
 from bigrec.grounding.fusion.formulas import fuse_product, fuse_rrf, fuse_weighted_sum
+from bigrec.settings.sections import MAX_GAMMA
+from bigrec.storage import first_problems
 from bigrec.types import FloatArray
 
 FusionMethod = Literal["product", "weighted_sum", "rrf"]
@@ -89,21 +93,43 @@ class FusionRule:
         return {**asdict(self), "gammas": list(self.gammas)}
 
     @classmethod
-    def from_json(cls, content: Mapping[str, Any]) -> Self:
+    def from_json(cls, content: Any) -> Self:
         """The rule that `to_json` described.
 
         Raises:
             BundleError: If the content describes no rule.
         """
         try:
-            return cls(
-                method=content["method"],
-                beams=content["beams"],
-                gammas=tuple(map(float, content["gammas"])),
-                floor=float(content["floor"]),
-                normalization=content["normalization"],
-            )
-        except (KeyError, TypeError, ValueError) as error:
+            stored = _StoredRule.model_validate(content)
+        except ValidationError as error:
             raise BundleError(
-                f"the stored fusion rule is damaged ({error}): make the bundle again."
+                f"the stored fusion rule is damaged ({first_problems(error)}): make the bundle "
+                "again."
             ) from None
+        return cls(**{**stored.model_dump(), "gammas": tuple(stored.gammas)})
+
+    def check_signals(self, n_signals: int) -> None:
+        """Refuse a rule that is not for so many signals.
+
+        Raises:
+            ValueError: If its number of gammas is another.
+        """
+        expected = 0 if self.method == "rrf" else n_signals
+        if len(self.gammas) != expected:
+            raise ValueError(
+                f"the rule {self.method} has {len(self.gammas)} gammas; expected {expected} for "
+                f"{n_signals} signals."
+            )
+
+
+_Factor = Annotated[float, Field(ge=0, le=MAX_GAMMA)]
+
+
+class _StoredRule(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    method: FusionMethod
+    beams: BeamMode
+    gammas: list[_Factor]
+    floor: _Factor
+    normalization: ScoreNormalization

@@ -9,20 +9,22 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 from torch.nn import functional
 
 from bigrec.data.catalog import Catalog
-from bigrec.errors import BundleError
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
 from bigrec.models.base import (
     HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
     history_rows,
     read_model_folder,
     training_rows,
@@ -36,8 +38,9 @@ from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.inference import encode_histories
 from bigrec.models.neural.trainer import selected_epoch, train_network
 from bigrec.models.registry import TrainingData
-from bigrec.settings.sections import RetrievalSettings
+from bigrec.settings.sections import ModuleName, PositiveInt, RetrievalSettings
 from bigrec.storage import fingerprint
+from bigrec.storage.arrays import Arrays, Expected, unusable
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
 LLM_RETRIEVAL = "LLM retrieval"
@@ -276,19 +279,18 @@ class LLMRetriever(HistoryScorer):
             BundleError: If a file is missing, damaged, of another version or kind, or of another
                 base model.
         """
-        stored, arrays = read_model_folder(
-            folder, cls.kind, settings=_STORED_SETTINGS, arrays=[_KNOWN]
-        )
-        known = arrays.pop(_KNOWN)
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        stored = settings.model_dump()
         features = _features(index)
+        _check_sizes(folder, arrays, settings, lm, n_features=features.shape[1])
         network = build_network(lm, features, stored, seed=0)
-        try:
-            network.load_state_dict(as_tensors(arrays))
-        except RuntimeError as error:
-            raise BundleError(
-                f"{folder} cannot be used: its weights do not fit base model {lm.source.name!r} "
-                f"({error}). Use the model it was trained with, or train again."
-            ) from error
+        expected = {
+            name: Expected(tuple(weight.shape)) for name, weight in network.state_dict().items()
+        }
+        expected[_KNOWN] = Expected((len(features),), dtypes=("bool",))
+        check_model_arrays(folder, arrays, expected)
+        known = arrays.pop(_KNOWN)
+        network.load_state_dict(as_tensors(arrays))
         # The features are standardized anew, with the loaded statistics.
         network = network.with_features(features, torch.arange(len(features)))
         network.set_known(known)
@@ -301,6 +303,40 @@ class LLMRetriever(HistoryScorer):
             vectors: FloatArray = self.network.item_vectors().cpu().numpy()
         # Two parts of length 1 each.
         return np.asarray(vectors / np.float32(2**0.5))
+
+
+class _Stored(StoredSettings):
+    lora_r: PositiveInt
+    lora_alpha: PositiveInt
+    # Other texts are patterns, which can take forever to match.
+    target_modules: list[ModuleName] | ModuleName | None
+    max_length: PositiveInt
+    content_dim: PositiveInt
+    embedding_dim: PositiveInt
+    projection_dim: PositiveInt
+    id_embedding_dropout: Annotated[float, Field(ge=0, le=1)]
+
+
+def _check_sizes(
+    folder: Path, arrays: Arrays, settings: _Stored, lm: LanguageModel, *, n_features: int
+) -> None:
+    """Compare the sizes that settings say with those of the arrays, before memory is taken.
+
+    Raises:
+        BundleError: If they differ.
+    """
+    width = lm.base.get_input_embeddings().weight.shape[1]
+    expected = {
+        "whitening": Expected((n_features, settings.content_dim)),
+        "query_projection.weight": Expected((settings.embedding_dim, width)),
+        "item_tower.1.weight": Expected((settings.projection_dim, n_features)),
+    }
+    adapters = [name for name in arrays if "lora_A" in name and arrays[name].size]
+    expected |= {name: Expected((settings.lora_r, f"inputs of {name}")) for name in adapters[:1]}
+    if not adapters:
+        raise unusable(folder, "it has no adapter")
+    sized = {name: arrays[name] for name in expected if name in arrays}
+    check_model_arrays(folder, sized, expected)
 
 
 def _features(index: ItemIndex) -> torch.Tensor:

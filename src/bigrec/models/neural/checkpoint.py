@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from bigrec.errors import BundleError
-from bigrec.models.base import read_model_folder, write_model_folder
+from bigrec.models.base import StoredSettings, read_model_folder, write_model_folder
 from bigrec.models.neural.networks import SequenceNetwork
 from bigrec.printable import get_logger
 
@@ -19,7 +19,6 @@ logger = get_logger(__name__)
 
 _KIND = "training checkpoint"
 _FOLDER = "checkpoint"
-_SETTINGS = ("fingerprint", "epoch", "patience_start", "best_ndcg", "log")
 _WEIGHTS, _BEST, _OPTIMIZER = "weights.", "best.", "optimizer."
 
 
@@ -41,6 +40,14 @@ class TrainingState:
     best_ndcg: float = -1.0
     log: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+
+
+class _Stored(StoredSettings):
+    fingerprint: str
+    epoch: int
+    patience_start: int
+    best_ndcg: float
+    log: list[dict[str, float]]
 
 
 def save_checkpoint(
@@ -67,10 +74,14 @@ def save_checkpoint(
     arrays |= as_arrays(state.best, prefix=_BEST)
     for number, averages in optimizer.state_dict()["state"].items():
         arrays |= as_arrays(averages, prefix=f"{_OPTIMIZER}{number}.")
-    settings = {"fingerprint": fingerprint} | {
-        name: getattr(state, name) for name in _SETTINGS if name != "fingerprint"
-    }
-    write_model_folder(folder / _FOLDER, _KIND, settings=settings, arrays=arrays)
+    stored = _Stored(
+        fingerprint=fingerprint,
+        epoch=state.epoch,
+        patience_start=state.patience_start,
+        best_ndcg=state.best_ndcg,
+        log=state.log,
+    )
+    write_model_folder(folder / _FOLDER, _KIND, settings=stored.model_dump(), arrays=arrays)
 
 
 def load_checkpoint(
@@ -93,11 +104,11 @@ def load_checkpoint(
     if not (folder / _FOLDER).exists():
         return TrainingState()
     try:
-        stored, arrays = read_model_folder(folder / _FOLDER, _KIND, settings=_SETTINGS, arrays=[])
+        stored, arrays = read_model_folder(folder / _FOLDER, _KIND, _Stored)
     except BundleError as error:
         logger.warning("Training starts anew, the checkpoint cannot be used: %s", error)
         return TrainingState()
-    if stored["fingerprint"] != fingerprint:
+    if stored.fingerprint != fingerprint:
         logger.warning(
             "Training starts anew: the checkpoint in %s is of other data or other settings.", folder
         )
@@ -109,12 +120,12 @@ def load_checkpoint(
         # Scalars are stored with shape [1].
         averages.setdefault(int(number), {})[key] = tensor.squeeze(0) if key == "step" else tensor
     optimizer.load_state_dict({**optimizer.state_dict(), "state": averages})
-    logger.info("Training is resumed after epoch %d", stored["epoch"])
+    logger.info("Training is resumed after epoch %d", stored.epoch)
     return TrainingState(
-        stored["epoch"],
-        stored["patience_start"],
-        stored["best_ndcg"],
-        stored["log"],
+        stored.epoch,
+        stored.patience_start,
+        stored.best_ndcg,
+        stored.log,
         as_tensors(arrays, prefix=_BEST),
     )
 

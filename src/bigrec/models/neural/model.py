@@ -3,16 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from pydantic import Field
 
 from bigrec.data.interactions import Interactions
-from bigrec.errors import BundleError
 from bigrec.lm.hardware import pick_device
 from bigrec.models.base import (
     HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
     read_model_folder,
     training_rows,
     write_model_folder,
@@ -24,10 +26,11 @@ from bigrec.models.neural.inference import encode_histories
 from bigrec.models.neural.networks import Architecture, EmbeddingNetwork, build_network
 from bigrec.models.neural.trainer import selected_epoch, train_network
 from bigrec.settings.baselines import SequentialSettings
+from bigrec.settings.sections import PositiveInt
+from bigrec.storage.arrays import Expected, unusable
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
 _DEFAULTS = SequentialSettings()
-_SETTINGS = ("architecture", "robust", "n_items", "max_length", "hidden_size")
 # Default batch size: targets for about so many steps in an epoch, within these bounds.
 _STEPS_PER_EPOCH = 32
 _BATCH_SIZES = (128, 2048)
@@ -226,16 +229,26 @@ class SequentialModel(HistoryScorer):
             BundleError: If a file is missing, damaged, or of another version or kind.
             ModelError: If the device cannot be used.
         """
-        settings, arrays = read_model_folder(folder, cls.kind, settings=_SETTINGS, arrays=[])
-        shape: dict[str, Any] = {name: settings[name] for name in _SETTINGS if name != "robust"}
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
         try:
-            with torch.random.fork_rng([]):
-                network = build_network(**shape)
-            network.load_state_dict(as_tensors(arrays))
-        except (RuntimeError, TypeError, ValueError) as error:
-            raise BundleError(
-                f"{folder} cannot be used: its settings and weights do not make a network "
-                f"({error}). Fit and save the model again."
-            ) from error
+            # Without memory for its weights, whose sizes are only what the settings say.
+            with torch.device("meta"):
+                network = build_network(**settings.model_dump(exclude={"robust"}))
+        except (RuntimeError, ValueError) as error:
+            raise unusable(folder, f"its settings make no network ({error})") from None
+        expected = {
+            name: Expected(tuple(weight.shape)) for name, weight in network.state_dict().items()
+        }
+        check_model_arrays(folder, arrays, expected)
+        network.load_state_dict(as_tensors(arrays), assign=True)
         network.to(pick_device(device)).eval()
-        return cls(settings["architecture"], settings["robust"], network)
+        return cls(settings.architecture, settings.robust, network)
+
+
+class _Stored(StoredSettings):
+    architecture: Architecture
+    robust: bool
+    n_items: PositiveInt
+    # Caser has a layer for every length.
+    max_length: Annotated[int, Field(ge=1, le=10_000)]
+    hidden_size: PositiveInt

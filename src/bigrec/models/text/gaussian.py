@@ -3,9 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import ClassVar, Self
+from typing import Annotated, ClassVar, Self
 
 import numpy as np
+from pydantic import AfterValidator
 from scipy.sparse import csr_array
 
 from bigrec.data.interactions import Interactions
@@ -13,8 +14,11 @@ from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
 from bigrec.grounding.ranks import check_range
 from bigrec.models.base import (
+    Decay,
     EmbedTitles,
     HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
     read_histories,
     read_model_folder,
     training_rows,
@@ -22,10 +26,13 @@ from bigrec.models.base import (
 )
 from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.models.text.vectors import check_vectors
+from bigrec.settings.sections import PositiveInt
+from bigrec.storage.arrays import Expected, unusable
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 # Positions whose states are in memory at a time.
 _POSITIONS = 8192
+_TINY = np.finfo(np.float64).tiny
 _PARAMETERS = [parameter.name for parameter in fields(GaussianParameters)]
 _STATISTICS = [array.name for array in fields(GaussianStatistics)]
 _GROUNDING = [array.name for array in fields(GaussianGrounding) if array.name != "parameters"]
@@ -241,17 +248,18 @@ class GaussianText(HistoryScorer):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = read_model_folder(
-            folder,
-            cls.kind,
-            settings=["decay", "window", "titles", *_PARAMETERS],
-            arrays=["rows", "vectors", *_STATISTICS, *_GROUNDING],
-        )
-        parameters = GaussianParameters(**{name: settings[name] for name in _PARAMETERS})
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        check_model_arrays(folder, arrays, _ARRAYS, sizes={"t": len(settings.titles)})
+        try:
+            parameters = GaussianParameters(
+                **{name: getattr(settings, name) for name in _PARAMETERS}
+            )
+        except ValueError as error:
+            raise unusable(folder, str(error)) from None
         return cls(
-            settings["decay"],
-            settings["window"],
-            tuple(settings["titles"]),
+            settings.decay,
+            settings.window,
+            tuple(settings.titles),
             arrays["rows"],
             arrays["vectors"],
             GaussianStatistics(*(arrays[name] for name in _STATISTICS)),
@@ -275,6 +283,48 @@ def _embedded(titles: Sequence[str], embed: EmbedTitles) -> FloatArray:
     vectors = embed(titles)
     check_vectors(vectors)
     return vectors.astype(np.float32)
+
+
+def _distinct(titles: list[str]) -> list[str]:
+    """Refuse a title that occurs twice.
+
+    Raises:
+        ValueError: If one does.
+    """
+    if len(set(titles)) < len(titles):
+        raise ValueError("a title occurs twice")
+    return titles
+
+
+class _Stored(StoredSettings):
+    decay: Decay
+    window: PositiveInt
+    titles: Annotated[list[str], AfterValidator(_distinct)]
+    shrinkage: float
+    prior_strength: float
+    ridge: float
+    temperature: float
+    popularity_weight: float
+    popularity_smoothing: float
+
+
+_DOUBLE = ("float64",)
+# The features of titles are their vectors.
+_ARRAYS = {
+    "rows": Expected(("n",), ("int64",), least=0, below="t"),
+    "vectors": Expected(("t", "d")),
+    "counts": Expected(("t",), _DOUBLE, least=0),
+    "sums": Expected(("t", "d"), _DOUBLE),
+    "second_moment": Expected(("d", "d"), _DOUBLE),
+    "state_mean": Expected(("d",), _DOUBLE),
+    "state_scale": Expected(("d",), _DOUBLE, least=_TINY),
+    "feature_mean": Expected(("d",), _DOUBLE),
+    "feature_scale": Expected(("d",), _DOUBLE, least=_TINY),
+    "regression": Expected(("d", "d"), _DOUBLE),
+    "factor": Expected(("d", "d"), _DOUBLE),
+    "weights": Expected(("d", "t")),
+    "bias": Expected(("t",)),
+}
 
 
 def _positions(

@@ -8,9 +8,18 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.sparse import csr_array
 
-from bigrec.models.base import EmbedTitles, HistoryScorer, read_model_folder, write_model_folder
+from bigrec.models.base import (
+    Decay,
+    EmbedTitles,
+    HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
+    read_model_folder,
+    write_model_folder,
+)
 from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.models.text.vectors import check_vectors
+from bigrec.storage.arrays import Expected
 from bigrec.types import FloatArray, IntArray
 
 
@@ -132,10 +141,14 @@ class TextKNN(HistoryScorer):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        settings, arrays = read_model_folder(
-            folder, cls.kind, settings=["decay"], arrays=["vectors", "rows"]
-        )
-        return cls(settings["decay"], arrays["vectors"], arrays["rows"])
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        rows = Expected(("n",), dtypes=("int64",), least=0, below="u")
+        check_model_arrays(folder, arrays, {"vectors": Expected(("u", "d")), "rows": rows})
+        return cls(settings.decay, arrays["vectors"], arrays["rows"])
+
+
+class _Stored(StoredSettings):
+    decay: Decay
 
 
 def _distinct_rows(vectors: FloatArray) -> tuple[FloatArray, IntArray]:

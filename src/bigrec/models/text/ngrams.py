@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from bigrec.storage.arrays import Expected
 from bigrec.types import FloatArray
 
 Analyzer = Literal["word", "char_wb"]
@@ -73,10 +74,25 @@ class NGrams:
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, NDArray[Any]], analyzer: Analyzer) -> Self:
-        """Read the arrays of a stored vocabulary."""
+        """Read the arrays of a stored vocabulary.
+
+        Raises:
+            ValueError: If they are no vocabulary.
+        """
         text = arrays[f"{analyzer}_terms"].tobytes().decode()
         terms = text.split(_SEPARATOR) if text else []
-        return cls(analyzer, terms, arrays[f"{analyzer}_idf"])
+        idf = arrays[f"{analyzer}_idf"]
+        if not len(set(terms)) == len(terms) == len(idf):
+            raise ValueError(f"{len(terms)} {analyzer} n-grams are not {len(idf)} different ones")
+        return cls(analyzer, terms, idf)
+
+    @staticmethod
+    def expected(analyzer: Analyzer) -> dict[str, Expected]:
+        """The arrays of a stored vocabulary."""
+        return {
+            f"{analyzer}_terms": Expected((f"{analyzer} bytes",), dtypes=("uint8",)),
+            f"{analyzer}_idf": Expected((f"{analyzer} n-grams",), least=0),
+        }
 
 
 def _vectorizer(analyzer: Analyzer, *, vocabulary: list[str] | None = None) -> Any:

@@ -8,9 +8,19 @@ from typing import ClassVar, Self
 import numpy as np
 from scipy.sparse import csr_array, hstack
 
-from bigrec.models.base import EmbedTitles, HistoryScorer, read_model_folder, write_model_folder
+from bigrec.models.base import (
+    Decay,
+    EmbedTitles,
+    HistoryScorer,
+    StoredSettings,
+    check_model_arrays,
+    read_model_folder,
+    write_model_folder,
+)
 from bigrec.models.histories import check_decay, decayed_histories
+from bigrec.models.sparse import SPARSE, read_sparse, sparse_arrays
 from bigrec.models.text.ngrams import NGrams
+from bigrec.storage.arrays import unusable
 from bigrec.types import FloatArray, IntArray
 
 # A product of sparse matrices takes several times the memory of its part of the scores.
@@ -130,9 +140,7 @@ class TfIdf(HistoryScorer):
             StorageError: If the folder cannot be written.
         """
         arrays = {
-            "values": self._vectors.data,
-            "columns": self._vectors.indices,
-            "starts": self._vectors.indptr,
+            **sparse_arrays(self._vectors),
             **self._words.arrays(),
             **self._characters.arrays(),
         }
@@ -145,19 +153,20 @@ class TfIdf(HistoryScorer):
         Raises:
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
-        names = ["word_terms", "word_idf", "char_wb_terms", "char_wb_idf"]
-        settings, arrays = read_model_folder(
-            folder,
-            cls.kind,
-            settings=["decay"],
-            arrays=["values", "columns", "starts", *names],
-        )
-        words, characters = (NGrams.from_arrays(arrays, kind) for kind in ("word", "char_wb"))
-        vectors = csr_array(
-            (arrays["values"], arrays["columns"], arrays["starts"]),
-            shape=(len(arrays["starts"]) - 1, len(words.terms) + len(characters.terms)),
-        )
-        return cls(settings["decay"], words, characters, vectors, vectors.T.tocsr())
+        settings, arrays = read_model_folder(folder, cls.kind, _Stored)
+        expected = {**SPARSE, **NGrams.expected("word"), **NGrams.expected("char_wb")}
+        check_model_arrays(folder, arrays, expected)
+        try:
+            words, characters = (NGrams.from_arrays(arrays, kind) for kind in ("word", "char_wb"))
+        except ValueError as error:
+            raise unusable(folder, str(error)) from None
+        n_terms = len(words.terms) + len(characters.terms)
+        vectors = read_sparse(folder, arrays, n_columns=n_terms)
+        return cls(settings.decay, words, characters, vectors, vectors.T.tocsr())
+
+
+class _Stored(StoredSettings):
+    decay: Decay
 
 
 def _normalized(vectors: csr_array) -> csr_array:
