@@ -8,6 +8,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bigrec.printable import printable
+
 
 @dataclass
 class Tally:
@@ -41,7 +43,8 @@ def report(title: str, tallies: Sequence[Tally]) -> bool:
     table = Table("Test", "Tries", "Survived", "Faults", title=escape(title))
     for tally in tallies:
         for fault in tally.faults:
-            console.print(f"[bold red]Fault[/] ({escape(tally.test)}): {escape(fault)}")
+            shown = escape(printable(fault, lines=True))
+            console.print(f"[bold red]Fault[/] ({escape(tally.test)}): {shown}")
         figures = (tally.tries, tally.survived, len(tally.faults))
         table.add_row(escape(tally.test), *(f"{figure:,}" for figure in figures))
     console.print(table)

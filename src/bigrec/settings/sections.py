@@ -216,7 +216,7 @@ class ServerSettings(Section):
     model: str | None = None
     """The server's name for the fine-tuned model; None takes its only one."""
     timeout_s: Annotated[float, Field(gt=0, le=86_400)] = 60.0
-    """Longest time for one prompt, in seconds."""
+    """Longest time for one prompt, retries included, in seconds."""
     retries: Annotated[int, Field(ge=0, le=100)] = 3
     """Times that a prompt is sent again after a transient failure."""
     concurrency: Annotated[int, Field(ge=1, le=1024)] = 16

@@ -10,14 +10,16 @@ same form:
 - ``transformers serve`` returns no log-probabilities and cannot be used.
 """
 
-import json
 import math
-import os
-import threading
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import dataclass
+from collections.abc import Generator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from contextlib import closing
+from itertools import islice
 from typing import Any, Literal, NamedTuple
+
+import anyio
+import httpx2
+from anyio.from_thread import BlockingPortal, start_blocking_portal
 
 from bigrec.errors import ModelError
 from bigrec.lm.generation.base import (
@@ -26,11 +28,13 @@ from bigrec.lm.generation.base import (
     merge_equal_texts,
     refuse_excluded,
 )
+from bigrec.lm.generation.completion_server import CompletionServer, RequestError
 from bigrec.lm.generation.completions import (
     Completion,
     are_beams,
     have_log_probs,
     parse_completions,
+    parse_model_names,
 )
 from bigrec.lm.prompts import PromptRenderer, read_title
 from bigrec.printable import get_logger
@@ -46,6 +50,8 @@ _SEND_TOKENS = {"auto": (True, False), "tokens": (True,), "text": (False,)}
 _VERBATIM = {"skip_special_tokens": False, "clean_up_tokenization_spaces": False}
 # Some servers answer 500, not 400 or 422, to a field of the wrong type.
 _REFUSALS = frozenset({400, 422, 500, 501})
+_LONGEST_EXPLANATION_S = 1.0
+"""Time to ask for the names of models after a failure, beyond the time of the prompt."""
 
 
 class _RequestForm(NamedTuple):
@@ -62,14 +68,6 @@ class _RequestForm(NamedTuple):
     tokens: bool
 
 
-@dataclass(eq=False)
-class _RequestError(Exception):
-    """A request that failed; ``status`` is 0 if the server was not reached."""
-
-    status: int
-    reason: str
-
-
 class OpenAIGenerator:
     """Generates texts with a server of the OpenAI completions protocol.
 
@@ -79,6 +77,10 @@ class OpenAIGenerator:
 
     A server without beam search takes as many samples at temperature 1; equal samples count once.
     Samples miss probable texts that beam search finds.
+
+    The server is not trusted. Each prompt has one deadline, retries included, which ends a request
+    at any point. Answers are checked before anything is computed from them, and no message quotes
+    the key (`CompletionServer`).
 
     Args:
         renderer: Knows the tokens that end a title, and reads titles from tokens.
@@ -92,7 +94,8 @@ class OpenAIGenerator:
         prompt_form: Form of prompts; ``auto`` tries token IDs, then text.
 
     Raises:
-        ModelError: If the openai package is missing.
+        SettingsError: If the address cannot be used.
+        ModelError: If the key cannot be sent.
         ValueError: If a number is below 1.
     """
 
@@ -112,7 +115,11 @@ class OpenAIGenerator:
         check_least(1, num_beams=num_beams, max_new_tokens=max_new_tokens)
         self._renderer = renderer
         self._tokenizer = tokenizer
-        self._server = server
+        # A choice has its tokens, twice and with quotes, and the IDs of the prompt.
+        largest_body = 2**20 + num_beams * (2**16 + 256 * max_new_tokens)
+        self._server = CompletionServer(server, api_key=api_key, largest_body=largest_body)
+        self._timeout_s = server.timeout_s
+        self._concurrency = server.concurrency
         self._model = server.model or ""
         self._prompt_form = prompt_form
         self._num_beams = num_beams
@@ -120,13 +127,6 @@ class OpenAIGenerator:
         self._request: dict[str, Any] = {"n": num_beams, "max_tokens": max_new_tokens, "seed": seed}
         self._request |= {"top_p": 1.0, "logprobs": 1, "stop": ["\n"]}
         self._form: _RequestForm | None = None
-        self._first_prompt = threading.Lock()
-        self._client = _client(server, api_key=api_key)
-        self._url = str(self._client.base_url).rstrip("/")
-
-    def close(self) -> None:
-        """Close the connections to the server, which stay open between calls."""
-        self._client.close()
 
     def generate(
         self,
@@ -137,101 +137,134 @@ class OpenAIGenerator:
     ) -> list[list[GeneratedText]]:
         """See `Generator`. ``progress`` is called from the calling thread.
 
-        After an error or Ctrl-C no further prompts are sent; open requests finish by themselves.
+        After an error or Ctrl-C no further prompts are sent, and open requests are cancelled.
 
         Raises:
             ValueError: If a prompt is empty, or ``excluded`` is given.
-            ModelError: If the server cannot be reached, does not know the model, refuses a prompt
-                or returns no log-probabilities.
+            ModelError: If the server cannot be reached, is late, does not know the model, refuses
+                a prompt, returns no log-probabilities or something that is no completion.
         """
         check_prompts(prompts)
         refuse_excluded(excluded)
         texts: list[list[GeneratedText]] = [[] for _ in prompts]
         done = 0
-        workers = self._server.concurrency
-        pool = ThreadPoolExecutor(max_workers=workers, thread_name_prefix="bigrec-openai")
-        try:
-            # The first prompt finds the form of requests, before many are sent at once.
-            for part in (range(len(prompts))[:1], range(len(prompts))[1:]):
-                futures = {pool.submit(self._generate_one, prompts[i]): i for i in part}
-                for future in as_completed(futures):
-                    texts[futures[future]] = future.result()
+        # Another thread, because the calling one may run an event loop, as in notebooks.
+        with (
+            start_blocking_portal(name="bigrec-openai") as portal,
+            portal.wrap_async_context_manager(self._server.connect()) as http,
+            closing(self._generate_all(portal, http, prompts)) as finished,
+        ):
+            try:
+                for i, future in finished:
+                    texts[i] = future.result()
                     done += 1
                     if progress is not None:
                         progress(done, len(prompts))
-        except _RequestError as error:
-            done_before = f"After {done} of {len(prompts)} prompts, the server at {self._url}"
-            raise ModelError(f"{done_before} {self._explain(error)}") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            except RequestError as error:
+                place = f"After {done} of {len(prompts)} prompts, the server at {self._server.url}"
+                explanation = portal.call(self._explain, http, error)
+                raise ModelError(f"{place} {explanation}") from None
         return texts
 
-    def _generate_one(self, prompt: Sequence[int]) -> list[GeneratedText]:
-        with self._first_prompt:
-            form = self._form
-            if form is None:
-                return self._texts(self._find_form(prompt))
-        return self._texts(self._complete(prompt, form))
+    def _generate_all(
+        self, portal: BlockingPortal, http: httpx2.AsyncClient, prompts: Sequence[Sequence[int]]
+    ) -> Generator[tuple[int, Future[list[GeneratedText]]], None, None]:
+        """Positions of the prompts and their texts, as they come; open requests end with it."""
+        left = iter(range(len(prompts)))
+        # The first prompt finds the form of requests, before many are sent at once.
+        at_once = 1 if self._form is None else self._concurrency
+        open_prompts = dict[Future[list[GeneratedText]], int]()
+        try:
+            while True:
+                for i in islice(left, at_once - len(open_prompts)):
+                    future = portal.start_task_soon(self._generate_one, http, prompts[i])
+                    open_prompts[future] = i
+                if not open_prompts:
+                    return
+                for future in wait(open_prompts, return_when=FIRST_COMPLETED).done:
+                    yield open_prompts.pop(future), future
+                at_once = self._concurrency
+        finally:
+            for future in open_prompts:
+                future.cancel()
 
-    def _find_form(self, prompt: Sequence[int]) -> list[Completion]:
+    async def _generate_one(
+        self, http: httpx2.AsyncClient, prompt: Sequence[int]
+    ) -> list[GeneratedText]:
+        try:
+            with anyio.fail_after(self._timeout_s):
+                if self._form is None:
+                    return self._texts(await self._find_form(http, prompt))
+                return self._texts(await self._complete(http, prompt, self._form))
+        except TimeoutError:
+            raise RequestError(0, f"no answer within {self._timeout_s:g} s") from None
+
+    async def _find_form(self, http: httpx2.AsyncClient, prompt: Sequence[int]) -> list[Completion]:
         """Try one form of request after the other until the server accepts one, and keep it."""
         searches: list[tuple[_Search, bool]] = [("beam", True), ("sample", True), ("sample", False)]
         if self._num_beams == 1:
             searches = [("greedy", True), ("greedy", False)]
-        refusal = _RequestError(0, "")
-        self._model = self._model or self._only_model()
+        refusal = RequestError(0, "")
+        self._model = self._model or await self._only_model(http)
         for search, extended in searches:
             for tokens in _SEND_TOKENS[self._prompt_form]:
                 form = _RequestForm(search, extended, tokens)
                 try:
-                    completions = self._complete(prompt, form)
-                except _RequestError as error:
-                    if not self._is_refusal(error, form):
+                    completions = await self._complete(http, prompt, form)
+                except RequestError as error:
+                    if not await self._is_refusal(http, error, form):
                         raise
                     refusal = error
                     continue
                 if search == "beam" and not are_beams(completions):
-                    refusal = _RequestError(0, "use_beam_search or its log-probs are ignored")
+                    refusal = RequestError(0, "use_beam_search or its log-probs are ignored")
                     break
                 self._form = form
                 self._log_form(form, reason=refusal.reason, n_texts=len(completions))
                 return completions
         raise refusal
 
-    def _is_refusal(self, error: _RequestError, form: _RequestForm) -> bool:
-        if error.status not in _REFUSALS or self._is_unknown_model(error):
+    async def _is_refusal(
+        self, http: httpx2.AsyncClient, error: RequestError, form: _RequestForm
+    ) -> bool:
+        if error.status not in _REFUSALS or await self._is_unknown_model(http, error):
             return False
         # A server that fails on the simpler form too is broken, and was already retried.
         return error.status < 500 or (form.tokens and self._prompt_form == "auto")
 
     def _log_form(self, form: _RequestForm, *, reason: str, n_texts: int) -> None:
         prompts = "token ids" if form.tokens else "text"
-        logger.info("%s takes %s and does %s search", self._url, prompts, form.search)
+        logger.info("%s takes %s and does %s search", self._server.url, prompts, form.search)
         if form.search == "sample":
             message = "%s has no beam search (%s): %d samples are taken, which miss probable texts"
-            logger.warning(message, self._url, reason, n_texts)
+            logger.warning(message, self._server.url, reason, n_texts)
 
-    def _complete(self, prompt: Sequence[int], form: _RequestForm) -> list[Completion]:
+    async def _complete(
+        self, http: httpx2.AsyncClient, prompt: Sequence[int], form: _RequestForm
+    ) -> list[Completion]:
         ids = list(prompt)
-        body = self._post(
+        request = {
             **self._request,
-            model=self._model,
-            prompt=ids if form.tokens else self._tokenizer.decode(ids, **_VERBATIM),
-            temperature=1.0 if form.search == "sample" else 0.0,
-            extra_body=self._extra_fields(form),
-        )
+            **self._extra_fields(form),
+            "model": self._model,
+            "prompt": ids if form.tokens else self._tokenizer.decode(ids, **_VERBATIM),
+            "temperature": 1.0 if form.search == "sample" else 0.0,
+        }
+        body = await self._server.post(http, "completions", body=request)
         try:
-            completions = parse_completions(body)
-        except (ValueError, LookupError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"the server at {self._url} answered with something that is not a completion: "
-                f"{body[:200]!r}. Check that base_url is the root of the protocol."
-            ) from error
+            completions = parse_completions(
+                body, n=self._num_beams, vocabulary_size=len(self._tokenizer)
+            )
+        except ValueError as error:
+            start = self._server.secret.redact(body.decode(errors="replace")) or "nothing"
+            raise self._server.refusal(
+                f"something that is not a completion ({error}): {start}"
+            ) from None
         if form.search != "beam" and not have_log_probs(completions):
             raise ModelError(
-                f"the server at {self._url} gives no log-probabilities, which weigh one text "
-                "against another. Serve the model with vLLM, SGLang or llama.cpp's llama-server, "
-                "or generate with transformers on this machine."
+                f"the server at {self._server.url} gives no log-probabilities, which weigh one "
+                "text against another. Serve the model with vLLM, SGLang or llama.cpp's "
+                "llama-server, or generate with transformers on this machine."
             )
         return completions
 
@@ -249,22 +282,6 @@ class OpenAIGenerator:
         if form.search == "beam":
             extra |= {"use_beam_search": True, "length_penalty": self._length_penalty}
         return extra
-
-    def _post(self, **request: Any) -> str:
-        import openai  # noqa: PLC0415 - optional
-
-        try:
-            return str(self._client.completions.with_raw_response.create(**request).text)
-        except openai.APITimeoutError as error:
-            limit_s = self._server.timeout_s
-            raise _RequestError(0, f"no answer within {limit_s:g} s") from error
-        except openai.APIStatusError as error:
-            reason = error.body
-            if isinstance(reason, dict):
-                reason = reason.get("message") or reason.get("detail") or reason
-            raise _RequestError(error.status_code, str(reason or error.message)[:300]) from error
-        except openai.APIError as error:
-            raise _RequestError(0, str(error.__cause__ or error)) from error
 
     def _texts(self, completions: Sequence[Completion]) -> list[GeneratedText]:
         # A completion without tokens has no probability; an empty sum would give it probability 1.
@@ -291,18 +308,24 @@ class OpenAIGenerator:
                 return i + 1
         return len(completion.tokens)
 
-    def _is_unknown_model(self, error: _RequestError) -> bool:
+    async def _is_unknown_model(self, http: httpx2.AsyncClient, error: RequestError) -> bool:
         if error.status == 400 and self._model in error.reason:
-            return self._model not in (self._model_names() or [self._model])
+            return self._model not in (await self._model_names(http) or [self._model])
         return error.status == 404
 
-    def _explain(self, error: _RequestError) -> str:
+    async def _explain(self, http: httpx2.AsyncClient, error: RequestError) -> str:
         if not error.status:
             return f"could not be reached: {error.reason}. Start it, or set base_url or timeout_s."
+        names: list[str] = []
+        is_unknown = error.status == 404
+        with anyio.move_on_after(min(self._timeout_s, _LONGEST_EXPLANATION_S)):
+            is_unknown = await self._is_unknown_model(http, error)
+            names = await self._model_names(http) if is_unknown else []
         if error.status in (401, 403):
             failure, remedy = "refused the key", "Set api_key or the variable OPENAI_API_KEY."
-        elif self._is_unknown_model(error):
-            failure, remedy = f"has no model {self._model!r} for completions", self._other_models()
+        elif is_unknown:
+            model = self._server.secret.redact(self._model)
+            failure, remedy = f"has no model {model!r} for completions", self._other_models(names)
         elif error.status == 429 or error.status >= 500:
             failure = "kept failing"
             remedy = "Look at its log; lower concurrency or raise retries if it is overloaded."
@@ -311,43 +334,25 @@ class OpenAIGenerator:
             remedy = "Check that its model writes completions and its context holds the prompt."
         return f"{failure} with status {error.status}: {error.reason}. {remedy}"
 
-    def _other_models(self) -> str:
-        names = self._model_names()
+    def _other_models(self, names: Sequence[str]) -> str:
         if self._model in names or not names:
             return "Check that base_url is the root of the protocol, usually ending in /v1."
-        return f"Serve it by that name, or set model to one of the server's: {', '.join(names)}."
+        listed = self._server.secret.redact(", ".join(names))
+        return f"Serve it by that name, or set model to one of the server's: {listed}."
 
-    def _only_model(self) -> str:
-        names = self._model_names()
+    async def _only_model(self, http: httpx2.AsyncClient) -> str:
+        names = await self._model_names(http)
         if len(names) != 1:
+            listed = self._server.secret.redact(", ".join(names)) or "no model by name"
             raise ModelError(
-                f"the server at {self._url} offers {', '.join(names) or 'no model by name'}: "
-                "expected exactly one. Set model to the server's name for the fine-tuned model."
+                f"the server at {self._server.url} offers {listed}: expected exactly one. Set "
+                "model to the server's name for the fine-tuned model."
             )
         return names[0]
 
-    def _model_names(self) -> list[str]:
+    async def _model_names(self, http: httpx2.AsyncClient) -> list[str]:
         """Names of the server's models; empty if it does not list them."""
-        import openai  # noqa: PLC0415 - optional
-
         try:
-            response = self._client.models.with_raw_response.list()
-            return [str(entry["id"]) for entry in json.loads(response.text)["data"]]
-        except (openai.OpenAIError, ValueError, LookupError, TypeError):
+            return parse_model_names(await self._server.get(http, "models"))
+        except (RequestError, ModelError, ValueError):
             return []
-
-
-def _client(server: ServerSettings, *, api_key: str | None) -> Any:
-    try:
-        import openai  # noqa: PLC0415 - optional
-    except ImportError:
-        raise ModelError(
-            "the openai backend needs a package. Run: pip install 'bigrec[openai]'"
-        ) from None
-    return openai.OpenAI(
-        base_url=server.base_url,
-        # The client requires a key; servers that were started without one ignore it.
-        api_key=api_key or os.environ.get("OPENAI_API_KEY") or "none",
-        timeout=server.timeout_s,
-        max_retries=server.retries,
-    )

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from io import BufferedIOBase
 from types import TracebackType
 from typing import Any, Literal, Self
 
@@ -18,8 +19,8 @@ from bigrec.lm.prompts import PromptRenderer
 from bigrec.settings.sections import ServerSettings
 from bigrec.types import ProgressCallback
 
-Answer = tuple[int, Any]
-"""A status, and a body: text as it is, anything else as JSON."""
+Answer = tuple[int, Any] | Callable[[BufferedIOBase], None]
+"""A status and a body, text as it is, anything else as JSON; or what writes the whole answer."""
 
 
 class CompletionsServer:
@@ -29,7 +30,10 @@ class CompletionsServer:
     """
 
     def __init__(
-        self, answer: Callable[[dict[str, Any]], Answer], *, models: Sequence[str] = ("tiny",)
+        self,
+        answer: Callable[[dict[str, Any]], Answer],
+        *,
+        models: Sequence[str] | Callable[[BufferedIOBase], None] = ("tiny",),
     ) -> None:
         self.requests: list[dict[str, Any]] = []
         self.keys: list[str] = []
@@ -80,14 +84,24 @@ class _Handler(BaseHTTPRequestHandler):
         """Keep the test's output clean."""
 
     def do_GET(self) -> None:
-        self._reply(200, {"data": [{"id": name} for name in self.server_of_test.models]})
+        models = self.server_of_test.models
+        if callable(models):
+            self.close_connection = True
+            models(self.wfile)
+        else:
+            self._reply(200, {"data": [{"id": name} for name in models]})
 
     def do_POST(self) -> None:
         size = int(self.headers["Content-Length"])
         request = json.loads(self.rfile.read(size))
         self.server_of_test.requests.append(request)
         self.server_of_test.keys.append(self.headers["Authorization"])
-        self._reply(*self.server_of_test.answer(request))
+        answer = self.server_of_test.answer(request)
+        if callable(answer):
+            self.close_connection = True
+            answer(self.wfile)
+        else:
+            self._reply(*answer)
 
     def _reply(self, status: int, body: Any) -> None:
         data = (body if isinstance(body, str) else json.dumps(body)).encode()
@@ -248,16 +262,15 @@ def connections(
         def start(
             answer: Callable[[dict[str, Any]], Answer],
             *,
-            models: Sequence[str] = ("tiny",),
+            models: Sequence[str] | Callable[[BufferedIOBase], None] = ("tiny",),
             **options: Any,
         ) -> Connection:
             server = stack.enter_context(CompletionsServer(answer, models=models))
             options = {"model": "tiny", "retries": 0, **SEARCH, **options}
             names = set(options) & set(ServerSettings.model_fields)
             fields = {name: options.pop(name) for name in names}
-            settings = ServerSettings(base_url=server.base_url, **fields)
+            settings = ServerSettings(**{"base_url": server.base_url, **fields})
             generator = OpenAIGenerator(renderer, tokenizer=tokenizer, server=settings, **options)
-            stack.callback(generator.close)
             return Connection(server, generator, prompts)
 
         yield start

@@ -1,19 +1,14 @@
 """Failures of a server, and wrong arguments: retries, and one error that says what to do."""
 
-import sys
 import threading
 from typing import Any
 
 import pytest
 
 from bigrec.errors import ModelError
-from bigrec.lm.generation.openai import OpenAIGenerator
-from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import ServerSettings
 from tests.lm.generation.openai.server import (
     BABE,
     HALF,
-    SEARCH,
     Answer,
     Connect,
     choice,
@@ -22,7 +17,6 @@ from tests.lm.generation.openai.server import (
     refusal,
 )
 
-pytest.importorskip("openai", reason="the openai package is not installed")
 pytestmark = pytest.mark.model
 
 
@@ -129,14 +123,6 @@ def test_an_unknown_model_ends_in_an_error_that_lists_those_there_are(
     ):
         there.texts()
     assert len(there.requests) == 1
-
-
-def test_a_missing_package_says_which_extra_to_install(
-    renderer: PromptRenderer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, "openai", None)
-    with pytest.raises(ModelError, match=r"pip install 'bigrec\[openai\]'"):
-        OpenAIGenerator(renderer, tokenizer=None, server=ServerSettings(), **SEARCH)
 
 
 @pytest.mark.parametrize("argument", ["num_beams", "max_new_tokens"])

@@ -22,7 +22,6 @@ from tests.lm.generation.openai.server import (
     refusal,
 )
 
-pytest.importorskip("openai", reason="the openai package is not installed")
 pytestmark = pytest.mark.model
 
 
