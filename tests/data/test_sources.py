@@ -117,6 +117,59 @@ def test_an_unknown_folder_is_reported_with_the_files_of_every_format(tmp_path: 
         assert f"\n  {name}: " in message
 
 
+def test_a_table_that_cannot_be_read_is_told_where_nothing_was_found(tmp_path: Path) -> None:
+    (tmp_path / "reviews.json.gz").write_bytes(b"no gzip")
+    (tmp_path / "meta.csv").write_text("a\n", encoding="utf-16")
+    with pytest.raises(DataError) as caught:
+        load_dataset(tmp_path)
+    *_, first, second = str(caught.value).split("\n")
+    assert first.endswith("meta.csv: it is in UTF-16: save it as UTF-8.")
+    assert "reviews.json.gz could not be read: Not a gzipped file" in second
+
+
+def test_pipes_and_links_to_nothing_are_told(tmp_path: Path) -> None:
+    write(tmp_path, "user_id,item_id,timestamp\n7,a,1\n")
+    os.mkfifo(tmp_path / "pipe.csv")
+    os.mkfifo(tmp_path / "other.json")
+    assert len(load_dataset(tmp_path).interactions) == 1
+    with pytest.raises(DataError, match=r"pipe\.csv: it is a pipe: expected a file"):
+        load_dataset(tmp_path / "pipe.csv")
+    with pytest.raises(DataError, match=r"pipe\.csv: it is a pipe: expected a file"):
+        load_dataset(tmp_path, items=tmp_path / "pipe.csv")
+    (tmp_path / "items.csv").unlink()
+    (tmp_path / "items.csv").symlink_to(tmp_path / "gone.csv")
+    with pytest.raises(DataError, match=r"items\.csv could not be read: .*No such file"):
+        load_dataset(tmp_path)
+
+
+def test_json_lines_named_json_are_read_as_files(tmp_path: Path) -> None:
+    reviews, items = tmp_path / "review.json", tmp_path / "business.json"
+    reviews.write_text(
+        '{"user_id": "u", "business_id": "b", "date": "2014-07-05 17:59:41", "attributes": null}\n'
+    )
+    items.write_text('[{"business_id": "b", "name": "Bar", "categories": ["Food", "Bars"]}]')
+    made = load_dataset(
+        reviews,
+        items=items,
+        item_id="business_id",
+        title="name",
+        time="date",
+        category="categories",
+    )
+    assert (made.catalog.titles, made.catalog.categories) == (["Bar"], ["Food > Bars"])
+    assert made.interactions.user_ids == ["u"]
+
+
+def test_damaged_parquet_is_told(tmp_path: Path) -> None:
+    write(tmp_path, "user_id\n")
+    pl.DataFrame({"user_id": ["7"] * 99}).write_parquet(tmp_path / "plays.parquet")
+    raw = (tmp_path / "plays.parquet").read_bytes()
+    for damaged in (raw[:-20], raw[: len(raw) // 2], b"PAR1" + b"\xff" * 99 + b"PAR1"):
+        (tmp_path / "plays.parquet").write_bytes(damaged)
+        with pytest.raises(DataError, match=r"plays\.parquet could not be read: "):
+            load_dataset(tmp_path / "plays.parquet")
+
+
 def test_a_named_format_is_the_only_one_tried(tmp_path: Path) -> None:
     write(tmp_path, "user_id,item_id,timestamp\n7,a,1\n")
     with pytest.raises(DataError) as caught:
@@ -158,7 +211,7 @@ def test_examples_of_the_papers_authors_are_read(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("no json", r"test\.json: expected JSON, got an error at"),
+        ("no json", r"test\.json: line 1, character 2: expected ident"),
         ("[]", "expected a JSON list of examples"),
         ("{}", "expected a JSON list of examples"),
         (

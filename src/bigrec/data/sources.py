@@ -1,19 +1,20 @@
 """Datasets from files of any known format."""
 
-import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample
+from bigrec.data.files import check_regular, iter_blocks, reading
 from bigrec.data.interactions import Interactions
+from bigrec.data.json_rows import parse_json
 from bigrec.data.readers import amazon, movielens, recbole
 from bigrec.data.readers import tables as plain_tables
 from bigrec.data.repairs import Repairs
-from bigrec.data.tables import SourceTables, reading
+from bigrec.data.tables import TABLE_SUFFIXES, SourceTables
 from bigrec.errors import DataError
 from bigrec.storage.forks import check_threads
 
@@ -24,6 +25,7 @@ class _Reader(NamedTuple):
 
 
 _AUTO = "auto"
+_SHOWN = 10
 # In the order of detection: plain tables are last, because their reader accepts any table.
 _READERS = {
     "movielens": _Reader(movielens.read, movielens.LOOKS_FOR),
@@ -131,10 +133,7 @@ def load_bigrec_json(path: str | Path, *, item_type: str = "item") -> list[Title
     """
     path = Path(path)
     with reading(path):
-        try:
-            rows = json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise DataError(f"expected JSON, got an error at {error}. Download it again.") from None
+        rows = parse_json(b"".join(block.content for block in iter_blocks(path)))
         if not isinstance(rows, list) or not rows:
             raise DataError("expected a JSON list of examples. Give a file of the paper's data.")
         return [
@@ -159,17 +158,34 @@ def _find_tables(source: str | Path, items: Path | None, format_name: str) -> So
                 f"{file} does not exist: expected a folder or a file, or the short name "
                 f"{recbole.SHORT_NAME!r}."
             )
+        if not file.is_dir() or file == items:
+            with reading(file):
+                check_regular(file)
     candidates = list(_READERS) if format_name == _AUTO else [format_name]
     for candidate in candidates:
         tables = _READERS[candidate].read(path, items)
         if tables is not None:
             return tables
     looked_for = "".join(f"\n  {name}: {_READERS[name].looks_for}" for name in candidates)
-    files = sorted(file.name for file in path.iterdir())[:10] if path.is_dir() else [path.name]
+    files = sorted(path.iterdir())[:_SHOWN] if path.is_dir() else [path]
+    held = ", ".join(file.name for file in files) or "nothing"
     raise DataError(
-        f"no dataset was found in {path}, which holds {', '.join(files) or 'nothing'}. Looked for:"
-        f"{looked_for}"
+        f"no dataset was found in {path}, which holds {held}. Looked for:{looked_for}"
+        f"{''.join(_problems(files))}"
     )
+
+
+def _problems(files: Iterable[Path]) -> Iterator[str]:
+    """Why tables among the files could not be read, which may be why nothing was found."""
+    for file in files:
+        if file.name.lower().endswith(TABLE_SUFFIXES):
+            try:
+                with reading(file):
+                    check_regular(file)
+                    if not file.name.endswith(".parquet"):
+                        next(iter_blocks(file), None)
+            except DataError as error:
+                yield f"\n{error}"
 
 
 def _named_columns(columns: dict[str, str | None], *, defaults: dict[str, str]) -> dict[str, str]:

@@ -1,23 +1,23 @@
 """Files of tables: opened lazily, their formats detected by name and first line."""
 
-import gzip
-import json
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
 
+from bigrec.data.csv_rows import Dialect
+from bigrec.data.delimited import read_header, scan_delimited
+from bigrec.data.files import check_regular, reading, suffix_of
+from bigrec.data.json_rows import json_keys, scan_json
 from bigrec.errors import DataError
 
-_SEPARATORS = {".csv": ",", ".tsv": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson", ".json")
-# Rows from which the types of JSON lines are inferred.
-_INFERRED = 10_000
+_DIALECTS = {".csv": Dialect(","), ".tsv": Dialect("\t")}
+_JSON = (".jsonl", ".ndjson", ".json")
 
-_TEXT = (".csv", ".tsv", ".jsonl", ".ndjson")
-TABLE_SUFFIXES = (*_TEXT, *(suffix + ".gz" for suffix in _TEXT), ".parquet")
+_TEXT = (*_DIALECTS, *_JSON)
+_PARQUET = ".parquet"
+TABLE_SUFFIXES = (*_TEXT, *(suffix + ".gz" for suffix in _TEXT), _PARQUET)
 
 
 @dataclass(frozen=True)
@@ -44,103 +44,47 @@ class SourceTables:
     columns: Mapping[str, str] = field(default_factory=dict)
 
 
-def suffix_of(path: Path) -> str:
-    """The last suffix, ``.gz`` aside: ``.csv`` for ``a.b.csv.gz``."""
-    return Path(path.name.removesuffix(".gz")).suffix.lower()
+def scan_table(path: Path, *, columns: Sequence[str] | None = None) -> pl.LazyFrame:
+    """Open a table without reading its rows.
 
-
-def stem_of(path: Path) -> str:
-    """The name without its suffixes: ``Video_Games_5`` for ``Video_Games_5.json.gz``."""
-    return Path(path.name.removesuffix(".gz")).stem
-
-
-def scan_table(path: Path, *, schema: Mapping[str, pl.DataType] | None = None) -> pl.LazyFrame:
-    """Open a table without reading it.
-
-    CSV and TSV columns are read as text, which keeps ids such as 007.
+    Columns of text files are read as text, which keeps ids such as 007.
 
     Args:
-        path: CSV, TSV, JSON lines (each also ``.gz``) or Parquet.
-        schema: Columns of JSON lines to read, with their types; None infers all from the first
-            rows.
+        path: CSV, TSV, JSON lines or an array of objects (each also ``.gz``), or Parquet.
+        columns: Keys to read of JSON, in the file or not; None takes all of the file.
 
     Raises:
-        DataError: If the suffix is another one.
+        DataError: If the suffix is another one, or the file cannot be read.
     """
     suffix = suffix_of(path)
-    if suffix in _SEPARATORS:
-        return pl.scan_csv(path, separator=_SEPARATORS[suffix], infer_schema=False)
-    if suffix in _JSON_LINES:
-        known = None if schema is None else pl.Schema(schema)
-        return pl.scan_ndjson(path, schema=known, infer_schema_length=_INFERRED)
-    if suffix == ".parquet":
-        return pl.scan_parquet(path)
-    raise DataError(
-        f"{path} is not a table of a known format: expected a name that ends in "
-        f"{', '.join(TABLE_SUFFIXES)}."
-    )
+    if suffix not in {*_TEXT, _PARQUET}:
+        raise DataError(
+            f"{path} is not a table of a known format: expected a name that ends in "
+            f"{', '.join(TABLE_SUFFIXES)}."
+        )
+    with reading(path):
+        check_regular(path)
+        if suffix in _DIALECTS:
+            return scan_delimited(path, _DIALECTS[suffix])
+        if suffix in _JSON:
+            return scan_json(path, columns=columns)
+        return pl.scan_parquet(path, glob=False)
 
 
 def first_fields(path: Path) -> set[str]:
-    """Field names in the first line of a CSV, TSV or JSON lines file; empty for other files."""
+    """Field names of a CSV, TSV or JSON file: the header, or the keys of the first object.
+
+    Returns:
+        The empty set for other files and for those that cannot be read.
+    """
     suffix = suffix_of(path)
-    line = first_line(path) if suffix in (*_SEPARATORS, *_JSON_LINES) else ""
-    if suffix in _SEPARATORS:
-        return {name.strip('"') for name in line.split(_SEPARATORS[suffix])}
     try:
-        value = json.loads(line)
-    except json.JSONDecodeError:
+        with reading(path):
+            if suffix in _DIALECTS:
+                return set(read_header(path, _DIALECTS[suffix]))
+            return set(json_keys(path)) if suffix in _JSON else set()
+    except DataError:
         return set()
-    return set(value) if isinstance(value, dict) else set()
-
-
-def first_line(path: Path) -> str:
-    """The first line of a text file, gzipped or not, without its line end.
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    with reading(path):
-        is_gzipped = path.name.endswith(".gz")
-        with gzip.open(path) if is_gzipped else path.open("rb") as stream:
-            line: bytes = stream.readline()
-        return line.decode("utf-8-sig", errors="replace").rstrip("\r\n")
-
-
-def read_lines(path: Path) -> list[str]:
-    """Non-empty lines of a text file in UTF-8, else in Latin-1, as MovieLens is distributed.
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    with reading(path):
-        raw = path.read_bytes()
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
-    # splitlines() would also split at characters that occur within lines of Latin-1 text.
-    return [line for line in text.replace("\r\n", "\n").split("\n") if line]
-
-
-@contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Name the file in every error of the block.
-
-    Raises:
-        DataError: With the path and the reason.
-    """
-    try:
-        yield
-    except DataError as error:
-        raise DataError(f"{path}: {error}") from error
-    except (OSError, EOFError, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().partition("\n")[0]
-        raise DataError(
-            f"{path} could not be read: {reason}. Expected an undamaged "
-            f"{suffix_of(path).removeprefix('.') or 'text'} file in UTF-8; download or export it "
-            "again."
-        ) from error
 
 
 def only_one(files: list[Path], *, what: str) -> Path | None:

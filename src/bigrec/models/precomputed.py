@@ -10,8 +10,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bigrec.data.columns import id_text
+from bigrec.data.files import check_regular, reading
 from bigrec.data.ids import read_ids
-from bigrec.data.tables import reading
 from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
 from bigrec.models.base import (
@@ -60,9 +60,11 @@ class PrecomputedScores(FixedItems):
                 not finite numbers.
         """
         # np.load would also open archives and pickles.
-        with reading(path), path.open("rb") as stream:
+        with reading(path):
+            check_regular(path)
             try:
-                scores = np.lib.format.read_array(stream, allow_pickle=False)
+                with path.open("rb") as stream:
+                    scores = np.lib.format.read_array(stream, allow_pickle=False)
             except ValueError as error:
                 raise DataError(
                     f"not an array of numbers: {error}. Write it with numpy.save."
@@ -99,7 +101,8 @@ class PrecomputedScores(FixedItems):
         item_ids = read_ids(item_ids, name="item_ids")
         user_ids = read_ids(user_ids, name="user_ids")
         with reading(path):
-            frame = pl.read_parquet(path)
+            check_regular(path)
+            frame = pl.read_parquet(path, glob=False)
             if set(frame.columns) == set(_LONG):
                 users, scores = _long_scores(frame, item_ids)
             else:

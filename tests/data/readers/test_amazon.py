@@ -98,7 +98,7 @@ def test_a_damaged_line_is_told_with_its_file(tmp_path: Path) -> None:
     with write(tmp_path / "Video_Games_5.json", REVIEWS_2018).open("a") as stream:
         stream.write("{broken\n")
     write(tmp_path / "meta_Video_Games.json", META_2018)
-    with pytest.raises(DataError, match=r"Video_Games_5\.json could not be read"):
+    with pytest.raises(DataError, match=r"Video_Games_5\.json: line 3, character 2: key must"):
         load_dataset(tmp_path)
 
 
@@ -112,3 +112,15 @@ def test_products_without_reviews_are_not_in_the_catalog(tmp_path: Path) -> None
     write(tmp_path / "Video_Games_5.json", REVIEWS_2018)
     write(tmp_path / "meta_Video_Games.json", [*META_2018, {"asin": "B9", "title": "Unsold"}])
     assert "Unsold" not in load_dataset(tmp_path).catalog.titles
+
+
+def test_products_of_2014_are_python_literals_with_paths_of_categories(tmp_path: Path) -> None:
+    write(tmp_path / "reviews.json", REVIEWS_2018)
+    products = [
+        {"asin": row["asin"], "title": row["title"], "categories": [["Games", "PC"]]}
+        for row in META_2018
+    ]
+    (tmp_path / "meta_games.json").write_text("\n".join(map(repr, products)))
+    made = load_dataset(tmp_path)
+    assert made.catalog.titles == ["A & B", "C"]
+    assert made.catalog.categories == ["Games > PC", "Games > PC"]

@@ -81,5 +81,5 @@ def test_two_files_of_interactions_are_refused(tmp_path: Path) -> None:
 
 def test_an_empty_file_is_reported(tmp_path: Path) -> None:
     write(tmp_path, interactions_csv="", items_csv="item_id\n")
-    with pytest.raises(DataError, match=r"interactions\.csv could not be read: empty CSV"):
+    with pytest.raises(DataError, match=r"interactions\.csv: it is empty: expected a line"):
         read(tmp_path, None)

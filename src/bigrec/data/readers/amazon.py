@@ -1,20 +1,13 @@
-"""Readers of the Amazon reviews of 2018 and 2023."""
+"""Readers of the Amazon reviews of 2014, 2018 and 2023."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
-from bigrec.data.tables import (
-    SourceTables,
-    first_fields,
-    only_one,
-    reading,
-    scan_table,
-    stem_of,
-)
+from bigrec.data.files import reading, stem_of
+from bigrec.data.tables import SourceTables, first_fields, only_one, scan_table
 from bigrec.errors import DataError
 
 _META = "meta_"
@@ -24,9 +17,6 @@ _SUFFIXES = ("json", "json.gz", "jsonl", "jsonl.gz", "csv", "csv.gz")
 @dataclass(frozen=True)
 class _Edition:
     """Fields of one edition.
-
-    All are read as text: a category is a list in one line and text in another. Unused fields differ
-    in type even more.
 
     Attributes:
         reviews: Fields of a review.
@@ -39,9 +29,11 @@ class _Edition:
     columns: Mapping[str, str]
 
 
+# 2014 differs from 2018 in the name of the categories, and its products are Python literals.
+_CATEGORY_2014 = "categories"
 _2018 = _Edition(
     reviews=("reviewerID", "asin", "overall", "unixReviewTime"),
-    meta=("asin", "title", "category"),
+    meta=("asin", "title", "category", _CATEGORY_2014),
     columns={
         "user_id": "reviewerID",
         "item_id": "asin",
@@ -67,7 +59,7 @@ LOOKS_FOR_2023 = (
 
 
 def read_2018(source: Path, items: Path | None) -> SourceTables | None:
-    """Find reviews of 2018; None if there are none.
+    """Find reviews of 2014 or 2018; None if there are none.
 
     Raises:
         DataError: If the file of titles is missing, or there are several of reviews or titles.
@@ -107,16 +99,15 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
     if edition.columns["item_id"] not in first_fields(items):
         return None
     item_id, category = edition.columns["item_id"], edition.columns["category"]
-    interactions = scan_table(reviews, schema=dict.fromkeys(edition.reviews, pl.String()))
+    interactions = scan_table(reviews, columns=edition.reviews)
     with reading(reviews):
         reviewed = interactions.select(pl.col(item_id).unique()).collect()
+    titles = scan_table(items, columns=edition.meta)
+    if _CATEGORY_2014 in edition.meta and category != _CATEGORY_2014:
+        titles = titles.with_columns(pl.coalesce(category, _CATEGORY_2014).alias(category))
     # The files of titles list every product of the shop. Products without reviews are dropped, as
     # in the paper: its catalog is the items of the 5-core reviews.
-    titles = (
-        scan_table(items, schema=dict.fromkeys(edition.meta, pl.String()))
-        .join(reviewed.lazy(), on=item_id, how="semi", maintain_order="left")
-        .with_columns(pl.col(category).map_elements(_joined, return_dtype=pl.String))
-    )
+    titles = titles.join(reviewed.lazy(), on=item_id, how="semi", maintain_order="left")
     return SourceTables(
         interactions,
         reviews,
@@ -126,12 +117,3 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
         item_type="product",
         columns=edition.columns,
     )
-
-
-def _joined(category: str) -> str:
-    """Join a JSON list of categories to "Video Games > PC > Games"; other text is unchanged."""
-    try:
-        value = json.loads(category)
-    except json.JSONDecodeError:
-        return category
-    return " > ".join(map(str, value)) if isinstance(value, list) else category

@@ -6,7 +6,10 @@ from typing import NamedTuple
 
 import polars as pl
 
-from bigrec.data.tables import SourceTables, first_line, read_lines, scan_table
+from bigrec.data.csv_rows import Dialect
+from bigrec.data.delimited import scan_delimited
+from bigrec.data.files import first_line, read_lines
+from bigrec.data.tables import SourceTables, scan_table
 from bigrec.errors import DataError
 
 LOOKS_FOR = "u.data and u.item, or ratings.dat and movies.dat, or ratings.csv and movies.csv"
@@ -78,23 +81,13 @@ def _is_movielens(ratings: Path) -> bool:
 
 
 def _scan_tabs(path: Path) -> pl.LazyFrame:
-    return _scan_text(path, separator="\t", columns=list(_COLUMNS))
+    return scan_delimited(path, Dialect("\t", has_quotes=False), names=_COLUMNS)
 
 
 def _scan_colons(path: Path) -> pl.LazyFrame:
     # "::" reads as two one-byte separators around an empty column; ratings have no other colon.
     columns = [name for column in _COLUMNS for name in (column, f"no {column}")][:-1]
-    return _scan_text(path, separator=":", columns=columns).select(_COLUMNS)
-
-
-def _scan_text(path: Path, *, separator: str, columns: list[str]) -> pl.LazyFrame:
-    return pl.scan_csv(
-        path,
-        separator=separator,
-        has_header=False,
-        quote_char=None,
-        schema=dict.fromkeys(columns, pl.String),
-    )
+    return scan_delimited(path, Dialect(":", has_quotes=False), names=columns).select(_COLUMNS)
 
 
 def _scan_csv_ratings(path: Path) -> pl.LazyFrame:

@@ -6,12 +6,17 @@ from pathlib import Path
 
 import polars as pl
 
-from bigrec.data.tables import SourceTables, first_line, only_one
+from bigrec.data.csv_rows import Dialect
+from bigrec.data.delimited import scan_delimited
+from bigrec.data.files import reading
+from bigrec.data.tables import SourceTables, only_one
 from bigrec.errors import DataError
 
 LOOKS_FOR = "one file ending in .inter and one of the same name ending in .item"
 
 SHORT_NAME = "ml-100k"
+
+_DIALECT = Dialect("\t", has_quotes=False)
 
 _WHEEL_FILE = "recbole/dataset_example/ml-100k/ml-100k.inter"
 _TITLES = ("movie_title", "title", "item_name", "name", "product_name", "book_title")
@@ -36,7 +41,8 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
             f"there is {inter}, but no file of titles: {items} does not exist. Add it there, or "
             "name it with items=..."
         )
-    fields = _fields(items)
+    titles = _scan(items)
+    fields = titles.collect_schema().names()
     columns = {"category": _first(_CATEGORIES, fields), "year": _first(_YEARS, fields)}
     # Without any of them the default gives an error that lists the columns.
     title = _first(_TITLES, fields) or "title"
@@ -44,7 +50,7 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
     return SourceTables(
         _scan(inter),
         inter,
-        _scan(items),
+        titles,
         items,
         name=inter.stem,
         item_type="movie" if title == "movie_title" else "item",
@@ -71,20 +77,11 @@ def installed_ml_100k() -> Path:
     return paths[0].parent
 
 
-def _fields(path: Path) -> list[str]:
-    return [field.partition(":")[0] for field in first_line(path).split("\t")]
+def _scan(path: Path) -> pl.LazyFrame:
+    with reading(path):
+        table = scan_delimited(path, _DIALECT)
+        return table.rename(lambda field: field.partition(":")[0])
 
 
 def _first(names: Iterable[str], fields: Iterable[str]) -> str | None:
     return next((name for name in names if name in fields), None)
-
-
-def _scan(path: Path) -> pl.LazyFrame:
-    return pl.scan_csv(
-        path,
-        separator="\t",
-        quote_char=None,
-        skip_rows=1,
-        has_header=False,
-        schema=dict.fromkeys(_fields(path), pl.String),
-    )

@@ -1,21 +1,15 @@
 """Reader of plain tables: one of interactions, one of items."""
 
+import os
 from pathlib import Path
 
-from bigrec.data.tables import (
-    TABLE_SUFFIXES,
-    SourceTables,
-    only_one,
-    reading,
-    scan_table,
-    stem_of,
-    suffix_of,
-)
+from bigrec.data.files import reading, stem_of, suffix_of
+from bigrec.data.tables import TABLE_SUFFIXES, SourceTables, only_one, scan_table
 from bigrec.errors import DataError
 
 LOOKS_FOR = (
-    "interactions and items, each ending in .csv, .tsv, .jsonl (also with .gz) or .parquet; or a "
-    "file of interactions as the source and the file of titles as items"
+    "interactions and items, each ending in .csv, .tsv, .jsonl, .json (also with .gz) or "
+    ".parquet; or a file of interactions as the source and the file of titles as items"
 )
 
 
@@ -40,11 +34,10 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
             f"expected items.csv, items.parquet or similar in {folder}. Add it there, or name it "
             "with items=..."
         )
+    table, titles = scan_table(interactions), scan_table(items)
     with reading(interactions):
-        table = scan_table(interactions)
         fields = table.collect_schema().names()
     with reading(items):
-        titles = scan_table(items)
         has_category = "category" in titles.collect_schema()
     columns = {"category": "category"} if has_category else {}
     if "position" in fields and "timestamp" not in fields:
@@ -58,4 +51,5 @@ def _suffixes() -> set[str]:
 
 def _named(folder: Path, stem: str) -> Path | None:
     files = [folder / (stem + suffix) for suffix in TABLE_SUFFIXES]
-    return only_one([file for file in files if file.is_file()], what=stem)
+    # A link to nothing or a pipe of the name is told when it is opened.
+    return only_one([file for file in files if os.path.lexists(file)], what=stem)

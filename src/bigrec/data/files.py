@@ -1,0 +1,197 @@
+"""Data files as bytes and text: opened, decompressed and checked before anything reads them."""
+
+import gzip
+import stat
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import chain
+from pathlib import Path
+from typing import BinaryIO, NamedTuple, NoReturn, cast
+
+import polars as pl
+
+from bigrec.errors import DataError
+
+BLOCK_BYTES = 1 << 24
+_BOM = b"\xef\xbb\xbf"
+_HEAD_BYTES = 64
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a pipe"),
+    (stat.S_ISSOCK, "a socket"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+)
+_UTF16 = "in UTF-16: save it as UTF-8"
+# First bytes of files that are no text in UTF-8, and the cure. UTF-32 begins as UTF-16 does.
+_SIGNATURES = {
+    b"\xff\xfe": _UTF16,
+    b"\xfe\xff": _UTF16,
+    b"\x1f\x8b": "compressed with gzip: its name has to end in .gz, once for each time",
+    b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or export the sheet as CSV in UTF-8",
+    b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it or compress it with gzip",
+    b"\xfd7zXZ": "compressed with xz: unpack it or compress it with gzip",
+    b"BZh": "compressed with bzip2: unpack it or compress it with gzip",
+    b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"PAR1": "a Parquet file: its name has to end in .parquet",
+    b"<!doctype": "a web page and no data: download the file itself",
+    b"<html": "a web page and no data: download the file itself",
+    b"version https://git-lfs": "a pointer of Git LFS: get the file itself with git lfs pull",
+}
+
+
+class Block(NamedTuple):
+    """Whole lines of a text file.
+
+    Attributes:
+        line: Number of its first line, from 1.
+        content: Valid UTF-8 without NUL.
+    """
+
+    line: int
+    content: bytes
+
+
+def suffix_of(path: Path) -> str:
+    """The last suffix, ``.gz`` aside: ``.csv`` for ``a.b.csv.gz``."""
+    return Path(path.name.removesuffix(".gz")).suffix.lower()
+
+
+def stem_of(path: Path) -> str:
+    """The name without its suffixes: ``Video_Games_5`` for ``Video_Games_5.json.gz``."""
+    return Path(path.name.removesuffix(".gz")).stem
+
+
+def check_regular(path: Path) -> None:
+    """Check that a path is a file on disk. Reading a pipe or a device may wait forever.
+
+    Raises:
+        DataError: If it is something else.
+        OSError: If there is nothing or no access.
+    """
+    mode = path.stat().st_mode
+    kind = next((kind for is_kind, kind in _KINDS if is_kind(mode)), None)
+    if kind is not None:
+        raise DataError(f"it is {kind}: expected a file. Save the data to a file and name that.")
+
+
+def iter_blocks(path: Path) -> Iterator[Block]:
+    """Read a text file, gzipped or not, in blocks of whole lines; a byte order mark is skipped.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: If it is no text in UTF-8, with the line and the character.
+        OSError: If it cannot be read.
+    """
+    line, rest = 1, b""
+    with _open(path) as stream:
+        for read in chain(iter(lambda: stream.read(BLOCK_BYTES), b""), (None,)):
+            content = rest if read is None else rest + read
+            end = len(content) if read is None else content.rfind(b"\n") + 1
+            content, rest = content[:end], content[end:]
+            if content:
+                _check_text(content, line)
+                yield Block(line, content)
+                line += content.count(b"\n")
+
+
+def first_line(path: Path) -> str:
+    """The first line of a text file, gzipped or not, without its line end.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    with reading(path), _open(path) as stream:
+        return stream.readline().decode("utf-8", errors="replace").rstrip("\r\n")
+
+
+def read_lines(path: Path) -> list[str]:
+    """Non-empty lines of a text file in UTF-8, else in Latin-1, as MovieLens is distributed.
+
+    Raises:
+        DataError: If the file cannot be read.
+    """
+    with reading(path), _open(path) as stream:
+        raw = stream.read()
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        text = raw.decode("latin-1")
+    # splitlines() would also split at characters that occur within lines of Latin-1 text.
+    return [line for line in text.replace("\r\n", "\n").split("\n") if line]
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Name the file in every error of the block.
+
+    Raises:
+        DataError: With the path and the reason.
+    """
+    try:
+        yield
+    except DataError as error:
+        raise DataError(f"{path}: {error}") from error
+    except (
+        OSError,
+        EOFError,
+        zlib.error,
+        RecursionError,
+        pl.exceptions.PolarsError,
+        pl.exceptions.PanicException,
+    ) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise DataError(
+            f"{path} could not be read: {reason}. Expected an undamaged "
+            f"{suffix_of(path).removeprefix('.') or 'text'} file; download or export it again."
+        ) from error
+
+
+@contextmanager
+def _open(path: Path) -> Iterator[BinaryIO]:
+    """The decompressed bytes of a file without a byte order mark.
+
+    Raises:
+        DataError: If it is no file on disk, or its first bytes tell another format.
+    """
+    check_regular(path)
+    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+        head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
+        for signature, what in _SIGNATURES.items():
+            if head.lstrip().lower().startswith(signature.lower()):
+                raise DataError(f"it is {what}.")
+        if head.startswith(_BOM):
+            stream.read(len(_BOM))
+        yield cast("BinaryIO", stream)
+
+
+def _check_text(content: bytes, line: int) -> None:
+    nul = content.find(b"\0")
+    if nul >= 0:
+        _refuse(
+            content,
+            nul,
+            line,
+            "there is a NUL byte. Save the file as UTF-8 if it is in UTF-16, else export it again",
+        )
+    try:
+        content.decode("utf-8")
+    except UnicodeDecodeError as error:
+        _refuse(
+            content,
+            error.start,
+            line,
+            f"the byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8; it may "
+            "be in Latin-1 (Windows-1252)",
+        )
+
+
+def _refuse(content: bytes, position: int, line: int, reason: str) -> NoReturn:
+    start = content.rfind(b"\n", 0, position) + 1
+    character = len(content[start:position].decode("utf-8", errors="replace")) + 1
+    line += content.count(b"\n", 0, position)
+    raise DataError(f"line {line}, character {character}: {reason}.")
