@@ -303,3 +303,26 @@ def test_embeddings_under_a_matching_checksum_must_still_be_embeddings(
     _edit(tmp_path / "index" / "index.json", embeddings_sha256=digest)
     with pytest.raises(BundleError, match="not a safetensors file of arrays"):
         ItemIndex.load(tmp_path / "index")
+
+
+def test_a_joined_index_has_its_own_titles_first(index: ItemIndex) -> None:
+    other = ItemIndex.build(("Dune", "Brazil"), FakeEmbedder())
+    joined = index.joined(other)
+    assert joined.titles == (*TITLES, "Dune")
+    np.testing.assert_array_equal(joined.embeddings[:3], index.embeddings)
+    np.testing.assert_array_equal(joined.embeddings[3], other.embeddings[0])
+    assert index.joined(None) is index
+    assert index.joined(ItemIndex.build(("Brazil",), FakeEmbedder())) is index
+
+
+def test_an_index_of_another_embedder_joins_no_titles(index: ItemIndex) -> None:
+    other = ItemIndex(("Dune",), np.zeros_like(index.embeddings[:1]), "another")
+    assert index.joined(other) is index
+
+
+def test_an_index_without_some_titles_keeps_the_others(index: ItemIndex) -> None:
+    rest = index.without({"Brazil", "Dune"})
+    assert rest is not None
+    assert rest.titles == ("Alien", "Casablanca")
+    np.testing.assert_array_equal(rest.embeddings, index.embeddings[[0, 2]])
+    assert index.without(TITLES) is None

@@ -1,7 +1,7 @@
 """Embeddings of the catalog's titles: built once, saved, updated, and searched by distance."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Container, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -145,6 +145,28 @@ class ItemIndex:
         return self.build(
             titles, embedder, normalization=self.normalization, previous=self, progress=progress
         )
+
+    def joined(self, other: "ItemIndex | None") -> Self:
+        """The index with further titles after its own, of which it keeps the embeddings.
+
+        Args:
+            other: An index with more titles. One of another embedder adds none.
+        """
+        if other is None or other.embedder_fingerprint != self.embedder_fingerprint:
+            return self
+        new = [title for title in other.titles if title not in self.rows]
+        if not new:
+            return self
+        embeddings = [self.embeddings, other.embeddings[[other.rows[title] for title in new]]]
+        return replace(self, titles=(*self.titles, *new), embeddings=np.concatenate(embeddings))
+
+    def without(self, titles: Container[str]) -> Self | None:
+        """The index of all other titles; None if there is none."""
+        kept = [title for title in self.titles if title not in titles]
+        if not kept:
+            return None
+        embeddings = self.embeddings[[self.rows[title] for title in kept]]
+        return replace(self, titles=tuple(kept), embeddings=embeddings)
 
     @cached_property
     def rows(self) -> dict[str, int]:

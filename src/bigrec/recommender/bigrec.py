@@ -212,7 +212,8 @@ class BIGRec:
         """Recommend from another catalog without training: only new titles are embedded.
 
         Args:
-            catalog: The items. Counts of items that stay are kept; new items have none.
+            catalog: The items. An item of the fitted catalog has all that was learned of it, also
+                if it was absent in between.
             progress: Called with (titles embedded, titles to embed).
 
         Raises:

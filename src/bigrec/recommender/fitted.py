@@ -9,14 +9,16 @@ import polars as pl
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.stored_tables import damaged_table, read_table
+from bigrec.errors import BundleError
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse
 from bigrec.lm.embed import SentenceEmbedder
-from bigrec.models.base import Scorer
+from bigrec.models.base import EmbedTitles, Scorer
 from bigrec.recommender.fusion import SignalFusion, known_titles
-from bigrec.recommender.query_encoders import QueryEncoder
+from bigrec.recommender.query_encoders import QueryEncoder, json_bytes
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
 from bigrec.recommender.training_data import EvalQueries
 from bigrec.settings import Settings
@@ -24,10 +26,15 @@ from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 _CATALOG, _COUNTS, _SIGNALS = "catalog.parquet", "counts.parquet", "signals"
 _COUNTS_TABLE = "counts of items"
+# A catalog other than the fitted one: the items, and embeddings of titles that are new in it.
+_CHANGED, _EMBEDDINGS, _SENTENCES = "changed", "index", "sentences"
 
 
 class FittedRecommender:
     """What fitting gives: a query encoder for a catalog, and signals to fuse.
+
+    A recommender of a changed catalog keeps the one that was fitted: every further catalog is made
+    from that, so that an item that leaves and returns has all that was learned of it.
 
     Args:
         settings: What it was fitted with.
@@ -36,6 +43,8 @@ class FittedRecommender:
         counts: Occurrences of each item in the training split, ``[n]``.
         item_type: What the prompt calls one item.
         fusion: Signals and rules; None for the language model alone.
+        origin: The fitted recommender, if this one is of another catalog.
+        new_titles: Sentence vectors of titles that the origin's catalog lacks.
     """
 
     def __init__(
@@ -47,6 +56,8 @@ class FittedRecommender:
         counts: IntArray,
         item_type: str,
         fusion: SignalFusion | None = None,
+        origin: "FittedRecommender | None" = None,
+        new_titles: Mapping[str, FloatArray] | None = None,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
@@ -54,6 +65,8 @@ class FittedRecommender:
         self.counts = counts
         self.item_type = item_type
         self.fusion = fusion
+        self._origin = origin or self
+        self._new_titles = new_titles or {}
         self._catalog_fusion = (
             None if fusion is None else fusion.for_catalog(catalog, imputer=self._imputer)
         )
@@ -85,22 +98,63 @@ class FittedRecommender:
     ) -> "FittedRecommender":
         """The same recommender for another catalog; only new titles are embedded.
 
+        It does not depend on the catalogs between the fitted one and this one.
+
         Args:
-            catalog: The items. Counts of items that stay are kept; new items have none.
+            catalog: The items. Items of the fitted catalog have their counts; new items have none.
             progress: Called with (titles embedded, titles to embed).
         """
+        fitted = self._origin.catalog
+        if catalog.fingerprint == fitted.fingerprint and catalog.categories == fitted.categories:
+            return self._origin
+        return self._origin._changed(
+            catalog,
+            embedded=self.encoder.title_embeddings,
+            sentences=self._new_titles,
+            embed=self._embed_sentences,
+            progress=progress,
+        )
+
+    def _changed(
+        self,
+        catalog: Catalog,
+        *,
+        embedded: ItemIndex | None,
+        sentences: Mapping[str, FloatArray],
+        embed: EmbedTitles,
+        progress: ProgressCallback | None = None,
+    ) -> "FittedRecommender":
+        """The fitted recommender for another catalog.
+
+        Args:
+            catalog: The items.
+            embedded: Embeddings of titles, which are not embedded again.
+            sentences: Sentence vectors of titles, likewise.
+            embed: Embeds all other titles as sentences.
+            progress: Called with (titles embedded, titles to embed).
+        """
+        vectors = dict(sentences)
+
+        def embed_once(titles: Sequence[str]) -> FloatArray:
+            new = [title for title in titles if title not in vectors]
+            if new:
+                vectors.update(zip(new, embed(new), strict=True))
+            return np.stack([vectors[title] for title in titles])
+
         fusion = self.fusion
         if fusion is not None:
-            fusion = fusion.with_catalog(self.catalog, catalog, embed=self._embed_sentences)
+            fusion = fusion.with_catalog(self.catalog, catalog, embed=embed_once)
         count_of = dict(zip(self.catalog.item_ids, self.counts.tolist(), strict=True))
         counts = np.array([count_of.get(item, 0) for item in catalog.item_ids], dtype=np.int64)
         return FittedRecommender(
             self.settings,
-            self.encoder.with_catalog(catalog, counts=counts, progress=progress),
+            self.encoder.with_catalog(catalog, counts=counts, embedded=embedded, progress=progress),
             catalog=catalog,
             counts=counts,
             item_type=self.item_type,
             fusion=fusion,
+            origin=self,
+            new_titles={title: vectors[title] for title in catalog.titles if title in vectors},
         )
 
     def _embed_sentences(self, titles: Sequence[str]) -> FloatArray:
@@ -172,12 +226,61 @@ class FittedRecommender:
         )
 
     def save(self, folder: Path) -> None:
-        """Write everything but the base model and the settings into a bundle's folder."""
-        self.encoder.save(folder)
+        """Write everything but the base model and the settings into a bundle's folder.
+
+        That is the fitted recommender, and a changed catalog with the embeddings of new titles.
+        """
+        origin = self._origin
+        origin.encoder.save(folder)
+        origin.catalog.save(folder / _CATALOG)
+        pl.DataFrame({"count": origin.counts}).write_parquet(folder / _COUNTS)
+        if origin.fusion is not None:
+            origin.fusion.save(folder / _SIGNALS)
+        if origin is not self:
+            self._save_change(folder / _CHANGED)
+
+    def _save_change(self, folder: Path) -> None:
+        folder.mkdir()
         self.catalog.save(folder / _CATALOG)
-        pl.DataFrame({"count": self.counts}).write_parquet(folder / _COUNTS)
-        if self.fusion is not None:
-            self.fusion.save(folder / _SIGNALS)
+        new = self.encoder.title_embeddings.without(self._origin.encoder.title_embeddings.rows)
+        if new is not None:
+            new.save(folder / _EMBEDDINGS)
+        if self._new_titles:
+            vectors = np.stack(list(self._new_titles.values()))
+            ItemIndex(tuple(self._new_titles), vectors, _SENTENCES).save(folder / _SENTENCES)
+
+    def with_stored_catalog(self, folder: Path) -> "FittedRecommender":
+        """This recommender, as loaded from a bundle, with the catalog that it had when saved.
+
+        Args:
+            folder: The bundle.
+
+        Raises:
+            BundleError: If a file is missing or damaged, or a new title has no embedding.
+        """
+        changed = folder / _CHANGED
+        if not changed.is_dir():
+            return self
+        catalog = Catalog.load(changed / _CATALOG)
+        embedded, sentences = (
+            ItemIndex.load(place, max_bytes=json_bytes(catalog.unique_titles))
+            if (place := changed / name).is_dir()
+            else None
+            for name in (_EMBEDDINGS, _SENTENCES)
+        )
+
+        def refuse(titles: Sequence[str]) -> FloatArray:
+            raise BundleError(
+                f"{changed} cannot be used: it lacks embeddings of {len(titles)} titles, such as "
+                f"{titles[0]!r}. Save the recommender again."
+            )
+
+        known = self.encoder.title_embeddings.joined(embedded).rows
+        missing = [title for title in catalog.unique_titles if title not in known]
+        if missing:
+            refuse(missing)
+        vectors = zip(sentences.titles, sentences.embeddings, strict=True) if sentences else ()
+        return self._changed(catalog, embedded=embedded, sentences=dict(vectors), embed=refuse)
 
     def _fuse(self, histories: Sequence[IntArray], *, exclude_seen: bool) -> Fuse | None:
         """Fuses the signals into the distances of some of the histories; None without signals."""

@@ -98,7 +98,7 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
             counts=counts,
             item_type=manifest.item_type,
             fusion=fusion,
-        )
+        ).with_stored_catalog(folder)
 
 
 @contextmanager

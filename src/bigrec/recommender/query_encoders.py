@@ -41,6 +41,11 @@ class QueryEncoder(Protocol):
     methods: Mapping[BeamMode, MethodId]
     ranker: Ranker
 
+    @property
+    def title_embeddings(self) -> ItemIndex:
+        """What the language model makes of the catalog's titles."""
+        ...
+
     def encode(
         self,
         histories: Sequence[IntArray],
@@ -60,9 +65,21 @@ class QueryEncoder(Protocol):
         ...
 
     def with_catalog(
-        self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None
+        self,
+        catalog: Catalog,
+        *,
+        counts: IntArray,
+        embedded: ItemIndex | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Self:
-        """The same encoder for another catalog; only new titles are embedded."""
+        """The same encoder for another catalog; only new titles are embedded.
+
+        Args:
+            catalog: The other catalog.
+            counts: Occurrences of each of its items in the training split, ``[n]``.
+            embedded: `title_embeddings` of more titles, which are not embedded again.
+            progress: Called with (titles embedded, titles to embed).
+        """
         ...
 
     def cold_item_imputer(self, known: BoolArray) -> ColdItemImputer | None:
@@ -168,8 +185,18 @@ class GenerativeQueryEncoder:
         excluded = [[] if len(of_one) == n_titles else sorted(of_one) for of_one in seen]
         return self._generator.generate(prompts, excluded=excluded, progress=progress)
 
+    @property
+    def title_embeddings(self) -> ItemIndex:
+        """See `QueryEncoder`."""
+        return self.ranker.index
+
     def with_catalog(
-        self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None
+        self,
+        catalog: Catalog,
+        *,
+        counts: IntArray,
+        embedded: ItemIndex | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Self:
         """See `QueryEncoder`."""
         return type(self)(
@@ -178,7 +205,7 @@ class GenerativeQueryEncoder:
             catalog=catalog,
             counts=counts,
             item_type=self._item_type,
-            index=self.ranker.index,
+            index=self.ranker.index.joined(embedded),
             progress=progress,
         )
 
@@ -236,12 +263,22 @@ class RetrievalQueryEncoder:
             progress(len(histories), len(histories))
         return encoded
 
+    @property
+    def title_embeddings(self) -> ItemIndex:
+        """See `QueryEncoder`."""
+        return self._retriever.index
+
     def with_catalog(
-        self, catalog: Catalog, *, counts: IntArray, progress: ProgressCallback | None = None
+        self,
+        catalog: Catalog,
+        *,
+        counts: IntArray,
+        embedded: ItemIndex | None = None,
+        progress: ProgressCallback | None = None,
     ) -> Self:
         """See `QueryEncoder`."""
         return type(self)(
-            self._retriever.with_catalog(catalog, progress=progress),
+            self._retriever.with_catalog(catalog, embedded=embedded, progress=progress),
             catalog=catalog,
             counts=counts,
             max_history_length=self._max_history_length,
@@ -257,7 +294,7 @@ class RetrievalQueryEncoder:
         self._retriever.index.save(folder / _INDEX)
 
 
-def _json_bytes(titles: Sequence[str]) -> int:
+def json_bytes(titles: Sequence[str]) -> int:
     """Upper bound of the bytes that titles take in a JSON file, a few other values included."""
     return 4096 + sum(8 + len(json.dumps(title)) for title in titles)
 
@@ -285,7 +322,7 @@ def load_query_encoder(
         BundleError: If a file is missing, damaged, of another version or of another model.
         StaleIndexError: If the item index was made with another model or catalog.
     """
-    index = ItemIndex.load(folder / _INDEX, max_bytes=_json_bytes(catalog.unique_titles))
+    index = ItemIndex.load(folder / _INDEX, max_bytes=json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
         index.check(ItemTextFeatures(lm), catalog.unique_titles, normalization="none")
         retriever = LLMRetriever.load(

@@ -236,14 +236,24 @@ class LLMRetriever(HistoryScorer):
             return self.network.imputer
         return ColdItemImputer.fit(self.network.content.cpu().numpy(), known)
 
-    def with_catalog(self, catalog: Catalog, *, progress: ProgressCallback | None = None) -> Self:
+    def with_catalog(
+        self,
+        catalog: Catalog,
+        *,
+        embedded: ItemIndex | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> Self:
         """The same retriever for another catalog. Only new titles are embedded.
+
+        The result knows nothing of titles that the other catalog lacks. Ask the fitted retriever
+        for each catalog, so that a title that returns scores as before.
 
         Args:
             catalog: The other catalog.
+            embedded: Text features of more titles, which are not embedded again.
             progress: Called with (titles embedded, titles to embed).
         """
-        index = self.index.updated(
+        index = self.index.joined(embedded).updated(
             catalog.unique_titles, ItemTextFeatures(self.lm), progress=progress
         )
         rows = np.array([self.index.rows.get(title, -1) for title in index.titles])
