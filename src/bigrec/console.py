@@ -260,7 +260,10 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
     for exclude_seen, tables in comparison_tables(report).items():
         shown.append(Rule(PROTOCOL_LABELS[exclude_seen].capitalize()))
         shown += map(rich_table, _headline_metrics(tables.metrics))
-        further = (tables.fusion, tables.differences, tables.gains, tables.targets, tables.seeds)
+        further = (
+            *(tables.fusion, tables.differences, tables.gains),
+            *(tables.windows, tables.targets, tables.seeds),
+        )
         shown += map(rich_table, chain(*further))
     if report.fitted_to:
         shown.append(rich_table(fitted_to_table(report.fitted_to)))

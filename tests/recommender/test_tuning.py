@@ -14,13 +14,13 @@ from bigrec.models.base import ScoringModel
 from bigrec.models.ease import Ease
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import NAMES
-from bigrec.models.text import GaussianText
+from bigrec.models.text import GaussianText, TextKNN
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.fitting import no_progress
-from bigrec.recommender.training_data import EvalQueries, prepare_examples
+from bigrec.recommender.training_data import EvalQueries, prepare_examples, prepare_windows
 from bigrec.recommender.tuning import can_tune, tune_model
 from bigrec.settings import Settings
-from bigrec.settings.baselines import BaselineSettings
+from bigrec.settings.baselines import BaselineSettings, TextKnnSettings
 from bigrec.types import IntArray, ProgressCallback
 from tests.conftest import tiny_dataset
 from tests.models.fakes import N, ring
@@ -32,7 +32,7 @@ HISTORIES = [np.array([0, 1]), np.array([1, 0])]
 QUERIES = EvalQueries(["x", "y"], HISTORIES, HISTORIES, targets=np.array([3, 2]))
 
 
-def ease(settings: BaselineSettings, _: Path) -> ScoringModel:
+def ease(settings: BaselineSettings, _: Path, _window: int) -> ScoringModel:
     """Item 0 predicts 2 and item 1 predicts 3; a decay below 1 follows the newer one."""
     weights = np.zeros((4, 4), dtype=np.float32)
     weights[0, 2], weights[1, 3] = 1, 1
@@ -41,7 +41,7 @@ def ease(settings: BaselineSettings, _: Path) -> ScoringModel:
 
 def test_the_decay_that_ranks_best_is_selected_and_the_grid_is_kept(tmp_path: Path) -> None:
     tuned = tune_model(
-        "EASE", ease, BaselineSettings(), catalog=CATALOG, queries=QUERIES, exclude_seen=True,
+        "EASE", ease, BaselineSettings(), catalog=CATALOG, windows=[QUERIES], exclude_seen=True,
         folder=tmp_path,
     )  # fmt: skip
     assert len(tuned.candidates) == 6 * 7
@@ -49,24 +49,24 @@ def test_the_decay_that_ranks_best_is_selected_and_the_grid_is_kept(tmp_path: Pa
     # Without decay the two items tie, and a tie counts against the target.
     assert figures[1.0] == pytest.approx(1 / np.log2(3))
     assert all(figures[decay] == 1 for decay in figures if decay < 1)
-    assert tuned.selected == {"regularization": 100.0, "decay": 0.95}
+    assert tuned.selected == {"regularization": 5000.0, "decay": 0.95}
     settings = tuned.apply(BaselineSettings())
-    assert (settings.ease.regularization, settings.ease.decay) == (100.0, 0.95)
+    assert (settings.ease.regularization, settings.ease.decay) == (5000.0, 0.95)
     assert settings.cooccurrence == BaselineSettings().cooccurrence
 
 
 def test_candidates_that_are_done_are_read(tmp_path: Path) -> None:
     fitted: list[float] = []
 
-    def fit(settings: BaselineSettings, folder: Path) -> ScoringModel:
+    def fit(settings: BaselineSettings, folder: Path, window: int) -> ScoringModel:
         fitted.append(settings.ease.regularization)
         if len(fitted) == 3:
             raise KeyboardInterrupt
-        return ease(settings, folder)
+        return ease(settings, folder, window)
 
     def tune() -> object:
         return tune_model(
-            "EASE", fit, BaselineSettings(), catalog=CATALOG, queries=QUERIES, exclude_seen=True,
+            "EASE", fit, BaselineSettings(), catalog=CATALOG, windows=[QUERIES], exclude_seen=True,
             folder=tmp_path,
         )  # fmt: skip
 
@@ -74,17 +74,17 @@ def test_candidates_that_are_done_are_read(tmp_path: Path) -> None:
         tune()
     tune()
     # The first two are not fitted again, the third is.
-    assert fitted == [100.0, 250.0, 500.0, 500.0, 1000.0, 2000.0, 5000.0]
+    assert fitted == [5000.0, 2000.0, 1000.0, 1000.0, 500.0, 250.0, 100.0]
 
 
 def test_the_protocol_decides_what_is_excluded(tmp_path: Path) -> None:
     def figure(exclude_seen: bool) -> float:
         tuned = tune_model(
             "recent popularity",
-            lambda _settings, _folder: PrecomputedScores("scores", np.array([[3.0, 2, 1, 0]] * 2)),
+            lambda *_: PrecomputedScores("scores", np.array([[3.0, 2, 1, 0]] * 2)),
             BaselineSettings(),
             catalog=CATALOG,
-            queries=QUERIES,
+            windows=[QUERIES],
             exclude_seen=exclude_seen,
             folder=tmp_path / str(exclude_seen),
         )
@@ -109,7 +109,7 @@ def test_gaussian_is_fitted_once_for_each_decay_and_ranks_as_when_fitted_anew(
             **settings.gaussian.model_dump(),
         )
 
-    def counted(settings: BaselineSettings, _: Path) -> ScoringModel:
+    def counted(settings: BaselineSettings, *_: object) -> ScoringModel:
         decays.append(settings.gaussian.decay)
         return fit(settings)
 
@@ -120,7 +120,7 @@ def test_gaussian_is_fitted_once_for_each_decay_and_ranks_as_when_fitted_anew(
     catalog = Catalog.from_frame(pl.DataFrame({"item_id": titles, "title": titles}))
     tuned = tune_model(
         "Gaussian", counted, BaselineSettings(), catalog=catalog,
-        queries=EvalQueries(titles, histories, histories, targets), exclude_seen=False,
+        windows=[EvalQueries(titles, histories, histories, targets)], exclude_seen=False,
         folder=tmp_path,
     )  # fmt: skip
     assert decays == [0.5, 0.8]
@@ -188,3 +188,97 @@ def test_the_selected_network_is_not_trained_again(tmp_path: Path) -> None:
     fitter.fit("GRU4Rec")
     # One epoch of one batch for each of the four candidates.
     assert steps == {"Tuning GRU4Rec": 4, "Training GRU4Rec": 4}
+
+
+def windows_of(*targets: list[int]) -> list[EvalQueries]:
+    """Windows of the same two users."""
+    return [replace(QUERIES, targets=np.array(of_window)) for of_window in targets]
+
+
+def test_the_best_mean_over_windows_wins_where_nothing_simpler_is_close(tmp_path: Path) -> None:
+    asked: list[int] = []
+
+    def fit(settings: BaselineSettings, folder: Path, window: int) -> ScoringModel:
+        asked.append(window)
+        return ease(settings, folder, window)
+
+    tuned = tune_model(
+        "EASE", fit, BaselineSettings(), catalog=CATALOG, windows=windows_of([3, 2], [3, 3]),
+        exclude_seen=True, folder=tmp_path,
+    )  # fmt: skip
+    assert asked == [0, 1] * 6
+    # With decay the newer item predicts: all of the first window, one of two in the second.
+    position = [candidate["decay"] for candidate in tuned.candidates].index(0.95)
+    low = 1 / np.log2(3)
+    np.testing.assert_allclose(tuned.windows[position], [1, (1 + low) / 2])
+    assert tuned.candidates[position]["ndcg@10"] == pytest.approx(tuned.windows[position].mean())
+    # The first user is always right by it, so its error is small.
+    assert tuned.selected == {"regularization": 5000.0, "decay": 0.95}
+    assert tuned.best == position
+    assert "on 2 validation windows (0.9077 ± 0.1305 over windows: 1.0000, 0.8155)" in (
+        tuned.describe()
+    )
+
+
+def test_within_one_standard_error_the_simpler_hyperparameters_win(tmp_path: Path) -> None:
+    # Decay is right for one of the users in each window and wrong for the other: a matter of luck.
+    tuned = tune_model(
+        "EASE", ease, BaselineSettings(), catalog=CATALOG,
+        windows=windows_of([3, 3], [3, 3], [3, 3]), exclude_seen=True, folder=tmp_path,
+    )  # fmt: skip
+    best = tuned.candidates[tuned.best]
+    assert best["decay"] < 1
+    assert tuned.selected == {"regularization": 5000.0, "decay": 1.0}
+    assert tuned.describe().endswith(
+        f"It is the simplest within one standard error of the best, regularization 5000, decay "
+        f"{best['decay']:g} ({best['ndcg@10']:.4f})."
+    )
+
+
+def test_a_window_that_is_added_keeps_what_is_done(tmp_path: Path) -> None:
+    fitted: list[int] = []
+
+    def fit(settings: BaselineSettings, folder: Path, window: int) -> ScoringModel:
+        fitted.append(window)
+        return ease(settings, folder, window)
+
+    for windows in (windows_of([3, 2]), windows_of([2, 2], [3, 2])):
+        tune_model(
+            "EASE", fit, BaselineSettings(), catalog=CATALOG, windows=windows, exclude_seen=True,
+            folder=tmp_path,
+        )  # fmt: skip
+    assert fitted == [0] * 12
+
+
+def test_another_sentence_encoder_is_tuned_anew(tmp_path: Path) -> None:
+    fitted: list[str] = []
+
+    def fit(settings: BaselineSettings, *_: object) -> ScoringModel:
+        fitted.append(settings.text_knn.encoder)
+        return TextKNN.fit(np.eye(4, dtype=np.float32), decay=settings.text_knn.decay)
+
+    for encoder in ("one", "two", "one"):
+        tune_model(
+            "text kNN", fit, BaselineSettings(text_knn=TextKnnSettings(encoder=encoder)),
+            catalog=CATALOG, windows=[QUERIES], exclude_seen=True, folder=tmp_path,
+        )  # fmt: skip
+    assert fitted == ["one", "two"]
+
+
+@pytest.mark.parametrize("changes", [["data.split_method=leave_one_out"], []], ids=str)
+def test_windows_of_a_dataset_grow_to_the_training_part(changes: list[str]) -> None:
+    settings = Settings.read(overrides=["baselines.windows=3", *changes])
+    dataset = tiny_dataset()
+    older, newer = prepare_windows(dataset, settings)
+    last = prepare_examples(dataset, settings)
+    assert older.train_rows.sum() < newer.train_rows.sum() < last.train_rows.sum()
+    assert not (older.train_rows & ~newer.train_rows).any()
+    assert not (newer.train_rows & ~last.train_rows).any()
+    for window in (older, newer):
+        assert window.counts.sum() == window.train_rows.sum()
+        # Few shots are drawn from what is before the window.
+        assert len(window.train_items) == window.sizes["train"] < last.sizes["train"]
+
+
+def test_the_validation_part_is_the_only_window_by_default() -> None:
+    assert prepare_windows(tiny_dataset(), Settings.read()) == []

@@ -6,7 +6,6 @@ from pathlib import Path
 
 from bigrec.errors import SettingsError
 from bigrec.evaluation.method import MethodId
-from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.reports.comparison import comparison_json, write_comparison
 from bigrec.experiments.comparison import Comparison, compare_methods, seed_rows
 from bigrec.experiments.evaluate import text_statistics
@@ -14,6 +13,7 @@ from bigrec.experiments.fitted_to import fitted_to
 from bigrec.experiments.fusions import fused_ids, parse_fusions
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.precomputed import read_precomputed
+from bigrec.experiments.windows import score_windows
 from bigrec.models.base import Scorer
 from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import TEXT_MODELS, check_names
@@ -25,6 +25,12 @@ from bigrec.types import ProgressFactory
 
 _AUTO = "auto"
 _PAIR = "co-occurrence & EASE"
+_WINDOWS_NOTE = (
+    " With several validation windows (baselines.windows), hyperparameters and fusions of "
+    "closed-form models alone are selected by the mean over them; what takes part of a network or "
+    "the language model by the last one, the validation part. Within one standard error of the "
+    "best, over users, fewer signals are fused, and the simpler hyperparameters are taken."
+)
 _AUTO_FUSIONS = (
     *("popularity", "co-occurrence", "EASE", "text kNN", "Gaussian", "SASRec", "GRU4Rec", _PAIR),
     f"{_PAIR} & text kNN",
@@ -159,7 +165,8 @@ def _fusions(settings: Settings) -> Sequence[str]:
 
 def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Comparison:
     settings = pipeline.settings
-    # First: a file that does not fit should be reported before networks are trained.
+    # First: what does not fit should be reported before networks are trained.
+    _ = pipeline.fitting.baselines.windows
     precomputed = read_precomputed(
         settings.compare.precomputed, pipeline.dataset, pipeline.prepared
     )
@@ -185,6 +192,12 @@ def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Compar
         signals=list(signals.values()),
         fusions=parse_fusions(_fusions(settings), signals),
         references=_reference_ids(settings, signals),
+        windows=score_windows(
+            fitting.baselines,
+            signals.values(),
+            catalog=pipeline.dataset.catalog,
+            full_history=settings.fusion.history == "full",
+        ),
         progress_factory=pipeline.progress_factory,
     )
 
@@ -211,22 +224,10 @@ def _fit_signals(
 
 def _tuning_notes(pipeline: Pipeline) -> list[str]:
     """The grid and the selected hyperparameters of every tuned baseline."""
-    notes = []
-    for label, tuned in pipeline.fitting.baselines.tuned.items():
-        figure = max(candidate[SELECTION_METRIC] for candidate in tuned.candidates)
-        grid = {
-            name: sorted({candidate[name] for candidate in tuned.candidates})
-            for name in tuned.selected
-        }
-        searched = "; ".join(
-            f"{name} {tuned.selected[name]:g} of {', '.join(f'{value:g}' for value in values)}"
-            for name, values in grid.items()
-        )
-        notes.append(
-            f"{label} is tuned by {SELECTION_METRIC.upper()} on validation ({figure:.4f}): "
-            f"{searched}."
-        )
-    return notes
+    return [
+        f"{label} is tuned by {tuned.describe()}"
+        for label, tuned in pipeline.fitting.baselines.tuned.items()
+    ]
 
 
 def _notes(pipeline: Pipeline) -> list[str]:
@@ -241,6 +242,8 @@ def _notes(pipeline: Pipeline) -> list[str]:
         "by & alone are fused by such a rule without the language model. Everything is selected "
         "by NDCG@10 on validation, once for all metrics of a row."
     )
+    if len(pipeline.fitting.baselines.windows) > 1:
+        selection += _WINDOWS_NOTE
     if not pipeline.fitting.unfused.imputes_cold_items:
         return [baselines, selection]
     imputation = (

@@ -47,9 +47,11 @@ from bigrec.experiments.methods import (
     evaluate_methods,
     model_methods,
 )
+from bigrec.experiments.windows import compare_windows
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.scoring import ScoredQueries
 from bigrec.recommender.training_data import PreparedData
+from bigrec.recommender.windows import ScoredWindows
 from bigrec.types import ProgressFactory
 
 _SHORT = 10
@@ -79,6 +81,7 @@ def compare_methods(
     signals: Sequence[MethodId],
     fusions: Sequence[tuple[MethodId, ...]],
     references: Sequence[MethodId],
+    windows: ScoredWindows | None = None,
     progress_factory: ProgressFactory,
 ) -> Comparison:
     """Rank every test target by the language model, by each signal, and by their fusions.
@@ -97,6 +100,7 @@ def compare_methods(
         fusions: Signals to fuse.
         references: Methods of which one is compared with all others: the best by NDCG@10 on
             validation, seen items excluded.
+        windows: Several validation windows, by which closed-form signals are fused.
         progress_factory: Called with the name of each long step; gives its progress callback.
 
     Raises:
@@ -105,7 +109,7 @@ def compare_methods(
     model = recommenders["top1"].model
     plain = [*model_methods(recommenders), *(Method(signal) for signal in signals)]
     selected = [
-        SelectedFusion.select(valid, model, fused, exclude_seen=exclude_seen)
+        SelectedFusion.select(valid, model, fused, exclude_seen=exclude_seen, windows=windows)
         for exclude_seen in (False, True)
         for fused in fusions
     ]
@@ -140,6 +144,7 @@ def compare_methods(
             for row in summarize(on_valid, users=valid_users, seed=0, ks=(_SHORT,))
             if row.metric in _HEADLINE
         ],
+        windows=compare_windows(windows, signals, selected),
         differences=compare_to_reference(
             results, reference=reference, users=users, seed=0, metrics=_HEADLINE
         ),

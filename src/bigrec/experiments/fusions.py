@@ -16,6 +16,7 @@ from bigrec.grounding.fusion.gamma_path import gamma_path_ranks, paper_selection
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.fusion.tuning import FusionInput, optimize_rule
 from bigrec.recommender.scoring import ScoredQueries
+from bigrec.recommender.windows import ScoredWindows, WindowQueries
 from bigrec.types import FloatArray, IntArray
 
 _PAPER_METRICS = {
@@ -55,6 +56,7 @@ class SelectedFusion:
         signals: tuple[MethodId, ...],
         *,
         exclude_seen: bool,
+        windows: ScoredWindows | None = None,
     ) -> Self:
         """Select the rules on validation queries.
 
@@ -63,22 +65,40 @@ class SelectedFusion:
             model: Name of the language model in the fused methods.
             signals: The signals.
             exclude_seen: The protocol.
+            windows: Several validation windows. Closed-form signals are fused without the language
+                model by the mean over them, and all rules are as simple as one standard error
+                allows.
         """
         labels = [signal.label for signal in signals]
         fused = valid.fusion_input(labels, exclude_seen=exclude_seen)
         gammas = valid.signals[labels[0]].scorer.gamma_grid
+        last = None if windows is None else WindowQueries([valid.queries])
         without_model, path = None, None
         if len(signals) == 1:
             path = _paper_path(fused, gammas)
+        elif windows is not None and windows.covers(labels):
+            alone = windows.fusion_input(labels, exclude_seen=exclude_seen)
+            without_model = optimize_rule(
+                alone.without_model(), metric=windows.metric, tolerates=windows.tolerates
+            )
         else:
             alone = valid.fusion_input(labels, exclude_seen=exclude_seen, imputed=False)
-            without_model = optimize_rule(alone.without_model(), metric=selection_metric)
+            without_model = optimize_rule(
+                alone.without_model(),
+                metric=selection_metric,
+                tolerates=None if last is None else last.tolerates,
+            )
         return cls(
             model=model,
             signals=signals,
             exclude_seen=exclude_seen,
             paper=optimize_rule(fused, metric=selection_metric, family="paper", gammas=gammas),
-            best=optimize_rule(fused, metric=selection_metric, gammas=gammas),
+            best=optimize_rule(
+                fused,
+                metric=selection_metric,
+                gammas=gammas,
+                tolerates=None if last is None else last.tolerates,
+            ),
             without_model=without_model,
             path=path,
         )

@@ -16,6 +16,7 @@ from bigrec.recommender.training_data import (
     PreparedData,
     all_training_data,
     few_shot_training_data,
+    prepare_windows,
 )
 from bigrec.recommender.tuning import TunedModel, can_tune, tune_model
 from bigrec.settings import Settings
@@ -84,23 +85,14 @@ class BaselineFitter:
             ModelError: If the sentence encoder of text models cannot be loaded.
         """
         label = MethodId(name, training_data="few-shot" if few_shot else "all").label
-        data = self._few_shot_data if few_shot else self._all_data
+        data = self._data(self._prepared, few_shot=few_shot)
         folder = self._folder / label.replace(", ", "-").replace(" ", "-").lower()
         if self._selected is not None:
             choice = self._selected.choice(name, few_shot=few_shot)
             return self._fit(name, label, data, choice.settings, folder, stop_after=choice.epochs)
         settings = self._settings.baselines
         if settings.tune == "grid" and can_tune(name):
-            tuned = tune_model(
-                name,
-                lambda candidate, place: self._fit(name, label, data, candidate, place),
-                settings,
-                catalog=self._dataset.catalog,
-                queries=self._prepared.valid_queries,
-                exclude_seen=self._prepared.exclude_seen,
-                folder=folder / "tuning",
-                progress=self._progress_factory(f"Tuning {label}"),
-            )
+            tuned = self._tune(name, label, settings, few_shot=few_shot, folder=folder / "tuning")
             self.tuned[label] = tuned
             settings = tuned.apply(settings)
             # A network that is trained to its end there is read, not trained again.
@@ -115,6 +107,37 @@ class BaselineFitter:
         if label not in self._choices:
             self.fit(name, few_shot=few_shot)
         return self._choices[label]
+
+    @cached_property
+    def windows(self) -> list[PreparedData]:
+        """The validation windows of ``baselines.windows``, oldest first."""
+        return [*prepare_windows(self._dataset, self._settings), self._prepared]
+
+    def fit_before(self, window: PreparedData, name: str) -> ScoringModel:
+        """Fit a closed-form model, with its hyperparameters, to all that is before a window."""
+        settings = self.choice(name, few_shot=False).settings
+        return self._fit(name, name, self._data(window, few_shot=False), settings, self._folder)
+
+    def _tune(
+        self, name: str, label: str, settings: BaselineSettings, *, few_shot: bool, folder: Path
+    ) -> TunedModel:
+        # A network is trained for the last window alone: one for each would take hours.
+        windows = self.windows[-1:] if is_network(name) else self.windows
+
+        def fit(candidate: BaselineSettings, place: Path, window: int) -> ScoringModel:
+            data = self._data(windows[window], few_shot=few_shot)
+            return self._fit(name, label, data, candidate, place)
+
+        return tune_model(
+            name,
+            fit,
+            settings,
+            catalog=self._dataset.catalog,
+            windows=[window.valid_queries for window in windows],
+            exclude_seen=self._prepared.exclude_seen,
+            folder=folder,
+            progress=self._progress_factory(f"Tuning {label}"),
+        )
 
     def _fit(
         self,
@@ -139,13 +162,10 @@ class BaselineFitter:
             progress=progress,
         )
 
-    @cached_property
-    def _all_data(self) -> TrainingData:
-        return all_training_data(self._dataset, self._prepared)
-
-    @cached_property
-    def _few_shot_data(self) -> TrainingData:
-        return few_shot_training_data(self._dataset, self._prepared)
+    def _data(self, window: PreparedData, *, few_shot: bool) -> TrainingData:
+        """What is before a window: all interactions, or the few shots."""
+        make = few_shot_training_data if few_shot else all_training_data
+        return make(self._dataset, window)
 
     def _embed(self, titles: Sequence[str]) -> FloatArray:
         """Sentence vectors of the catalog's titles, computed once."""

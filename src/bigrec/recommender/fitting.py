@@ -186,7 +186,11 @@ class Fitting:
         )
         return {
             exclude_seen: select_rule(
-                valid, list(signals), self._settings.fusion, exclude_seen=exclude_seen
+                valid,
+                list(signals),
+                self._settings.fusion,
+                exclude_seen=exclude_seen,
+                simplify=self._settings.baselines.windows > 1,
             )
             for exclude_seen in (False, True)
         }

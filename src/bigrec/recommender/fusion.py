@@ -27,6 +27,7 @@ from bigrec.models.registry import (
     load_scoring_model,
 )
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
+from bigrec.recommender.windows import WindowQueries
 from bigrec.settings.sections import FusionSettings
 from bigrec.storage import (
     atomic_folder,
@@ -210,6 +211,7 @@ def select_rule(
     settings: FusionSettings,
     *,
     exclude_seen: bool,
+    simplify: bool = False,
 ) -> FusionRule:
     """Select the rule of the settings' method that does best on validation queries.
 
@@ -218,6 +220,7 @@ def select_rule(
         signals: Names of the signals to fuse.
         settings: Method and fixed gammas.
         exclude_seen: The protocol.
+        simplify: Prefer fewer signals within one standard error of the best.
 
     Raises:
         SettingsError: If a gamma is fixed for a signal that is not fused.
@@ -238,6 +241,7 @@ def select_rule(
             for place, name in enumerate(signals)
             if name in settings.gammas
         },
+        tolerates=WindowQueries([valid.queries]).tolerates if simplify else None,
     )
 
 

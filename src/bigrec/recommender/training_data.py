@@ -20,6 +20,7 @@ from bigrec.data.examples import (
 from bigrec.data.interactions import Interactions
 from bigrec.data.sources import load_bigrec_json, load_dataset
 from bigrec.data.splits import TRAIN, Split, split_dataset
+from bigrec.data.windows import earlier_windows
 from bigrec.errors import DataError
 from bigrec.models.registry import TrainingData
 from bigrec.settings import Settings
@@ -125,17 +126,45 @@ def prepare_examples(dataset: Dataset, settings: Settings, *, refit: bool = Fals
             f"{dataset.catalog.titles[0]!r}: there is nothing to rank. Give at least two different "
             "titles."
         )
-    data = settings.data
-    datasets = [dataset, *map(load_source, data.extra_train_sources)]
-    splits = [_split(source, data) for source in datasets]
+    datasets = [dataset, *map(load_source, settings.data.extra_train_sources)]
+    splits = [_split(source, settings.data) for source in datasets]
     if refit:
         splits = [split.with_valid_in_train() for split in splits]
+    return _prepare(datasets, splits, settings)
+
+
+def prepare_windows(dataset: Dataset, settings: Settings) -> list[PreparedData]:
+    """The examples of the earlier validation windows, each with training data up to its start.
+
+    Args:
+        dataset: The main dataset. Further training sources are not read.
+        settings: As of `prepare_examples`, and ``baselines.windows``.
+
+    Returns:
+        Oldest first; none for a single window, the validation part.
+
+    Raises:
+        DataError: If there are more windows than the training part has examples for.
+    """
+    data, count = settings.data, settings.baselines.windows - 1
+    if not count:
+        return []
+    in_order = data.split_method == "leave_one_out" or dataset.interactions.times is None
+    windows = earlier_windows(_split(dataset, data), count, by_time=not in_order)
+    return [_prepare([dataset], [window], settings) for window in windows]
+
+
+def _prepare(
+    datasets: Sequence[Dataset], splits: Sequence[Split], settings: Settings
+) -> PreparedData:
+    """Draw the examples of datasets, the first of which is the main one, by their splits."""
+    data = settings.data
+    dataset, split = datasets[0], splits[0]
     rows, train, valid = [], [], []
-    for source, split in zip(datasets, splits, strict=True):
-        rows.append(_train_rows(source, split, settings))
+    for source, of_source in zip(datasets, splits, strict=True):
+        rows.append(_train_rows(source, of_source, settings))
         train.append(window_examples(rows[-1], source))
-        valid.append(title_examples(_sample_valid(split, data), source))
-    split = splits[0]
+        valid.append(title_examples(_sample_valid(of_source, data), source))
     return PreparedData(
         train=mix(train, seed=settings.seed),
         train_items=[dataset.interactions.items[example] for example in rows[0]],

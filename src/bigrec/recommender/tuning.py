@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from bigrec.data.catalog import Catalog
-from bigrec.evaluation.metrics import SELECTION_METRIC, selection_metric
+from bigrec.evaluation.metrics import SELECTION_METRIC, query_values, selection_metric
+from bigrec.evaluation.selection import within_one_standard_error
 from bigrec.grounding.ranks import target_ranks
 from bigrec.models.base import ScoringModel
 from bigrec.models.registry import (
@@ -24,9 +25,11 @@ from bigrec.models.registry import (
 from bigrec.models.text import GaussianText
 from bigrec.recommender.scoring import TitleScorer
 from bigrec.recommender.training_data import EvalQueries
+from bigrec.recommender.windows import WindowQueries
 from bigrec.settings.baselines import BaselineSettings
-from bigrec.storage import read_json, write_json
-from bigrec.types import IntArray, ProgressCallback
+from bigrec.settings.sections import Section
+from bigrec.storage import fingerprint, read_json, write_json
+from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 _Options = Mapping[str, Sequence[float]]
 
@@ -42,7 +45,7 @@ def _with_parameters(model: GaussianText, values: Mapping[str, float]) -> Scorin
 
 @dataclass(frozen=True)
 class _Grid:
-    """The grid of a model.
+    """The grid of a model, the simplest values first: stronger regularization, less to estimate.
 
     Attributes:
         section: Section of `BaselineSettings`.
@@ -58,17 +61,17 @@ class _Grid:
 
 
 _DECAYS: _Options = {"decay": (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)}
-_NETWORK_GRID = _Grid("sequential", {"learning_rate": (1e-3, 3e-3), "dropout": (0.2, 0.5)})
+_NETWORK_GRID = _Grid("sequential", {"learning_rate": (1e-3, 3e-3), "dropout": (0.5, 0.2)})
 _GRIDS: Mapping[str, _Grid] = {
-    RECENT: _Grid("popularity", {"half_life_days": (7.0, 30.0, 90.0, 365.0)}),
+    RECENT: _Grid("popularity", {"half_life_days": (365.0, 90.0, 30.0, 7.0)}),
     COOCCURRENCE: _Grid("cooccurrence", {"window": (3, 10, 30), "alpha": (0.3, 0.5, 0.7)}, _DECAYS),
-    EASE: _Grid("ease", {"regularization": (100.0, 250.0, 500.0, 1000.0, 2000.0, 5000.0)}, _DECAYS),
+    EASE: _Grid("ease", {"regularization": (5000.0, 2000.0, 1000.0, 500.0, 250.0, 100.0)}, _DECAYS),
     TF_IDF: _Grid("tf_idf", varied=_DECAYS),
     TEXT_KNN: _Grid("text_knn", varied=_DECAYS),
     GAUSSIAN: _Grid(
         "gaussian",
         {"decay": (0.5, 0.8)},
-        {"popularity_weight": (0.0, 0.25, 1.0, 4.0), "ridge": (3_000.0, 30_000.0)},
+        {"popularity_weight": (0.0, 0.25, 1.0, 4.0), "ridge": (30_000.0, 3_000.0)},
         _with_parameters,
     ),
 }
@@ -82,14 +85,58 @@ class TunedModel:
     Attributes:
         section: Section of `BaselineSettings`.
         selected: The selected hyperparameters.
-        candidates: All hyperparameters with their validation figure, ``ndcg@10``.
+        candidates: All hyperparameters with their validation figure, ``ndcg@10``: the mean over
+            windows. The simplest come first.
+        windows: The candidates' figures in each window, ``[candidates, windows]``, the last window
+            last.
+        best: Position of the best candidate, which is not the selected one where a simpler one is
+            within one standard error.
         folder: Holds the checkpoint of the selected network.
     """
 
     section: str
     selected: Mapping[str, float]
     candidates: Sequence[Mapping[str, float]]
+    windows: FloatArray
+    best: int
     folder: Path
+
+    def describe(self) -> str:
+        """The figures, the grid and the choice, as a sentence goes on."""
+        mean = self.candidates[self._position][SELECTION_METRIC]
+        searched = "; ".join(
+            f"{name} {value:g} of {', '.join(f'{other:g}' for other in self._values(name))}"
+            for name, value in self.selected.items()
+        )
+        n_windows = self.windows.shape[1]
+        if n_windows == 1:
+            return f"{SELECTION_METRIC.upper()} on validation ({mean:.4f}): {searched}."
+        figures = self.windows[self._position]
+        sentence = (
+            f"{SELECTION_METRIC.upper()} on {n_windows} validation windows ({mean:.4f} ± "
+            f"{figures.std(ddof=1):.4f} over windows: "
+            f"{', '.join(f'{figure:.4f}' for figure in figures)}): {searched}."
+        )
+        if self.best == self._position:
+            return sentence
+        best = self.candidates[self.best]
+        values = ", ".join(f"{name} {best[name]:g}" for name in self.selected)
+        return (
+            f"{sentence} It is the simplest within one standard error of the best, {values} "
+            f"({best[SELECTION_METRIC]:.4f})."
+        )
+
+    @property
+    def _position(self) -> int:
+        """Position of the selected candidate."""
+        return next(
+            place
+            for place, candidate in enumerate(self.candidates)
+            if all(candidate[name] == value for name, value in self.selected.items())
+        )
+
+    def _values(self, name: str) -> list[float]:
+        return sorted({candidate[name] for candidate in self.candidates})
 
     def apply(self, settings: BaselineSettings) -> BaselineSettings:
         """The settings with the selected hyperparameters."""
@@ -99,54 +146,92 @@ class TunedModel:
 
 def tune_model(
     name: str,
-    fit: Callable[[BaselineSettings, Path], ScoringModel],
+    fit: Callable[[BaselineSettings, Path, int], ScoringModel],
     settings: BaselineSettings,
     *,
     catalog: Catalog,
-    queries: EvalQueries,
+    windows: Sequence[EvalQueries],
     exclude_seen: bool,
     folder: Path,
     progress: ProgressCallback | None = None,
 ) -> TunedModel:
-    """Select a model's hyperparameters by validation NDCG@10. Candidates that are done are read.
+    """Select a model's hyperparameters by NDCG@10 on validation windows. What is done is read.
+
+    With several windows, the simplest candidate within one standard error of the best is selected.
 
     Args:
         name: As in `bigrec.models.registry.NAMES`.
-        fit: Fits it with some hyperparameters; networks keep checkpoints in the folder it gets.
+        fit: Fits it with some hyperparameters to what is before a window, given its number;
+            networks keep checkpoints in the folder it gets.
         settings: Hyperparameters that the grid does not vary.
         catalog: The titles that are ranked.
-        queries: Validation queries.
+        windows: Queries of each window, the validation part last.
         exclude_seen: The protocol.
-        folder: Holds ``tuning.json`` and the networks of all candidates.
-        progress: Called with (candidates done, candidates in total).
+        folder: Holds the ranks of all candidates, and the networks.
+        progress: Called with (fits done, fits in total).
     """
     grid = _NETWORK_GRID if is_network(name) else _GRIDS[name]
-    section = getattr(settings, grid.section)
-    file = folder / "tuning.json"
-    done: dict[str, float] = read_json(file) if file.is_file() else {}
     combinations, variants = _combinations(grid.fitted), _combinations(grid.varied)
-    exclude = queries.seen_titles(catalog) if exclude_seen else None
-    candidates: list[dict[str, float]] = []
+    section = getattr(settings, grid.section)
+    ranks: list[list[IntArray]] = [[] for _ in windows]
     for number, fitted_with in enumerate(combinations):
-        varied = [fitted_with | values for values in variants]
-        keys = [section.model_copy(update=values).fingerprint() for values in varied]
-        if not all(key in done for key in keys):
-            update = {grid.section: section.model_copy(update=fitted_with)}
-            model = fit(settings.model_copy(update=update), folder / keys[0])
-            for key, values in zip(keys, variants, strict=True):
-                variant = grid.vary(model, values) if values else model
-                done[key] = _figure(variant, catalog, queries, exclude=exclude)
-            write_json(file, done)
-        candidates += [
-            {**values, SELECTION_METRIC: done[key]}
-            for key, values in zip(keys, varied, strict=True)
-        ]
-        if progress is not None:
-            progress(number + 1, len(combinations))
-    best = max(candidates, key=lambda candidate: candidate[SELECTION_METRIC])
-    selected = {key: value for key, value in best.items() if key != SELECTION_METRIC}
-    selected_folder = folder / section.model_copy(update=selected).fingerprint()
-    return TunedModel(grid.section, selected, candidates, selected_folder)
+        with_values = section.model_copy(update=fitted_with)
+        candidate = settings.model_copy(update={grid.section: with_values})
+        place = folder / _key(name, with_values, settings)
+        for window, queries in enumerate(windows):
+            # From the last one, so that a further window changes no names.
+            file = place / f"window-{len(windows) - 1 - window}.json"
+            if not file.is_file():
+                model = fit(candidate, place, window)
+                models = [grid.vary(model, values) if values else model for values in variants]
+                found = [
+                    _ranks(variant, catalog, queries, exclude_seen=exclude_seen).tolist()
+                    for variant in models
+                ]
+                write_json(file, found)
+            ranks[window].append(np.array(read_json(file), dtype=np.int64))
+            if progress is not None:
+                progress(number * len(windows) + window + 1, len(combinations) * len(windows))
+    values = [fitted_with | varied for fitted_with in combinations for varied in variants]
+    by_window = [np.concatenate(of_window) for of_window in ranks]
+    figures = np.array([[selection_metric(row) for row in rows] for rows in by_window]).T
+    best, selected = _select(by_window, figures.mean(axis=1), windows)
+    fitted_with = {key: values[selected][key] for key in grid.fitted}
+    return TunedModel(
+        grid.section,
+        values[selected],
+        [
+            {**candidate, SELECTION_METRIC: float(mean)}
+            for candidate, mean in zip(values, figures.mean(axis=1), strict=True)
+        ],
+        figures,
+        best,
+        folder / _key(name, section.model_copy(update=fitted_with), settings),
+    )
+
+
+def _select(
+    ranks: Sequence[IntArray], means: FloatArray, windows: Sequence[EvalQueries]
+) -> tuple[int, int]:
+    """The best of the candidates, and the selected one."""
+    best = int(means.argmax())
+    if len(windows) < 2:
+        return best, best
+    values = np.concatenate(
+        [np.stack([query_values(row, SELECTION_METRIC) for row in rows], axis=1) for rows in ranks]
+    )
+    queries = WindowQueries(windows)
+    within = within_one_standard_error(
+        values, values[:, best], windows=queries.numbers, users=queries.users
+    )
+    return best, int(within.argmax())
+
+
+def _key(name: str, section: Section, settings: BaselineSettings) -> str:
+    """Name of the folder of a candidate: changes with everything that it is fitted with."""
+    if name in (TEXT_KNN, GAUSSIAN):
+        return fingerprint([section.fingerprint(), settings.text_knn.encoder])
+    return section.fingerprint()
 
 
 def can_tune(name: str) -> bool:
@@ -158,19 +243,17 @@ def _combinations(options: _Options) -> list[dict[str, float]]:
     return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 
 
-def _figure(
-    model: ScoringModel,
-    catalog: Catalog,
-    queries: EvalQueries,
-    *,
-    exclude: Sequence[IntArray] | None,
-) -> float:
+def _ranks(
+    model: ScoringModel, catalog: Catalog, queries: EvalQueries, *, exclude_seen: bool
+) -> IntArray:
+    """Target ranks, ``[q]``."""
     scorer = TitleScorer(model, catalog)
     targets = catalog.title_ids[queries.targets]
+    exclude = queries.seen_titles(catalog) if exclude_seen else None
     ranks: list[IntArray] = []
     for start in range(0, len(queries), _ROWS):
         rows = slice(start, start + _ROWS)
         scores = scorer.scores(queries.histories[rows])
         excluded = None if exclude is None else exclude[rows]
         ranks.append(target_ranks(-scores, targets[rows], exclude=excluded))
-    return selection_metric(np.concatenate(ranks))
+    return np.concatenate(ranks)

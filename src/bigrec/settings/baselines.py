@@ -97,6 +97,13 @@ class BaselineSettings(Section):
     """``grid`` selects the hyperparameters of every model from a small grid on validation, for all
     data and for the few shots separately; the values below are then only where the grid is silent.
     """
+    windows: PositiveInt = 1
+    """Validation windows: the validation part, and for each further one an equally large part of
+    the training data just before it, with training data up to its start. Closed-form models and
+    their fusion rules are chosen by the mean over windows; networks and the language model, which
+    are trained once, by the last one. With several windows, the simplest choice within one
+    standard error of the best is taken: fewer signals, or the earlier entry of a grid, whose
+    stronger regularization comes first."""
     popularity: PopularitySettings = PopularitySettings()
     cooccurrence: CooccurrenceSettings = CooccurrenceSettings()
     ease: EaseSettings = EaseSettings()

@@ -1,4 +1,5 @@
 from collections.abc import Mapping
+from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -154,3 +155,47 @@ def test_excluded_titles_are_never_ahead() -> None:
     np.testing.assert_array_equal(
         hidden.ranks(fused), target_ranks(fused, queries.targets, exclude=excluded)
     )
+
+
+def test_stacked_queries_are_those_of_all_parts() -> None:
+    first, second = random_input(q=3, signals=2), random_input(q=4, signals=2, seed=1)
+    stacked = FusionInput.stack([first, second])
+    assert stacked.exclude is None
+    rule = FusionRule("product", "all", (1.0, 0.5), floor=0.1)
+    np.testing.assert_array_equal(
+        stacked.rule_ranks(rule),
+        np.concatenate([part.rule_ranks(rule) for part in (first, second)]),
+    )
+    without = [np.array([0, 1])] * 3, [np.array([2])] * 4
+    parts = [
+        replace(part, exclude=titles) for part, titles in zip((first, second), without, strict=True)
+    ]
+    excluded = FusionInput.stack(parts)
+    np.testing.assert_array_equal(
+        excluded.rule_ranks(rule), np.concatenate([part.rule_ranks(rule) for part in parts])
+    )
+
+
+def test_a_signal_that_adds_nothing_that_counts_is_dropped() -> None:
+    queries = random_input(signals=3)
+    queries = replace(queries, weights=[queries.weights[0], knowing(queries), queries.weights[2]])
+
+    def simplified(share: float, fixed: Mapping[int, float] | None = None) -> FusionRule:
+        return optimize_rule(
+            queries,
+            metric=mean_reciprocal,
+            family="product",
+            fixed=fixed,
+            tolerates=lambda best, ranks: mean_reciprocal(ranks) >= share * mean_reciprocal(best),
+        )
+
+    best = optimize(queries, "product")
+    # Only what costs nothing at all goes.
+    assert figure(queries, simplified(1.0)) == figure(queries, best)
+    rule = simplified(0.9)
+    assert rule.gammas[1] > 0
+    assert [bool(gamma) for gamma in rule.gammas] == [False, True, False]
+    assert figure(queries, rule) >= 0.9 * figure(queries, best)
+    # With everything good enough, the distances alone are left, but for what is fixed by hand.
+    assert simplified(0.0).gammas == (0.0, 0.0, 0.0)
+    assert simplified(0.0, {2: 5.0}).gammas == (0.0, 0.0, 5.0)

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from bigrec.evaluation.method import MethodId
+from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import of_protocol
 from bigrec.evaluation.reports.data import (
     AgreementRow,
@@ -25,6 +26,7 @@ from bigrec.evaluation.reports.table import (
     Table,
     value_with_interval,
 )
+from bigrec.evaluation.selection import WindowRow
 from bigrec.evaluation.significance import ComparisonRow
 
 _HEADLINE = ("ndcg@10", "hr@10")
@@ -46,6 +48,13 @@ _AGREEMENT = (
     "1 means that agreement predicts hits. Overlap: mean share of items that both lists have in "
     "common."
 )
+_WINDOWS = (
+    "The last window is the validation part, each earlier one an equally large part of the "
+    "training data just before, its methods fitted to what is older. Deviation: standard deviation "
+    "over windows. Error: standard error over users of the paired difference to the best. Fewer "
+    "signals are simpler. Networks and the language model are trained once and have the last "
+    "window alone."
+)
 _SEEDS = (
     "Training runs that differ in their seed only. The standard deviation is over runs; intervals "
     "over users do not show it."
@@ -61,6 +70,7 @@ class ComparisonTables:
         whole_ranking: Metrics over the whole ranking, MRR.
         differences: Differences to the reference.
         gains: Differences to the signals without the language model.
+        windows: NDCG@10 on each validation window.
         targets: NDCG@10 and HR@10 by segments of the target.
         fusion: The fusion rules, and the paper's figures.
         segments: NDCG@10 of each other segmentation's segments.
@@ -73,6 +83,7 @@ class ComparisonTables:
     whole_ranking: tuple[Table, ...]
     differences: tuple[Table, ...]
     gains: tuple[Table, ...]
+    windows: tuple[Table, ...]
     targets: tuple[Table, ...]
     fusion: tuple[Table, ...]
     segments: tuple[Table, ...]
@@ -105,6 +116,7 @@ def _tables(report: ComparisonReport, exclude_seen: bool) -> ComparisonTables:
         whole_ranking=metric_tables([row for row in rows if "@" not in row.metric]),
         differences=_differences(against, of(report.differences)),
         gains=_differences(_GAINS, of(report.gains)),
+        windows=_windows(of(report.windows)),
         targets=target_tables(
             report.segments,
             shown_methods(report, exclude_seen=exclude_seen),
@@ -196,6 +208,23 @@ def _agreement(rows: Sequence[AgreementRow]) -> tuple[Table, ...]:
     ]
     heads = ["Method", "Other method", "Overlap", "Rate, both", "Rate, one", "Ratio"]
     return _table("Agreement, first 20 items", heads, lines, note=_AGREEMENT)
+
+
+def _windows(rows: Sequence[WindowRow]) -> tuple[Table, ...]:
+    lines = [
+        [
+            Cell(row.method.label),
+            *(Cell(f"{figure:.4f}") for figure in row.figures),
+            Cell(f"{row.mean:.4f} ± {row.deviation:.4f}", mark="best" if row.behind == 0 else ""),
+            Cell(f"{row.behind:.4f} ± {row.error:.4f}"),
+            Cell("simplest within one standard error" if row.selected else ""),
+        ]
+        for row in rows
+    ]
+    numbers = [f"Window {number + 1}" for number in range(len(rows[0].figures))] if rows else []
+    heads = ["Method", *numbers, "Mean ± deviation", "Behind the best ± error", "Choice"]
+    title = f"{SELECTION_METRIC.upper()} on validation windows, oldest first"
+    return _table(title, heads, lines, note=_WINDOWS)
 
 
 def _seeds(rows: Sequence[SeedRow]) -> tuple[Table, ...]:

@@ -9,11 +9,12 @@ from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import SummaryRow, of_protocol
 from bigrec.evaluation.segments import SegmentRow
+from bigrec.evaluation.selection import WindowRow
 from bigrec.evaluation.significance import ComparisonRow
 
 _SEQUENCES = (
     *("recommenders", "rows", "differences", "chosen", "paths", "beyond", "agreement", "gains"),
-    *("validation", "fitted_to", "seeds", "notes"),
+    *("validation", "windows", "fitted_to", "seeds", "notes"),
 )
 _SHOWN = 8
 
@@ -160,6 +161,7 @@ class ComparisonReport:
         gains: Gains by the language model: each fusion against its signals without the model, from
             ``compare_pairs``.
         validation: HR@10 and NDCG@10 of every method and protocol on the validation queries.
+        windows: Closed-form methods on several validation windows; none for a single one.
         fitted_to: What each method was fitted to.
         seeds: Several training runs; empty for a single run.
         shares: Statistics of the generated texts, from ``generation_stats``.
@@ -179,6 +181,7 @@ class ComparisonReport:
     agreement: Sequence[AgreementRow]
     gains: Sequence[ComparisonRow] = ()
     validation: Sequence[SummaryRow] = ()
+    windows: Sequence[WindowRow] = ()
     fitted_to: Sequence[ColdRow] = ()
     seeds: Sequence[SeedRow] = ()
     shares: Mapping[str, float] = field(default_factory=dict)

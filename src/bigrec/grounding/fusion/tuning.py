@@ -1,8 +1,8 @@
 """The fusion rule that does best on validation queries."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -23,6 +23,9 @@ _SUM_GAMMAS = (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0, 1.5, 2.0, 3.0, 5.0, 10.0, 20.0
 # With several signals, a grid that coordinate ascent can afford.
 _PRODUCT_GAMMAS = (0.0, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 40.0, 99.0)
 _ROUNDS = 2
+
+Tolerates = Callable[[IntArray, IntArray], bool]
+"""From the best candidate's target ranks and another's: whether the other is good enough."""
 
 _Judged = tuple[FusionRule, float]
 
@@ -47,6 +50,32 @@ class FusionInput:
         """The signals alone: the first one's weights, negated, take the place of distances."""
         first, *others = self.weights
         return FusionInput({"top1": 1 - first}, others, self.targets, self.exclude)
+
+    @classmethod
+    def stack(cls, parts: "Sequence[FusionInput]") -> "FusionInput":
+        """The queries of several inputs, which have the same beam modes and signals.
+
+        Args:
+            parts: At least one; all with excluded titles or all without.
+        """
+        first = parts[0]
+        excluded = [part.exclude for part in parts if part.exclude is not None]
+        return cls(
+            {
+                mode: np.concatenate([part.distances[mode] for part in parts])
+                for mode in first.distances
+            },
+            [
+                np.concatenate(weights)
+                for weights in zip(*(part.weights for part in parts), strict=True)
+            ],
+            np.concatenate([part.targets for part in parts]),
+            [titles for part in excluded for titles in part] if excluded else None,
+        )
+
+    def rule_ranks(self, rule: FusionRule) -> IntArray:
+        """0-based target ranks by a rule, ``[q]``."""
+        return self.ranks(rule.apply(self.distances[rule.beams], self.weights))
 
     def ranks(self, fused: FloatArray) -> IntArray:
         """0-based target ranks in fused distances, ``[q]``."""
@@ -146,8 +175,9 @@ def optimize_rule(
     family: RuleFamily = "auto",
     gammas: FloatArray = COLLABORATIVE_GAMMAS,
     fixed: Mapping[int, float] | None = None,
+    tolerates: Tolerates | None = None,
 ) -> FusionRule:
-    """Select the rule that does best on validation queries.
+    """Select the rule that does best on validation queries, or a simpler one.
 
     Args:
         queries: Validation queries.
@@ -155,9 +185,12 @@ def optimize_rule(
         family: Rules to select from.
         gammas: Grid of a single signal's gamma in the product. Several signals share a coarser one.
         fixed: Gammas set by hand, by the signal's position; the others are searched for.
+        tolerates: Whether a rule with fewer signals is good enough beside the best; by default,
+            none is.
 
     Returns:
-        The rule; the earlier of rules that tie, the paper's first.
+        The rule; the earlier of rules that tie, the paper's first. Where fewer signals are good
+        enough, the gammas of the others are 0.
 
     Raises:
         ValueError: If a gamma is fixed for a signal that is not there or for ``rrf``.
@@ -181,7 +214,32 @@ def optimize_rule(
             judged += search.weighted_sums(beams)
         if family in {"auto", "rrf"}:
             judged += search.rrf(beams)
-    return max(judged, key=lambda rule_and_figure: rule_and_figure[1])[0]
+    best = max(judged, key=lambda rule_and_figure: rule_and_figure[1])[0]
+    return best if tolerates is None else _simplified(best, queries, metric, fixed, tolerates)
+
+
+def _simplified(
+    best: FusionRule,
+    queries: FusionInput,
+    metric: Metric,
+    fixed: Mapping[int, float],
+    tolerates: Tolerates,
+) -> FusionRule:
+    """The rule without one signal after another, as long as the rest is good enough."""
+    best_ranks = queries.rule_ranks(best)
+    rule = best
+    while True:
+        gammas = rule.gammas
+        simpler = [
+            replace(rule, gammas=(*gammas[:place], 0.0, *gammas[place + 1 :]))
+            for place, gamma in enumerate(gammas)
+            if gamma and place not in fixed
+        ]
+        ranks = [(candidate, queries.rule_ranks(candidate)) for candidate in simpler]
+        kept = [(candidate, metric(of)) for candidate, of in ranks if tolerates(best_ranks, of)]
+        if not kept:
+            return rule
+        rule = max(kept, key=lambda rule_and_figure: rule_and_figure[1])[0]
 
 
 def _subtract(
