@@ -2,10 +2,12 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from transformers import AutoModelForCausalLM
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, ModelError, SettingsError
 from bigrec.lm.batches import Collator, LossTarget, kept_positions_loss, tokenize_examples
+from bigrec.lm.checkpoints import CheckpointCallback
 from bigrec.lm.finetune import FinetuneResult, finetune, selected_epoch
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
 from bigrec.lm.prompts import PromptRenderer
@@ -131,6 +134,100 @@ def test_a_checkpoint_that_was_not_completely_written_is_ignored(
     _, result = run(tiny_model, tmp_path / "a")
     _, whole = run(tiny_model, tmp_path / "b")
     assert_same(result, whole)
+
+
+class Killed(BaseException):
+    """Ends a run like SIGKILL: nothing catches it."""
+
+
+def killed_at_every_save(
+    monkeypatch: pytest.MonkeyPatch, model: Path, folder: Path, *, marked: bool, **options: Any
+) -> tuple[FinetuneResult, list[int]]:
+    """A run that is killed at each of its saves in turn and resumed; and the steps of the saves.
+
+    Args:
+        marked: Kill after a checkpoint is complete, or before it is marked as such.
+    """
+    on_save = CheckpointCallback.on_save
+    saved: list[int] = []
+
+    def kill(self: CheckpointCallback, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        is_new = state.global_step not in saved
+        if marked or not is_new:
+            on_save(self, args, state, control, **kwargs)
+        if is_new:
+            saved.append(state.global_step)
+            raise Killed
+
+    monkeypatch.setattr(CheckpointCallback, "on_save", kill)
+    while True:
+        # Due at every step.
+        monkeypatch.setattr("bigrec.lm.checkpoints.time", SlowClock())
+        try:
+            return run(model, folder, **options)[1], saved
+        except Killed:
+            continue
+
+
+class SlowClock:
+    """A clock on which an hour passes between two looks."""
+
+    def __init__(self) -> None:
+        self._now = 0.0
+
+    def monotonic(self) -> float:
+        self._now += 3600
+        return self._now
+
+
+STEPS_OF_SAVES: dict[str, tuple[dict[str, Any], list[int]]] = {
+    "all epochs": ({"epochs": 2}, [1, 2, 3, 4]),
+    "no validation": ({"epochs": 2, "valid": []}, [1, 2, 3, 4]),
+    # The validation targets contradict the training targets.
+    "stopped early": (
+        {
+            "valid": [TitleExample(one.history, "Zzz", "movie") for one in EXAMPLES[:4]],
+            "epochs": 30,
+            "early_stopping_patience": 2,
+            "learning_rate": 0.05,
+        },
+        [1, 2, 3, 4, 5, 6],
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("case", "marked"),
+    [*((case, True) for case in STEPS_OF_SAVES), ("all epochs", False)],
+)
+def test_a_run_killed_at_every_save_ends_with_the_same_adapter_and_losses(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, case: str, marked: bool
+) -> None:
+    options, steps = STEPS_OF_SAVES[case]
+    _, whole = run(tiny_model, tmp_path / "whole", **options)
+    resumed, saved = killed_at_every_save(
+        monkeypatch, tiny_model, tmp_path / "killed", marked=marked, **options
+    )
+    assert saved == steps
+    assert_same(resumed, whole)
+    for name in ("loss", "eval_loss"):
+        assert losses(resumed, name) == losses(whole, name)
+    # The newest and the best stay, and nothing incomplete.
+    kept = sorted((tmp_path / "killed" / "checkpoints").iterdir())
+    assert len(kept) <= 2
+    assert all((checkpoint / "bigrec_complete").exists() for checkpoint in kept)
+
+
+def test_a_run_that_is_moved_before_its_adapter_is_saved_keeps_its_best_epoch(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    options, _ = STEPS_OF_SAVES["stopped early"]
+    _, whole = run(tiny_model, tmp_path / "whole", **options)
+    shutil.copytree(tmp_path / "whole", tmp_path / "moved")
+    shutil.rmtree(tmp_path / "moved" / "adapter")
+    shutil.move(tmp_path / "whole", tmp_path / "elsewhere")
+    _, resumed = run(tiny_model, tmp_path / "moved", **options)
+    assert_same(resumed, replace(whole, adapter=tmp_path / "elsewhere" / "adapter"))
 
 
 def test_a_complete_run_is_loaded(tiny_model: Path, tmp_path: Path) -> None:

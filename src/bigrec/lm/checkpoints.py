@@ -1,28 +1,35 @@
-"""Training checkpoints: when they are written, and which of them are complete."""
+"""Training checkpoints: when they are written, which of them are complete, and where one leads.
 
-import signal
-import threading
+transformers writes a checkpoint file by file and removes old ones before the new one is complete.
+Here a mark that is written last and removed first tells complete ones; the rest are removed.
+"""
+
+import logging
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
-from bigrec.printable import get_logger
+from bigrec.storage import interrupts, read_json, write_json
+from bigrec.storage.temporaries import flush, remove
 from bigrec.types import ProgressCallback
 
-logger = get_logger(__name__)
+logger = logging.getLogger(__name__)
 
 _COMPLETE = "bigrec_complete"
+_STATE = "trainer_state.json"
 
 
 class CheckpointCallback(TrainerCallback):
     """Saves checkpoints by the clock and on Ctrl-C, marks complete ones, and reports progress.
 
     Args:
-        save_every_s: Longest time between two checkpoints, in seconds.
+        save_every_s: Longest time between two checkpoints, in seconds, but for the evaluation at
+            the end of an epoch.
         progress: Called with (steps done, steps in all).
         single_process: Whether no other process trains with this one. Several processes save at
             the end of an epoch only: by the clock, each would save at another step and wait for
@@ -36,26 +43,14 @@ class CheckpointCallback(TrainerCallback):
         self._progress = progress
         self._single_process = single_process
         self._saved_at = time.monotonic()
-        self._interrupted = False
 
-    @contextmanager
-    def saving_on_interrupt(self) -> Iterator[None]:
+    def saving_on_interrupt(self) -> AbstractContextManager[None]:
         """Within the block, the first Ctrl-C saves a checkpoint; the second stops at once."""
-        if not self._single_process or threading.current_thread() is not threading.main_thread():
-            yield
-            return
-        previous_handler = signal.getsignal(signal.SIGINT)
-
-        def request_save(*_: object) -> None:
-            self._interrupted = True
-            signal.signal(signal.SIGINT, previous_handler)
-            logger.warning("Stopping after this step. Press Ctrl-C again to stop without saving.")
-
-        signal.signal(signal.SIGINT, request_save)
-        try:
-            yield
-        finally:
-            signal.signal(signal.SIGINT, previous_handler)
+        if not self._single_process:
+            return nullcontext()
+        return interrupts.deferred(
+            "Stopping after this step. Press Ctrl-C again to stop without saving."
+        )
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
@@ -68,18 +63,25 @@ class CheckpointCallback(TrainerCallback):
     ) -> None:
         """Request a checkpoint when one is due."""
         self._report(state)
+        # After the last step of an epoch comes its evaluation, and then a checkpoint anyway. A
+        # training resumed from one before the evaluation would begin with the next epoch.
+        ends_epoch = state.global_step % (state.max_steps // state.num_train_epochs) == 0
         is_due = time.monotonic() - self._saved_at > self._save_every_s
-        if self._single_process and (self._interrupted or is_due):
+        if self._single_process and not ends_epoch and (interrupts.requested() or is_due):
             control.should_save = True
 
     def on_save(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **_: Any
     ) -> None:
-        """Mark the checkpoint as complete, and stop after Ctrl-C."""
+        """Mark the checkpoint as complete, remove those it replaces, and stop after Ctrl-C."""
+        # Every process writes its random state.
+        PartialState().wait_for_everyone()
         if state.is_world_process_zero:
-            (Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / _COMPLETE).touch()
+            folder = Path(str(args.output_dir))
+            _mark(folder / f"checkpoint-{state.global_step}")
+            _remove_others(folder, keep={state.global_step, state.best_global_step})
         self._saved_at = time.monotonic()
-        if self._interrupted:
+        if interrupts.requested():
             raise KeyboardInterrupt
 
     def _report(self, state: TrainerState) -> None:
@@ -87,15 +89,65 @@ class CheckpointCallback(TrainerCallback):
             self._progress(state.global_step, state.max_steps)
 
 
-def last_complete_checkpoint(folder: Path) -> str | None:
-    """The newest complete checkpoint in a folder, or None."""
-    complete = [
-        (int(path.name.rpartition("-")[2]), path)
-        for path in folder.glob("checkpoint-*")
-        if (path / _COMPLETE).exists()
-    ]
-    if not complete:
+@dataclass(frozen=True)
+class Checkpoint:
+    """A complete checkpoint.
+
+    Attributes:
+        folder: Its folder.
+        step: Optimizer steps before it.
+        ends_training: Whether training had ended, by the last epoch or early.
+    """
+
+    folder: Path
+    step: int
+    ends_training: bool
+
+
+def last_complete_checkpoint(folder: Path, *, is_main_process: bool = True) -> Checkpoint | None:
+    """The newest complete checkpoint in a folder, or None. Incomplete ones are removed.
+
+    Args:
+        folder: Holds the checkpoints of a training; may have been moved since they were written.
+        is_main_process: Whether this process may write to the folder.
+
+    Raises:
+        BundleError: If the checkpoint is damaged.
+    """
+    steps = {step: path for step, path in _checkpoints(folder).items() if _is_complete(path)}
+    if is_main_process:
+        _remove_others(folder, keep=set(steps))
+    if not steps:
         return None
-    step, newest = max(complete)
+    step = max(steps)
     logger.info("Resuming training after step %d", step)
-    return str(newest)
+    state = read_json(steps[step] / _STATE)
+    best = state.get("best_global_step")
+    if is_main_process and best in steps and state["best_model_checkpoint"] != str(steps[best]):
+        write_json(steps[step] / _STATE, {**state, "best_model_checkpoint": str(steps[best])})
+    control = state["stateful_callbacks"]["TrainerControl"]["args"]
+    return Checkpoint(steps[step], step, ends_training=bool(control["should_training_stop"]))
+
+
+def _checkpoints(folder: Path) -> dict[int, Path]:
+    """The checkpoints of a folder by their steps."""
+    return {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*")}
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    return (checkpoint / _COMPLETE).exists()
+
+
+def _mark(checkpoint: Path) -> None:
+    """Mark a checkpoint as complete, once all of it is on the disk."""
+    for path in (*checkpoint.rglob("*"), checkpoint):
+        flush(path)
+    (checkpoint / _COMPLETE).touch()
+    flush(checkpoint)
+
+
+def _remove_others(folder: Path, *, keep: set[int | None] | set[int]) -> None:
+    for step, path in _checkpoints(folder).items():
+        if step not in keep:
+            (path / _COMPLETE).unlink(missing_ok=True)
+            remove(path)

@@ -220,10 +220,22 @@ def _train(
     trainer.remove_callback(PrinterCallback)
     longest = max(len(example["input_ids"]) for example in chain(train, valid))
     with checkpoints.saving_on_interrupt(), attention_by_products(lm.base, longest=longest):
-        checkpoint = last_complete_checkpoint(Path(str(arguments.output_dir)))
-        trainer.train(resume_from_checkpoint=checkpoint)
+        trainer.train(resume_from_checkpoint=_resumed_from(arguments))
     lm.model.eval()
     return trainer
+
+
+def _resumed_from(arguments: TrainingArguments) -> str | None:
+    """The checkpoint to resume from; where training had ended, ``arguments`` say so."""
+    checkpoint = last_complete_checkpoint(
+        Path(str(arguments.output_dir)), is_main_process=arguments.process_index == 0
+    )
+    if checkpoint is None:
+        return None
+    if checkpoint.ends_training:
+        # Trainer forgets that it stopped early and would train for another epoch.
+        arguments.max_steps = checkpoint.step
+    return str(checkpoint.folder)
 
 
 def _validation_examples(
@@ -266,7 +278,6 @@ def _training_arguments(
         weight_decay=0.0,
         eval_strategy="epoch" if has_valid else "no",
         save_strategy="epoch",
-        save_total_limit=2,
         load_best_model_at_end=has_valid,
         metric_for_best_model=_FIGURE if has_valid else None,
         greater_is_better=False if has_valid else None,

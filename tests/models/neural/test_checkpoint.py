@@ -1,6 +1,7 @@
 """An interrupted training is resumed exactly."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 
 from bigrec.models.neural import Architecture, SequentialModel
+from bigrec.models.neural.checkpoint import TrainingState, save_checkpoint
 from tests.models.neural.fakes import ARCHITECTURES, fit, weights
 
 CHECKPOINT = Path("checkpoint")
@@ -47,6 +49,32 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert 0.5 < shares[0] <= 0.75
     assert shares[-1] == 1
     assert_equal(resumed, fit(architecture, **ARGUMENTS, **options))
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"early_stopping_patience": 1}, {"stop_after": 3}], ids=str
+)
+def test_a_training_killed_at_every_save_equals_an_uninterrupted_one(
+    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    killed: list[int] = []
+
+    def save_and_die(folder: Path, state: TrainingState, **kwargs: Any) -> None:
+        save_checkpoint(folder, state, **kwargs)
+        if state.epoch not in killed:
+            killed.append(state.epoch)
+            raise SystemExit
+
+    options = ARGUMENTS | options
+    whole = fit("GRU4Rec", folder=tmp_path / "whole", **options)
+    monkeypatch.setattr("bigrec.models.neural.trainer.save_checkpoint", save_and_die)
+    resumed = None
+    while resumed is None:
+        with suppress(SystemExit):
+            resumed = fit("GRU4Rec", folder=tmp_path / "killed", **options)
+    assert killed == [entry["epoch"] for entry in whole.log]
+    assert_equal(resumed, whole)
+    assert resumed.log == whole.log
 
 
 def test_a_finished_training_is_loaded(tmp_path: Path) -> None:
