@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import os
+import signal
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -69,6 +70,15 @@ def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bigrec.lm.hardware._cpu_has_bf16", lambda: False)
         yield
+
+
+@pytest.fixture
+def handled_sigint() -> Iterator[None]:
+    """Python's handling of Ctrl-C, which is ignored where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,11 @@
 """The command line, end to end on a few-layer model, in both modes."""
 
+import importlib
 import json
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from bigrec.cli import app
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import hr_at
 from bigrec.evaluation.query_table import QueryTable
+from bigrec.storage import interrupts
 from tests.conftest import MODES, Mode, tiny_overrides, wait_for
 
 pytestmark = pytest.mark.model
@@ -222,3 +225,113 @@ def test_an_interrupted_run_keeps_its_checkpoint_and_says_how_to_resume(  # noqa
     assert process.returncode == 130
     assert "give the same command to continue" in " ".join(stderr.split())
     assert not list(tmp_path.glob(f"run/{trained}"))
+
+
+# What each stage does last; in each, Ctrl-C comes where a library swallows it.
+SWALLOWING: dict[Mode, tuple[str, ...]] = {
+    "retrieval": (
+        "bigrec.experiments.pipeline.load_source",
+        "bigrec.experiments.pipeline.prepare_examples",
+        "bigrec.recommender.fitting.load_truncated_model",
+        "bigrec.recommender.baselines.fit_model",
+        "bigrec.recommender.fitting.select_rule",
+        "bigrec.experiments.pipeline.evaluate_recommender",
+        "bigrec.experiments.pipeline.write_report",
+        "bigrec.recommender.bigrec.write_manifest",
+    ),
+    "generative": (
+        "bigrec.recommender.fitting.train_adapter",
+        "bigrec.grounding.index.embed_in_parts",
+        "bigrec.recommender.generated_texts._write_part",
+    ),
+}
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_ctrl_c_is_lost_in_no_stage(  # noqa: PLR0917
+    tiny_files: Path,
+    tiny_model: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    handled_sigint: None,
+    mode: Mode,
+) -> None:
+    command = arguments("evaluate", tmp_path / "run", tiny_files, tiny_model, mode)
+    command += ["--set", "fusion.signals=[popularity]"]
+    for place in SWALLOWING[mode]:
+        module, _, name = place.rpartition(".")
+        work = getattr(importlib.import_module(module), name)
+
+        def pressed(*args: Any, work: Any = work, **kwargs: Any) -> Any:
+            result = work(*args, **kwargs)
+            with suppress(KeyboardInterrupt):
+                signal.raise_signal(signal.SIGINT)
+            return result
+
+        with monkeypatch.context() as patch, interrupts.watched():
+            patch.setattr(place, pressed)
+            stopped = invoke(*command, ok=False)
+        assert (place, stopped.exit_code) == (place, 130)
+        assert "give the same command to continue" in " ".join(stopped.output.split())
+        left = {path.name for path in tmp_path.rglob(".*")}
+        assert (place, left) == (place, set())
+    invoke(*command)
+
+
+def test_what_a_library_made_of_ctrl_c_is_no_error(
+    evaluated: Path, monkeypatch: pytest.MonkeyPatch, handled_sigint: None
+) -> None:
+    def fail(_: Path) -> None:
+        try:
+            signal.raise_signal(signal.SIGINT)
+        except KeyboardInterrupt:
+            raise ValueError("the operation was cancelled") from None
+
+    monkeypatch.setattr("bigrec.console.folder_info", fail)
+    with interrupts.watched():
+        assert invoke("info", str(evaluated), ok=False).exit_code == 130
+
+
+def test_ctrl_c_before_the_first_command_ends_without_traceback(tmp_path: Path) -> None:
+    # While the command line is imported, which takes a second.
+    (tmp_path / "slow.py").write_text(
+        "import runpy, signal, sys\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "class Pressing:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'typer':\n"
+        "            signal.raise_signal(signal.SIGINT)\n"
+        "sys.meta_path.insert(0, Pressing())\n"
+        "runpy.run_module('bigrec', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, str(tmp_path / "slow.py")], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (130, "Stopped.\n")
+
+
+def test_a_run_directory_that_another_run_uses_is_refused(
+    evaluated: Path, tmp_path: Path, tiny_files: Path, tiny_model: Path, mode: Mode
+) -> None:
+    code = (
+        "import sys, time, pathlib\n"
+        "from bigrec.storage.locks import exclusive\n"
+        "with exclusive(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(60)\n"
+    )
+    command = [sys.executable, "-c", code, str(evaluated)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        try:
+            refused = invoke(
+                *arguments("evaluate", evaluated, tiny_files, tiny_model, mode), ok=False
+            )
+            pid = process.pid
+        finally:
+            process.kill()
+    assert refused.exit_code == 2
+    assert f"is in use by process {pid} on" in " ".join(refused.output.split())
+    # The lock of a killed run is taken over.
+    invoke(*arguments("evaluate", evaluated, tiny_files, tiny_model, mode))

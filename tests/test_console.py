@@ -7,6 +7,7 @@ import pytest
 from rich.console import Console, RenderableType
 
 from bigrec import console
+from bigrec.console import steps
 from bigrec.errors import BundleError
 from bigrec.evaluation.reports.evaluation import ReportExample
 from bigrec.evaluation.reports.table import Cell, Table
@@ -37,7 +38,7 @@ class Lines:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._stream = StringIO()
-        self._report = console._Lines("Reading", Console(file=self._stream, width=120))
+        self._report = steps._Lines("Reading", Console(file=self._stream, width=120))
 
     def report(self, done: int, total: int, *, after_s: float) -> str:
         """The line that a call prints, if any."""
@@ -50,7 +51,7 @@ class Lines:
 @pytest.fixture
 def lines(monkeypatch: pytest.MonkeyPatch) -> Lines:
     clock = Clock()
-    monkeypatch.setattr(console, "time", clock)
+    monkeypatch.setattr(steps, "time", clock)
     return Lines(clock)
 
 
@@ -85,14 +86,44 @@ SHOWN = r"a\x1b[31m[red]b[/red]:boom:\x9b"
 
 def test_progress_shows_names_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
     stream = StringIO()
-    console._Lines(HOSTILE, Console(file=stream, width=120))(3, 3)
+    steps._Lines(HOSTILE, Console(file=stream, width=120))(3, 3)
     assert stream.getvalue() == f"{SHOWN}: 3 of 3\n"
     bars = Console(file=(stream := StringIO()), force_terminal=True, width=120, color_system=None)
-    monkeypatch.setattr(console, "Console", lambda **_: bars)
-    with console.progress() as progress_factory:
+    monkeypatch.setattr(steps, "Console", lambda **_: bars)
+    with steps.progress() as progress_factory:
         progress_factory(HOSTILE)(1, 1)
     assert SHOWN in stream.getvalue()
     assert "\x1b[31m" not in stream.getvalue()
+
+
+def test_a_bar_shows_the_time_left_once_it_means_something(monkeypatch: pytest.MonkeyPatch) -> None:
+    stream, clock = StringIO(), Clock()
+    terminal = Console(file=stream, force_terminal=True, width=120, color_system=None)
+    monkeypatch.setattr(steps, "Console", lambda **_: terminal)
+    monkeypatch.setattr(steps, "time", clock)
+    with steps.progress() as progress_factory:
+        report = progress_factory("Reading")
+        report(549, 254_885)
+        clock.now += 79
+        report(550, 254_885)
+        terminal.print("so far")
+        before = stream.getvalue()
+        clock.now += 79
+        report(127_000, 254_885)
+    assert "left" not in before
+    assert "0:02:40 left" in stream.getvalue()
+
+
+def test_progress_raises_a_ctrl_c_that_was_swallowed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def swallowed() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("bigrec.storage.interrupts.check", swallowed)
+    bars = Console(file=StringIO(), force_terminal=True)
+    for terminal in (bars, Console(file=StringIO())):
+        monkeypatch.setattr(steps, "Console", lambda terminal=terminal, **_: terminal)
+        with steps.progress() as progress_factory, pytest.raises(KeyboardInterrupt):
+            progress_factory("Reading")(0, 1)
 
 
 def test_every_text_of_an_example_is_shown_as_it_is() -> None:

@@ -12,9 +12,12 @@ import typer
 from rich.console import Console
 
 from bigrec import __version__, console
+from bigrec.console import steps
 from bigrec.errors import BigrecError
 from bigrec.printable import json_text
 from bigrec.settings import Settings, preset_names
+from bigrec.storage import interrupts
+from bigrec.storage.locks import exclusive
 from bigrec.types import ProgressFactory
 
 if TYPE_CHECKING:
@@ -89,14 +92,18 @@ def _guarded(command: Callable[_P, None]) -> Callable[_P, None]:
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
         try:
             command(*args, **kwargs)
-        except (BigrecError, ValueError) as error:
-            if os.environ.get("BIGREC_TRACEBACK"):
+            interrupts.check()
+        except BaseException as error:
+            # A library may have turned Ctrl-C into an error.
+            if interrupts.requested() or isinstance(error, KeyboardInterrupt):
+                console.tell_stopped()
+                raise typer.Exit(interrupts.EXIT_CODE) from None
+            if not isinstance(error, BigrecError | ValueError) or os.environ.get(
+                "BIGREC_TRACEBACK"
+            ):
                 raise
             console.tell_error(error)
             raise typer.Exit(2) from None
-        except KeyboardInterrupt:
-            console.tell_stopped()
-            raise typer.Exit(130) from None
 
     return guarded
 
@@ -137,7 +144,7 @@ def _add_stage(
             settings = Settings.read(previous=last, overrides=overrides)
         else:
             settings = Settings.read(config, overrides)
-        with console.progress() as progress_factory:
+        with exclusive(run_dir), steps.progress() as progress_factory:
             shown = result(_pipeline(run_dir, settings, progress_factory))
         _show(as_json, shown)
 

@@ -15,12 +15,8 @@ from bigrec.storage import atomic_file, atomic_folder, interrupts, temporaries
 
 
 @pytest.fixture(autouse=True)
-def _sigint_is_not_ignored() -> Iterator[None]:
-    """Jobs in the background ignore Ctrl-C."""
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+def _nothing_is_left(handled_sigint: None) -> Iterator[None]:
     yield
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    signal.signal(signal.SIGINT, before)
     assert not interrupts.requested()
     interrupts.check()
 

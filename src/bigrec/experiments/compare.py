@@ -21,6 +21,7 @@ from bigrec.recommender.fitting import Fitting, no_progress
 from bigrec.recommender.query_encoders import GenerativeQueryEncoder, RetrievalQueryEncoder
 from bigrec.settings import Settings
 from bigrec.storage import write_json
+from bigrec.storage.locks import exclusive
 from bigrec.types import ProgressFactory
 
 _AUTO = "auto"
@@ -51,9 +52,12 @@ def compare(
         progress_factory: Called with the name of each long step; gives its progress callback.
 
     Raises:
-        BigrecError: If the data, the settings or the model cannot be used.
+        BigrecError: If the data, the settings or the model cannot be used, or another process uses
+            the run directory.
     """
-    return compare_pipeline(Pipeline(Path(run_dir), settings, progress_factory=progress_factory))
+    run_dir = Path(run_dir)
+    with exclusive(run_dir):
+        return compare_pipeline(Pipeline(run_dir, settings, progress_factory=progress_factory))
 
 
 def compare_pipeline(pipeline: Pipeline) -> Comparison:

@@ -19,6 +19,7 @@ from bigrec.recommender.recommendations import Candidates, Recommendations, to_r
 from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
+from bigrec.storage.locks import exclusive
 from bigrec.types import IntArray, ProgressCallback, ProgressFactory
 
 
@@ -62,20 +63,23 @@ class BIGRec:
             This recommender.
 
         Raises:
-            BigrecError: If the data, the settings or the model cannot be used.
+            BigrecError: If the data, the settings or the model cannot be used, or another process
+                fits in the folder.
         """
         if not isinstance(dataset, Dataset):
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
         prepared = prepare_examples(dataset, self.settings)
         with tempfile.TemporaryDirectory() as temporary:
-            self._fitted = Fitting(
-                dataset,
-                prepared,
-                self.settings,
-                store=FolderStore(folder or Path(temporary)),
-                progress_factory=progress_factory,
-            ).tested.fitted
+            place = folder or Path(temporary)
+            with exclusive(place):
+                self._fitted = Fitting(
+                    dataset,
+                    prepared,
+                    self.settings,
+                    store=FolderStore(place),
+                    progress_factory=progress_factory,
+                ).tested.fitted
         return self
 
     @property

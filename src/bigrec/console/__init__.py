@@ -1,12 +1,9 @@
-"""Results of commands as rich views for the terminal and as JSON-like values, and progress."""
+"""Results of commands as rich views for the terminal and as JSON-like values."""
 
 import sys
-import time
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 from types import TracebackType
@@ -15,14 +12,6 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.rule import Rule
 from rich.table import Column
 from rich.table import Table as RichTable
@@ -48,7 +37,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.printable import printable
 from bigrec.recommender.bundle import MANIFEST, read_manifest
 from bigrec.settings import Settings
-from bigrec.types import ProgressFactory, Recommendation
+from bigrec.types import Recommendation
 
 if TYPE_CHECKING:
     from bigrec.experiments.pipeline import Pipeline
@@ -59,7 +48,6 @@ _METRIC_COLUMNS = (
     *(f"{name}@10 on validation" for name in ("HR", "NDCG")),
 )
 _STYLES: Mapping[Mark, str] = {"": "", "best": "bold", "weak": "dim"}
-_LINE_EVERY_S = 30.0
 # A table is measured and drawn row by row: a thousand take half a second.
 _MAX_ROWS = 1000
 
@@ -75,68 +63,6 @@ class Shown:
 
     view: RenderableType
     values: Any
-
-
-@contextmanager
-def progress() -> Iterator[ProgressFactory]:
-    """Progress of long steps with the time left, on the error stream.
-
-    A terminal shows bars. Any other stream, which would show them only at the end, gets a line at
-    most every 30 s.
-    """
-    console = Console(stderr=True)
-    if not console.is_terminal:
-        yield lambda name: _Lines(name, console)
-        return
-    bars = Progress(
-        TextColumn("{task.description}", markup=False),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=console,
-    )
-    tasks: dict[str, Any] = {}
-
-    def progress_factory(name: str) -> Any:
-        def report(done: int, total: int) -> None:
-            if name not in tasks:
-                tasks[name] = bars.add_task(printable(name), total=total)
-            bars.update(tasks[name], completed=done, total=total)
-
-        return report
-
-    with bars:
-        yield progress_factory
-
-
-class _Lines:
-    """Progress as lines, at most one in `_LINE_EVERY_S`.
-
-    The time left follows from the rate since the first call, which may report units that an
-    earlier run did. The first call alone gives no rate.
-    """
-
-    def __init__(self, name: str, console: Console) -> None:
-        self._name = name
-        self._console = console
-        self._last_line = time.monotonic()
-        self._first: tuple[int, float] | None = None
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if self._first is None:
-            self._first = done, now
-        if done < total and now - self._last_line < _LINE_EVERY_S:
-            return
-        self._last_line = now
-        line = f"{self._name}: {done} of {total}"
-        first_done, first_time = self._first
-        if first_done < done < total:
-            seconds = (now - first_time) / (done - first_done) * (total - done)
-            line += f", {timedelta(seconds=round(seconds))} left"
-        self._console.print(_text(line))
 
 
 def tell_error(error: Exception) -> None:
