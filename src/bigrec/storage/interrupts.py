@@ -90,7 +90,7 @@ def deferred(message: str = "") -> Iterator[None]:
 def watched() -> Iterator[None]:
     """Within the block, the first Ctrl-C sets the flag and the second ends the process at once.
 
-    The second is seen by a thread of its own, also while the main one is in compiled code.
+    Another thread sees the second, also while the main one is in compiled code.
     """
     if not _can_handle():
         yield
