@@ -285,7 +285,7 @@ def test_what_a_library_made_of_ctrl_c_is_no_error(
         try:
             signal.raise_signal(signal.SIGINT)
         except KeyboardInterrupt:
-            raise ValueError("the operation was cancelled") from None
+            raise ValueError("the operation was stopped") from None
 
     monkeypatch.setattr("bigrec.console.folder_info", fail)
     with interrupts.watched():
