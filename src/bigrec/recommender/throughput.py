@@ -51,8 +51,8 @@ class TimeLeft:
 
     The first units of a step may take a thousand times as long as the others: caches fill, memory
     is mapped. No estimate is given before the rate was observed for `MIN_SECONDS`, over
-    `MIN_REPORTS` reports or a `MIN_SHARE` of what was left, and while the rates of the observed
-    time and of its second half differ by more than `MAX_DRIFT` times.
+    `MIN_REPORTS` reports or a `MIN_SHARE` of what was left, and while the rates of all reports and
+    of their second half differ by more than `MAX_DRIFT` times.
     """
 
     MIN_SECONDS = 10.0
@@ -91,9 +91,7 @@ class TimeLeft:
         if self._reports < self.MIN_REPORTS and progressed < self.MIN_SHARE * (left + progressed):
             return None
         rate = progressed / elapsed
-        half_time, half_done = max(
-            sample for sample in samples if sample[0] - first_time <= elapsed / 2
-        )
+        half_time, half_done = samples[(len(samples) - 1) // 2]
         recent = (done - half_done) / (now - half_time)
         if not rate / self.MAX_DRIFT <= recent <= rate * self.MAX_DRIFT:
             return None
