@@ -56,6 +56,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def options(folder: Path, tiny_model: Path) -> list[str]:
     overrides = tiny_overrides(tiny_model, "compare.baselines=[popularity]", "compare.fusions=[]")
+    # Else the markup would be removed from the titles.
+    overrides.append("data.decode_html=false")
     changes = [part for override in overrides for part in ("--set", override)]
     return ["--run-dir", str(folder.parent / "run"), "--data", str(folder), *changes]
 

@@ -1,58 +1,106 @@
+import datetime
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
-from bigrec.data.columns import id_text, lazy_frame, require_columns
+from bigrec.data.columns import as_text, column_names, lazy_frame, require_columns
+from bigrec.data.dataset import Dataset
 from bigrec.errors import DataError
 from tests.conftest import needs
-
-
-def ids(values: list[Any], dtype: Any = None) -> list[str | None]:
-    frame = pl.DataFrame({"id": pl.Series(values, dtype=dtype)})
-    return frame.select(id_text("id", frame.schema["id"], what="items")).to_series().to_list()
-
-
-@pytest.mark.parametrize(
-    ("values", "expected"),
-    [
-        ([12, 7], ["12", "7"]),
-        ([12.0, None, float("nan")], ["12", None, None]),
-        ([12.5], ["12.5"]),
-        (["007", "", None], ["007", None, None]),
-        ([None], [None]),
-    ],
-)
-def test_ids_become_text(values: list[Any], expected: list[str | None]) -> None:
-    assert ids(values) == expected
-
-
-def test_ids_of_a_categorical_column_become_text() -> None:
-    assert ids(["b", "a"], pl.Categorical) == ["b", "a"]
-
-
-def test_ids_of_another_type_are_refused() -> None:
-    with pytest.raises(DataError, match=r"column 'id' of the items holds List\(Int64\): expected"):
-        ids([[1]])
 
 
 @needs("pandas")
 def test_a_pandas_frame_is_accepted() -> None:
     import pandas as pd
 
-    frame = lazy_frame(pd.DataFrame({"a": [1]}), what="items")
+    frame = lazy_frame(pd.DataFrame({"a": [1], "b": [2]}), ["a"], what="items")
     assert frame.collect().to_dict(as_series=False) == {"a": [1]}
+
+
+@needs("pandas")
+def test_a_pandas_column_of_mixed_types_becomes_text() -> None:
+    import pandas as pd
+
+    values = [10, 10.0, "B1", None, float("nan"), pd.NA, True, np.int64(7), Decimal("1.5")]
+    column = pd.Series([*values, datetime.date(2014, 7, 5), ["a", "b"]], dtype=object)
+    frame = lazy_frame(pd.DataFrame({"a": column}), ["a", "a"], what="items")
+    assert frame.collect()["a"].to_list() == [
+        *("10", "10.0", "B1", None, None, None, "true", "7", "1.5", "2014-07-05", "a > b")
+    ]
+
+
+@needs("pandas")
+@pytest.mark.parametrize("value", [b"x", {"a": 1}, object()])
+def test_a_value_that_is_no_id_is_told_with_its_row(value: Any) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": pd.Series([1, "x", value], dtype=object)})
+    with pytest.raises(DataError, match=r"column 'a' of the items holds .* in row 3, of type"):
+        lazy_frame(frame, ["a"], what="items")
+
+
+@needs("pandas")
+def test_columns_that_are_not_needed_may_hold_anything() -> None:
+    import pandas as pd
+
+    rows = pd.DataFrame({"user_id": [1], "item_id": [10], "timestamp": [1], "x": [object()]})
+    rows["y"] = pd.Series([{1: object()}], dtype=object)
+    items = pd.DataFrame({"item_id": ["10"], "title": ["Ten"], 0: [b"x"]})
+    assert Dataset.from_frames(rows, items).catalog.titles == ["Ten"]
+
+
+@needs("pandas")
+def test_ids_of_mixed_types_meet_those_of_the_catalog() -> None:
+    import pandas as pd
+
+    item_ids = pd.Series([10, "B1", 10.0], dtype=object)
+    rows = pd.DataFrame({"user_id": [1, 1, 2], "item_id": item_ids, "timestamp": [1, 2, 3]})
+    items = pd.DataFrame({"item_id": ["10", "B1"], "title": ["Ten", "Bee"]})
+    assert Dataset.from_frames(rows, items).interactions.items.tolist() == [0, 1, 0]
+
+
+@needs("pandas")
+def test_a_name_over_two_pandas_columns_is_told() -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame([[1, 2]], columns=["a", "a"])
+    with pytest.raises(DataError, match="several columns of the items are named 'a'"):
+        lazy_frame(frame, ["a"], what="items")
 
 
 def test_another_type_than_a_frame_is_refused() -> None:
     with pytest.raises(TypeError, match="items are a dict: expected a polars or pandas frame"):
-        lazy_frame({"a": [1]}, what="items")
+        column_names({"a": [1]}, what="items")
 
 
 def test_missing_columns_are_reported_with_the_existing_ones_and_the_options() -> None:
     with pytest.raises(DataError) as caught:
-        require_columns({"a": 0, "b": 0}, {"title": "name", "item_id": "a"}, what="items")
+        require_columns(["a", "b"], {"title": "name", "item_id": "a"}, what="items")
     assert str(caught.value) == (
         "the items have no column 'name'. Their columns are: a, b. Name the right ones with "
         "title=..."
     )
+
+
+def test_a_lazy_frame_keeps_the_named_columns() -> None:
+    frame = lazy_frame(pl.DataFrame({"a": [1], "b": [2]}), ["b"], what="items")
+    assert frame.collect().columns == ["b"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, None),
+        (float("nan"), None),
+        (False, "false"),
+        (12.0, "12.0"),
+        ([["a", "b"], ["c"]], "a > b, c"),
+        ([], ""),
+        ({"a": [1]}, '{"a": [1]}'),
+    ],
+)
+def test_values_become_text(value: Any, text: str | None) -> None:
+    assert as_text(value) == text

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bigrec.data.catalog import Catalog
@@ -58,9 +58,12 @@ def test_arrays_have_the_documented_types() -> None:
     assert types == ["int64", "int32", "int64", "float32", "int8"]
 
 
-def test_rows_of_the_same_time_stay_in_their_order() -> None:
-    made, _ = read({"user_id": ["u"] * 3, "item_id": ["c", "a", "b"], "timestamp": [1, 1, 1]})
+def test_rows_of_the_same_time_stay_in_their_order_if_that_is_given() -> None:
+    frame = {"user_id": ["u"] * 3, "item_id": ["c", "a", "b"], "timestamp": [1, 1, 1]}
+    made, _ = read(frame, order="row")
     np.testing.assert_array_equal(made.items, [2, 0, 1])
+    made, _ = read({**frame, "p": [3, 2, 1]}, order="p")
+    np.testing.assert_array_equal(made.items, [1, 0, 2])
 
 
 def test_a_position_orders_rows_without_timestamps() -> None:
@@ -181,7 +184,8 @@ def test_the_same_user_item_and_time_is_read_once_and_counted() -> None:
             "item_id": ["a", "b", "a", "a", "a"],
             "timestamp": [1, 1, 1, 2, 1],
             "rating": [5, 4, 3, 2, 1],
-        }
+        },
+        order="row",
     )
     assert rows(made) == [("u", 0), ("u", 1), ("u", 0), ("v", 0)]
     np.testing.assert_array_equal(made.ratings, [5, 4, 2, 1])
@@ -225,8 +229,17 @@ def test_a_min_rating_that_leaves_nothing_is_refused() -> None:
 
 
 def test_ratings_that_are_no_numbers_are_refused() -> None:
-    with pytest.raises(DataError, match="column 'rating' holds 'good': expected numbers"):
-        read({"user_id": ["u"], "item_id": ["a"], "timestamp": [1], "rating": ["good"]})
+    with pytest.raises(
+        DataError, match=r"column 'rating' holds 'good' in row 2: .* values: 1 of 2\."
+    ):
+        read(
+            {
+                "user_id": ["u"] * 4,
+                "item_id": ["a"] * 4,
+                "timestamp": range(4),
+                "rating": ["3", "good", "NULL", " "],
+            }
+        )
 
 
 def test_split_names_become_numbers() -> None:
@@ -240,7 +253,9 @@ def test_split_names_become_numbers() -> None:
 @pytest.mark.parametrize("label", ["holdout", None])
 def test_other_split_names_are_refused(label: str | None) -> None:
     frame = {"user_id": ["u"] * 2, "item_id": ["a"] * 2, "timestamp": [1, 2]}
-    with pytest.raises(DataError, match=rf"column 'split' holds {label!r}: expected train, valid"):
+    with pytest.raises(
+        DataError, match=rf"column 'split' holds {label!r} in row 2: expected train"
+    ):
         read({**frame, "split": ["train", label]})
 
 
@@ -305,16 +320,25 @@ ROWS = st.lists(
 )
 
 
-@given(ROWS)
-def test_every_different_row_is_kept_once_in_order(table: list[tuple[str, str, int]]) -> None:
+@given(ROWS, st.integers(0, 3))
+@settings(deadline=None)
+def test_every_different_row_is_kept_once_in_order_of_time(
+    table: list[tuple[str, str, int]], tie_seed: int
+) -> None:
     frame = pl.DataFrame(table, schema=["user_id", "item_id", "timestamp"], orient="row")
-    made = Interactions.from_frame(frame, CATALOG, repairs=Repairs())
     first_seen = list(dict.fromkeys(user for user, _, _ in table))
     unique = list(dict.fromkeys(table))
     expected = sorted(unique, key=lambda row: (first_seen.index(row[0]), row[2]))
-    assert made.times is not None
-    kept = [
-        (user, "abc"[item], time)
-        for (user, item), time in zip(rows(made), made.times.tolist(), strict=True)
+    assert kept(Interactions.from_frame(frame, CATALOG, order="row")) == expected
+    shuffled = kept(Interactions.from_frame(frame, CATALOG, tie_seed=tie_seed))
+    assert sorted(shuffled) == sorted(expected)
+    assert [(user, time) for user, _, time in shuffled] == [
+        (user, time) for user, _, time in expected
     ]
-    assert kept == expected
+    assert shuffled == kept(Interactions.from_frame(frame, CATALOG, tie_seed=tie_seed))
+
+
+def kept(made: Interactions) -> list[tuple[str, str, int]]:
+    assert made.times is not None
+    times = made.times.tolist()
+    return [(user, "abc"[item], time) for (user, item), time in zip(rows(made), times, strict=True)]

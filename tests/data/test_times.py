@@ -4,7 +4,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from bigrec.data.times import days_between, time_unit, whole_times
+from bigrec.data.times import days_between, improbable_times, time_unit, whole_times
 from bigrec.errors import DataError
 
 DAY_US = 86_400_000_000
@@ -39,9 +39,54 @@ def test_times_of_any_kind_become_whole_numbers(
     assert whole(values) == expected
 
 
-def test_text_that_is_no_time_is_reported_with_its_row() -> None:
-    with pytest.raises(DataError, match=r"column 'when' holds '01/02/2014' in row 2 \(1 such rows"):
-        whole(["2014-03-01", "01/02/2014"])
+ISO = "ISO 8601 text such as 2014-03-01T12:30:00"
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (
+            ["2014-03-01", "01/02/2014"],
+            f"'01/02/2014' in row 2: expected {ISO}, as in 1 other rows",
+        ),
+        (["1404583181", "5", "unknown", "", "?"], "'unknown' in row 3: expected a number, as in 2"),
+        (["1404583181"] * 2 + ["2014-07-05"], "'2014-07-05' in row 3: expected a number, as in 2"),
+        (["2014-07-05"] * 2 + ["1404583181"], f"'1404583181' in row 3: expected {ISO}, as in 2"),
+        (["soon", "later"], f"'soon' in row 1: expected a number or {ISO}. Wrong values: 2 of 2."),
+        (["1", "9" * 20], f"'{'9' * 20}' in row 2: expected a number from -9223372036854775808"),
+        (["1", "inf"], "'inf' in row 2: expected a number"),
+        ([1.5, 1e300], "1e+300 in row 2: expected a number from"),
+        ([1.5, float("inf")], "inf in row 2: expected a number from"),
+        ([1, 2**64 - 1], f"{2**64 - 1} in row 2: expected a number from"),
+        ([1404583181] * 3 + [1404583181000], "1404583181000 in row 4: expected seconds, as in 3"),
+        (["1404583181000"] * 3 + ["1404583181"], "1404583181 in row 4: expected milliseconds, as"),
+        ([1404583181.5, 1404583181e3], "1404583181000000 in row 2: expected milliseconds, as in 1"),
+    ],
+)
+def test_a_wrong_time_is_told_with_its_row_and_their_number(
+    values: list[Any], message: str
+) -> None:
+    dtype = pl.UInt64 if values[-1] == 2**64 - 1 else None
+    with pytest.raises(DataError) as caught:
+        whole(values, dtype)
+    assert f"column 'when' holds {message}" in str(caught.value)
+    assert "Wrong values: " in str(caught.value)
+
+
+def test_numbers_that_are_no_dates_may_be_of_any_size() -> None:
+    assert whole([1, 20_140_705, 1404583181]) == [1, 20_140_705, 1404583181]
+
+
+def test_words_for_missing_times_are_missing() -> None:
+    assert whole(["1", "NaT", " nan", "None"]) == [1, None, None, None]
+
+
+def test_times_far_from_the_others_are_improbable() -> None:
+    times = [1404583181, None, 0, -5, 1404583182, 99_999_999_999, 1404583183]
+    assert improbable_times(pl.Series(times)).arg_true().to_list() == [2, 3, 5]
+    assert improbable_times(pl.Series([1, 2, 1404583181])).sum() == 0
+    dates = whole(["2014-07-05", "1066-10-14", "2014-07-06"])
+    assert improbable_times(pl.Series(dates)).to_list() == [False, True, False]
 
 
 def test_a_date_that_does_not_exist_is_refused() -> None:

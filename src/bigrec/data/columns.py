@@ -1,8 +1,13 @@
-"""Columns of frames from outside: names and types."""
+"""Columns of frames from outside: names, and values of any type as text."""
 
-from collections.abc import Mapping
+import json
+import math
+from collections.abc import Iterable, Mapping
+from datetime import date
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from bigrec.errors import DataError
@@ -10,11 +15,11 @@ from bigrec.errors import DataError
 Frame = pl.DataFrame | pl.LazyFrame | Any
 """A polars frame, lazy or not, or a pandas frame."""
 
-_ID_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Boolean)
+_SCALARS = (str, bool, int, float, np.bool_, np.integer, np.floating, Decimal, date)
 
 
-def lazy_frame(frame: Frame, *, what: str) -> pl.LazyFrame:
-    """A polars or pandas frame as a lazy polars frame.
+def column_names(frame: Frame, *, what: str) -> list[str]:
+    """Names of the columns of a polars or pandas frame.
 
     Args:
         frame: A polars or pandas frame.
@@ -23,63 +28,94 @@ def lazy_frame(frame: Frame, *, what: str) -> pl.LazyFrame:
     Raises:
         TypeError: If it is of another type.
     """
-    if isinstance(frame, pl.LazyFrame):
-        return frame
-    if isinstance(frame, pl.DataFrame):
-        return frame.lazy()
+    if isinstance(frame, pl.LazyFrame | pl.DataFrame):
+        return frame.collect_schema().names()
     # By name: pandas is optional, and its import would take seconds.
     if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "columns"):
-        return pl.from_pandas(frame).lazy()
+        return list(frame.columns)
     raise TypeError(f"the {what} are a {type(frame).__name__}: expected a polars or pandas frame.")
 
 
-def require_columns(schema: Mapping[str, Any], named: Mapping[str, str], *, what: str) -> None:
+def lazy_frame(frame: Frame, columns: Iterable[str], *, what: str) -> pl.LazyFrame:
+    """Some columns of a polars or pandas frame, lazily.
+
+    A pandas column of mixed types becomes text.
+
+    Args:
+        frame: A polars or pandas frame.
+        columns: Names of its columns, possibly repeated.
+        what: Content of the frame, for the message.
+
+    Raises:
+        DataError: If several pandas columns have the name, or one holds values that are no text,
+            numbers, dates or lists of them.
+    """
+    names = list(dict.fromkeys(columns))
+    if isinstance(frame, pl.LazyFrame | pl.DataFrame):
+        return frame.lazy().select(names)
+    return pl.DataFrame({name: _from_pandas(frame[name], name, what) for name in names}).lazy()
+
+
+def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str) -> None:
     """Check that columns exist.
 
     Args:
-        schema: The columns of the frame.
+        names: The columns of the frame.
         named: Required column by option.
         what: Content of the frame, for the message.
 
     Raises:
         DataError: Naming the missing columns, the existing ones and the options.
     """
-    missing = {option: name for option, name in named.items() if name not in schema}
+    names = list(names)
+    missing = {option: name for option, name in named.items() if name not in names}
     if not missing:
         return
-    names = ", ".join(repr(name) for name in missing.values())
+    absent = ", ".join(repr(name) for name in missing.values())
     options = ", ".join(f"{option}=..." for option in missing)
     raise DataError(
-        f"the {what} have no column {names}. Their columns are: {', '.join(schema) or 'none'}. "
-        f"Name the right ones with {options}"
+        f"the {what} have no column {absent}. Their columns are: "
+        f"{', '.join(map(str, names)) or 'none'}. Name the right ones with {options}"
     )
 
 
-def id_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
-    """A column of ids as text: 12 and 12.0 become "12", missing and empty ids null.
+def as_text(value: Any) -> str | None:
+    """A value as text; None and NaN are missing.
 
-    Args:
-        name: Name of the column.
-        dtype: Type of the column.
-        what: Content of the frame, for the message.
-
-    Raises:
-        DataError: If the type is neither text nor numbers.
+    Lists become "a > b", lists of lists "a > b, c", other nested values JSON.
     """
-    column = pl.col(name)
-    if dtype.is_float():
-        # pandas turns a column of whole numbers into floats if a value is missing.
-        whole = column.cast(pl.Int64, strict=False)
-        text = (
-            pl.when(column == whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, bool | np.bool_):
+        return str(value).lower()
+    if isinstance(value, float | np.floating) and math.isnan(value):
+        return None
+    if isinstance(value, list | tuple | np.ndarray):
+        is_nested = len(value) > 0 and all(isinstance(part, list | tuple) for part in value)
+        return (", " if is_nested else " > ").join(filter(None, map(as_text, value)))
+    return str(value) if isinstance(value, _SCALARS) else json.dumps(value, default=str)
+
+
+def _from_pandas(column: Any, name: str, what: str) -> pl.Series:
+    if column.ndim != 1:
+        raise DataError(
+            f"several columns of the {what} are named {name!r}. Rename or drop all but one."
         )
-        return pl.when(column.is_finite()).then(text)
-    if dtype.is_integer() or dtype in _ID_TYPES:
-        filled = column.cast(pl.String)
-        return pl.when(filled != "").then(filled)
-    if dtype == pl.Null:
-        return column.cast(pl.String)
-    raise DataError(
-        f"column {name!r} of the {what} holds {dtype}: expected text or whole numbers as ids. "
-        "Choose another column or convert it."
-    )
+    try:
+        return pl.Series(name, pl.from_pandas(column))
+    except (ValueError, TypeError, OverflowError, NotImplementedError):
+        # What pyarrow raises for types that have no common one.
+        return pl.Series(name, _texts(column, name, what), dtype=pl.String)
+
+
+def _texts(column: Any, name: str, what: str) -> list[str | None]:
+    texts: list[str | None] = []
+    for row, (value, is_missing) in enumerate(zip(column, column.isna(), strict=True), start=1):
+        if not is_missing and not isinstance(value, (*_SCALARS, list, tuple, np.ndarray)):
+            raise DataError(
+                f"column {name!r} of the {what} holds {value!r:.40} in row {row}, of type "
+                f"{type(value).__name__}: expected text, numbers or dates. Choose another column "
+                "or convert it."
+            )
+        texts.append(None if is_missing else as_text(value))
+    return texts

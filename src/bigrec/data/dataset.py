@@ -51,6 +51,7 @@ class Dataset:
         rating: str | None = "rating",
         split: str | None = "split",
         min_rating: float | None = None,
+        tie_seed: int = 0,
         title: str = "title",
         category: str | None = None,
         year: str | None = None,
@@ -64,7 +65,7 @@ class Dataset:
             items: One row for each item.
             name: Name of the dataset in tables.
             item_type: Name of one item in the prompt, such as "movie".
-            user_id: Column of the user. For this and the next six options see
+            user_id: Column of the user. For this and the next seven options see
                 `Interactions.from_frame`.
             item_id: Column of the item id, in both frames.
             time: Column of the timestamp.
@@ -72,6 +73,7 @@ class Dataset:
             rating: Column of the rating.
             split: Column of the split.
             min_rating: Drop interactions with a lower rating or none.
+            tie_seed: Seed of the order of interactions that tie in time.
             title: Column of the title. For this and the next four options see
                 `Catalog.from_frame`.
             category: Column of the category.
@@ -104,6 +106,7 @@ class Dataset:
             rating=rating,
             split=split,
             min_rating=min_rating,
+            tie_seed=tie_seed,
             repairs=repairs,
         )
         return cls(name, item_type, table, catalog, repairs)

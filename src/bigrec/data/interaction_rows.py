@@ -1,19 +1,37 @@
-"""Cleaning of interaction rows, sorted by user and time."""
+"""Reading and cleaning of interaction rows, sorted by user and time."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.columns import Frame, id_text, lazy_frame, require_columns
+from bigrec.data.columns import Frame, column_names, lazy_frame, require_columns
+from bigrec.data.id_columns import (
+    MISSING,
+    check_exact,
+    id_text,
+    loosened,
+    record_placeholders,
+    record_similar,
+    record_spelling,
+    written_text,
+)
+from bigrec.data.ordering import sort_rows
 from bigrec.data.repairs import Repairs
-from bigrec.data.times import whole_times
+from bigrec.data.times import improbable_times, whole_times
 from bigrec.errors import DataError
-from bigrec.types import BoolArray, IntArray
 
 # Default columns that may be absent.
 _OPTIONAL = {"time": "timestamp", "rating": "rating", "split": "split"}
 _SPLITS = {"train": 0, "valid": 1, "validation": 1, "val": 1, "dev": 1, "test": 2}
 _FILE_ORDER = "row"
+_IDS = ("user_id", "item_id")
+_WHAT = "interactions"
+_SHOWN = 5
+_OTHERWISE = (
+    "The ids may be written differently, or item_id=... names the wrong column in one of the two."
+)
 
 
 def read_interactions(
@@ -29,15 +47,15 @@ def read_interactions(
     """Select the named columns, in the order of the rows.
 
     Returns:
-        Columns ``user_id`` and ``item_id`` (text) and, if there are any, ``time`` and ``order``
-        (int64), ``rating`` (float32) and ``split`` (int8). Missing values are null.
+        Columns ``user_id`` and ``item_id`` (text), ``written user_id`` and ``written item_id``
+        (text of ids that are read otherwise, else null) and, if there are any, ``time`` and
+        ``order`` (int64), ``rating`` (float32) and ``split`` (int8). Missing values are null.
 
     Raises:
         DataError: If a column is missing or holds invalid values, or there are no rows.
     """
-    lazy = lazy_frame(frame, what="interactions")
-    schema = lazy.collect_schema()
-    by_row = order == _FILE_ORDER and order not in schema
+    names = column_names(frame, what=_WHAT)
+    by_row = order == _FILE_ORDER and order not in names
     named = {
         "user_id": user_id,
         "item_id": item_id,
@@ -49,19 +67,17 @@ def read_interactions(
     selected = {
         option: name
         for option, name in named.items()
-        if name is not None and (name in schema or _OPTIONAL.get(option) != name)
+        if name is not None and (name in names or _OPTIONAL.get(option) != name)
     }
-    require_columns(schema, selected, what="interactions")
+    require_columns(names, selected, what=_WHAT)
     if not by_row and "time" not in selected and "order" not in selected:
         raise DataError(
             "the interactions have no column that orders them; their columns are: "
-            f"{', '.join(schema)}. Name a timestamp with time=... or a position in the user's "
-            f"history with order=..., or take the order of the rows with order={_FILE_ORDER!r}."
+            f"{', '.join(map(str, names))}. Name a timestamp with time=... or a position in the "
+            f"user's history with order=..., or take the order of the rows with "
+            f"order={_FILE_ORDER!r}."
         )
-    columns = {option: pl.col(name) for option, name in selected.items()}
-    for option in ("user_id", "item_id"):
-        columns[option] = id_text(selected[option], schema[selected[option]], what="interactions")
-    rows = lazy.select(**columns).collect()
+    rows = _collected(frame, selected)
     if rows.is_empty():
         raise DataError("the interactions have no rows: expected one row for each interaction.")
     for option in {"time", "order"} & selected.keys():
@@ -71,40 +87,82 @@ def read_interactions(
     return _with_splits(_with_ratings(rows, rating), split)
 
 
+def _collected(frame: Frame, selected: Mapping[str, str]) -> pl.DataFrame:
+    lazy = lazy_frame(frame, selected.values(), what=_WHAT)
+    schema = lazy.collect_schema()
+    columns = {option: pl.col(name) for option, name in selected.items()}
+    for option in _IDS:
+        name, dtype = selected[option], schema[selected[option]]
+        columns[option] = id_text(name, dtype, what=_WHAT)
+        columns[f"written {option}"] = written_text(name, dtype, what=_WHAT)
+        check_exact(lazy, name, dtype, what=_WHAT)
+    return lazy.select(**columns).collect()
+
+
 def clean_interactions(
-    rows: pl.DataFrame, catalog: Catalog, *, min_rating: float | None, repairs: Repairs
+    rows: pl.DataFrame,
+    catalog: Catalog,
+    *,
+    min_rating: float | None,
+    tie_seed: int,
+    repairs: Repairs,
 ) -> pl.DataFrame:
-    """Drop unusable rows, and sort by user, time and input order.
+    """Drop unusable rows, and sort by user, time and position.
 
     Args:
         rows: As `read_interactions` returns them.
         catalog: The items.
         min_rating: Drop interactions with a lower rating or none.
+        tie_seed: Seed of the order of rows that tie.
         repairs: Records every check.
 
     Returns:
-        The rows with the item number ``item`` instead of ``item_id``, and without ``order``. Users
-        are in the order of their first row.
+        Columns ``user_id``, ``item`` (number) and, if there are any, ``time``, ``rating`` and
+        ``split``. Users are in the order of their first row.
 
     Raises:
         DataError: If no row remains.
     """
-    rows = _without_gaps(rows, repairs)
+    _record_improbable_times(rows, repairs)
+    for option, whose in zip(_IDS, ("user ids", "item ids of interactions"), strict=True):
+        record_spelling(rows[option], rows[f"written {option}"], whose=whose, repairs=repairs)
+    rows = _without_gaps(rows, repairs).drop(f"written {option}" for option in _IDS)
+    record_placeholders(rows["user_id"], repairs=repairs)
     rows = _with_item_numbers(rows, catalog, repairs)
+    record_similar(rows["user_id"].unique(), whose="user ids", repairs=repairs)
     if min_rating is not None:
         rows = _with_rating_from(rows, min_rating, repairs)
-    return _sorted(rows, catalog, repairs)
+    return sort_rows(rows, catalog, tie_seed=tie_seed, repairs=repairs)
+
+
+def _record_improbable_times(rows: pl.DataFrame, repairs: Repairs) -> None:
+    if "time" not in rows:
+        return
+    found = improbable_times(rows["time"]).arg_true()
+    examples = [f"row {row + 1}: {rows['time'][row]}" for row in found[:_SHOWN]]
+    repairs.add(
+        "times before 1990 or after 2100",
+        len(found),
+        total=rows.height,
+        examples=examples,
+        done="Kept, at an end of histories and of a split by time. 0 may stand for a missing one.",
+    )
 
 
 def _with_ratings(rows: pl.DataFrame, name: str | None) -> pl.DataFrame:
     if "rating" not in rows:
         return rows
-    numbers = rows["rating"].cast(pl.Float32, strict=False)
-    wrong = numbers.is_null() & rows["rating"].is_not_null()
-    if wrong.any():
+    ratings = rows["rating"]
+    if ratings.dtype == pl.String:
+        ratings = ratings.str.strip_chars().replace(dict.fromkeys(MISSING))
+    numbers = ratings.cast(pl.Float32, strict=False)
+    wrong = (numbers.is_null() & ratings.is_not_null()).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
         raise DataError(
-            f"column {name!r} holds {rows['rating'].filter(wrong)[0]!r}: expected numbers as "
-            "ratings. Name another column with rating=..., or none."
+            f"column {name!r} holds {ratings[row]!r} in row {row + 1}: expected numbers. "
+            f"Wrong values: {len(wrong)} of {ratings.count()}. Correct them, name another column "
+            "with rating=..., or none."
         )
     return rows.with_columns(rating=numbers)
 
@@ -114,10 +172,13 @@ def _with_splits(rows: pl.DataFrame, name: str | None) -> pl.DataFrame:
         return rows
     labels = rows["split"].cast(pl.String).fill_null("").str.strip_chars().str.to_lowercase()
     numbers = labels.replace_strict(_SPLITS, default=None, return_dtype=pl.Int8)
-    if numbers.null_count():
+    wrong = numbers.is_null().arg_true()
+    if len(wrong):
+        row = int(wrong[0])
         raise DataError(
-            f"column {name!r} holds {rows['split'].filter(numbers.is_null())[0]!r}: expected "
-            f"{', '.join(_SPLITS)}. Correct it, or name another column with split=..., or none."
+            f"column {name!r} holds {rows['split'][row]!r} in row {row + 1}: expected "
+            f"{', '.join(_SPLITS)}. Wrong values: {len(wrong)} of {rows.height}. Correct them, or "
+            "name another column with split=..., or none."
         )
     return rows.with_columns(split=numbers)
 
@@ -135,14 +196,24 @@ def _without_gaps(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
             )
         kept = rows.filter(pl.col(column).is_not_null())
         if column != "order" or kept.height < rows.height:
+            dropped = rows.filter(pl.col(column).is_null())
             repairs.add(
                 f"interactions without {what}",
-                rows.height - kept.height,
+                dropped.height,
                 total=total,
+                examples=_missing_words(dropped, column),
                 done="Dropped.",
             )
         rows = kept
     return rows
+
+
+def _missing_words(dropped: pl.DataFrame, column: str) -> list[str]:
+    """How the missing ids are written, where they are not empty, and how often."""
+    if column not in _IDS:
+        return []
+    words = dropped[f"written {column}"].drop_nulls().value_counts(sort=True)
+    return [f"{word!r}, {count} times" for word, count in words.iter_rows()]
 
 
 def _with_item_numbers(rows: pl.DataFrame, catalog: Catalog, repairs: Repairs) -> pl.DataFrame:
@@ -151,22 +222,39 @@ def _with_item_numbers(rows: pl.DataFrame, catalog: Catalog, repairs: Repairs) -
         schema_overrides={"item_id": pl.String},
     )
     joined = rows.join(numbers, on="item_id", how="left", maintain_order="left")
-    unknown = joined.filter(pl.col("item").is_null())["item_id"].unique(maintain_order=True)
+    unknown = joined.filter(pl.col("item").is_null())["item_id"]
     kept = joined.filter(pl.col("item").is_not_null()).drop("item_id")
+    alike = _written_otherwise(unknown, catalog)
     if kept.is_empty():
         raise DataError(
             f"no interaction is with an item of the catalog: the interactions name items such as "
-            f"{unknown[0]!r}, the catalog such as {catalog.item_ids[0]!r}. The ids may be written "
-            "differently, or item_id=... names the wrong column in one of the two."
+            f"{unknown[0]!r}, the catalog such as {catalog.item_ids[0]!r}. "
+            f"{alike or _OTHERWISE}"
         )
     repairs.add(
         "interactions with unknown items",
-        rows.height - kept.height,
+        len(unknown),
         total=rows.height,
-        examples=unknown.head(5),
-        done="Dropped: the catalog has no item with the id.",
+        examples=unknown.unique(maintain_order=True).head(_SHOWN),
+        done=f"Dropped: the catalog has no item with the id. {alike}".strip(),
     )
     return kept
+
+
+def _written_otherwise(unknown: pl.Series, catalog: Catalog) -> str:
+    """How many unknown ids the catalog writes in another way, a sentence; else empty."""
+    known = pl.Series("known", catalog.item_ids, dtype=pl.String)
+    pairs = pl.DataFrame([known, loosened(known).alias("loose")]).unique("loose", keep="first")
+    found = pl.DataFrame([unknown.alias("unknown"), loosened(unknown).alias("loose")]).join(
+        pairs, on="loose", maintain_order="left"
+    )
+    if found.is_empty():
+        return ""
+    first, other = found.select("unknown", "known").row(0)
+    return (
+        f"{found.height} of {len(unknown)} would be known but for case, spaces or leading zeros, "
+        f"such as {first!r}, which the catalog writes {other!r}: write ids alike in both files."
+    )
 
 
 def _with_rating_from(rows: pl.DataFrame, min_rating: float, repairs: Repairs) -> pl.DataFrame:
@@ -188,58 +276,3 @@ def _with_rating_from(rows: pl.DataFrame, min_rating: float, repairs: Repairs) -
         done="Dropped because of min_rating.",
     )
     return kept
-
-
-def _sorted(rows: pl.DataFrame, catalog: Catalog, repairs: Repairs) -> pl.DataFrame:
-    ids = rows["user_id"].unique(maintain_order=True)
-    numbers = pl.DataFrame({"user_id": ids, "user": np.arange(len(ids), dtype=np.int32)})
-    joined = rows.select("user_id").join(numbers, on="user_id", how="left", maintain_order="left")
-    users = joined["user"].to_numpy()
-    keys = [rows[name].to_numpy() for name in ("order", "time") if name in rows]
-    _record_disorder(users, keys[-1], repairs)
-    order = np.lexsort((*keys, users))
-    rows = rows[order]
-    items, moments, users = rows["item"].to_numpy(), keys[-1][order], users[order]
-    is_repeat = _repeats(users, moments, items)
-    repairs.add(
-        "duplicate interactions",
-        int(is_repeat.sum()),
-        total=rows.height,
-        examples=(
-            f"user {ids[int(users[row])]}, item {catalog.item_ids[items[row]]}, {moments[row]}"
-            for row in np.flatnonzero(is_repeat)
-        ),
-        done="Dropped, except the first of the same user, item and time.",
-    )
-    kept = rows.filter(~is_repeat) if is_repeat.any() else rows
-    return kept.select(pl.exclude("order"))
-
-
-def _record_disorder(users: IntArray, moments: IntArray, repairs: Repairs) -> None:
-    order = np.argsort(users, kind="stable")
-    same_user = users[order][1:] == users[order][:-1]
-    earlier = moments[order][1:] < moments[order][:-1]
-    repairs.add(
-        "interactions out of order",
-        int((same_user & earlier).sum()),
-        total=len(users),
-        done="Sorted: the row is earlier in time than the user's preceding row.",
-    )
-
-
-def _repeats(users: IntArray, moments: IntArray, items: IntArray) -> BoolArray:
-    """Whether a row repeats the user, moment and item of an earlier one, ``[m]``.
-
-    Rows are sorted by user and moment.
-    """
-    new_moment = np.ones(len(users), dtype=bool)
-    new_moment[1:] = (users[1:] != users[:-1]) | (moments[1:] != moments[:-1])
-    is_untied = new_moment & np.append(new_moment[1:], True)
-    tied = np.flatnonzero(~is_untied)
-    moment = np.cumsum(new_moment)[tied]
-    order = np.lexsort((items[tied], moment))
-    first, second = tied[order][:-1], tied[order][1:]
-    repeated = (items[first] == items[second]) & (np.diff(moment[order]) == 0)
-    is_repeat = np.zeros(len(users), dtype=bool)
-    is_repeat[second[repeated]] = True
-    return is_repeat

@@ -19,7 +19,7 @@ from bigrec.types import FloatArray, IntArray
 
 @dataclass(frozen=True, eq=False)
 class Interactions:
-    """``m`` interactions of ``u`` users, sorted by user, then by time, then by input order.
+    """``m`` interactions of ``u`` users, sorted by user, then by time, then by position.
 
     Attributes:
         user_ids: ``[u]`` user ids in order of first appearance.
@@ -51,12 +51,14 @@ class Interactions:
         rating: str | None = "rating",
         split: str | None = "split",
         min_rating: float | None = None,
+        tie_seed: int = 0,
         repairs: Repairs | None = None,
     ) -> Self:
         """Read interactions from a frame and repair them.
 
         Rows without user, item or time, rows with items that are not in the catalog, and repeats
-        of a user, item and time are dropped.
+        of a user, item and time are dropped. Ids of all types are read alike: 12, 12.0,
+        "12.0" and " 12" are one id; empty ids, NaN and words such as "NULL" are missing.
 
         Args:
             frame: A polars or pandas frame, one row for each interaction.
@@ -71,6 +73,8 @@ class Interactions:
             split: Column of the split: train, valid (validation, val, dev) or test. The default
                 column may be absent.
             min_rating: Drop interactions with a lower rating or none.
+            tie_seed: Seed of the random order of interactions that tie in time and, if there is
+                one, in position. The order of the rows may be that of the items.
             repairs: Records every check, if given.
 
         Raises:
@@ -86,7 +90,9 @@ class Interactions:
             rating=rating,
             split=split,
         )
-        rows = clean_interactions(rows, catalog, min_rating=min_rating, repairs=repairs)
+        rows = clean_interactions(
+            rows, catalog, min_rating=min_rating, tie_seed=tie_seed, repairs=repairs
+        )
         return cls._build(rows)
 
     @classmethod

@@ -4,13 +4,26 @@ from collections.abc import Callable
 
 import polars as pl
 
-from bigrec.data.columns import Frame, id_text, lazy_frame, require_columns
+from bigrec.data.columns import Frame, column_names, lazy_frame, require_columns
+from bigrec.data.id_columns import (
+    MISSING,
+    check_exact,
+    id_text,
+    record_similar,
+    record_spelling,
+    written_text,
+)
 from bigrec.data.repairs import Repairs
-from bigrec.data.titles import append_year, decode_html, put_article_first
+from bigrec.data.titles import (
+    append_year,
+    decode_html,
+    is_page_code,
+    put_article_first,
+    without_markup,
+)
 from bigrec.errors import DataError
 
-# Spellings of a missing title by other programs.
-_BLANK = ("", "None", "nan", "NaN", "null", "NULL", "<NA>")
+_WHAT = "items"
 
 
 def read_items(
@@ -19,23 +32,29 @@ def read_items(
     """Select the named columns as text.
 
     Returns:
-        Columns ``item_id``, ``title`` and, if named, ``category`` and ``year``.
+        Columns ``item_id``, ``title`` and, if named, ``category`` and ``year``, and ``written
+        item_id`` (text of ids that are read otherwise, else null).
 
     Raises:
         DataError: If a column is missing or there are no rows.
     """
-    lazy = lazy_frame(frame, what="items")
-    schema = lazy.collect_schema()
+    names = column_names(frame, what=_WHAT)
     named = {"item_id": item_id, "title": title, "category": category, "year": year}
     selected = {option: name for option, name in named.items() if name is not None}
-    require_columns(schema, selected, what="items")
-    ids = id_text(item_id, schema[item_id], what="items")
+    require_columns(names, selected, what=_WHAT)
+    lazy = lazy_frame(frame, selected.values(), what=_WHAT)
+    schema = lazy.collect_schema()
+    check_exact(lazy, item_id, schema[item_id], what=_WHAT)
+    ids = {
+        "item_id": id_text(item_id, schema[item_id], what=_WHAT),
+        "written item_id": written_text(item_id, schema[item_id], what=_WHAT),
+    }
     texts = {
         option: _text(name, schema[name])
         for option, name in selected.items()
         if option != "item_id"
     }
-    rows = lazy.select(item_id=ids, **texts).collect()
+    rows = lazy.select(**ids, **texts).collect()
     if rows.is_empty():
         raise DataError("the items have no rows: expected one row for each item.")
     return rows
@@ -48,17 +67,25 @@ def clean_items(
 
     Args:
         rows: As `read_items` returns them.
-        decode_entities: Decode HTML entities in titles.
+        decode_entities: Decode HTML entities in titles and remove markup.
         article_first: Move the article of "Matrix, The" to the front.
         repairs: Records every check.
 
     Raises:
         DataError: If no item remains, or an id has two titles.
     """
-    rows = _without_missing_ids(rows, repairs)
-    decoded = _decoded(rows, repairs, done="Decoded." if decode_entities else "Kept.")
-    rows = decoded if decode_entities else rows
+    record_spelling(
+        rows["item_id"], rows["written item_id"], whose="item ids of the catalog", repairs=repairs
+    )
+    rows = _without_missing_ids(rows, repairs).drop("written item_id")
+    for name, change, done in (
+        ("HTML entities in titles", decode_html, "Decoded."),
+        ("page markup in titles", without_markup, "Removed."),
+    ):
+        changed = _changed(rows, change, name, repairs, done=done if decode_entities else "Kept.")
+        rows = changed if decode_entities else rows
     rows = rows.with_columns(pl.col("title").str.strip_chars())
+    rows = _without_page_code(rows, repairs)
     rows = _without_blank_titles(rows, repairs)
     if article_first:
         rows = _mapped(rows, put_article_first)
@@ -66,7 +93,9 @@ def clean_items(
         titles = zip(rows["title"], rows["year"], strict=True)
         dated = [append_year(title, year) for title, year in titles]
         rows = rows.with_columns(title=pl.Series(dated, dtype=pl.String))
-    return _without_repeated_ids(rows, repairs)
+    rows = _without_repeated_ids(rows, repairs)
+    record_similar(rows["item_id"], whose="item ids", repairs=repairs)
+    return rows
 
 
 def _text(name: str, dtype: pl.DataType) -> pl.Expr:
@@ -86,7 +115,7 @@ def _without_missing_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
         "items without an id",
         rows.height - kept.height,
         total=rows.height,
-        examples=rows.filter(pl.col("item_id").is_null())["title"].drop_nulls().head(5),
+        examples=_examples(rows.filter(pl.col("item_id").is_null()), ids="written item_id"),
         done="Dropped from the catalog.",
     )
     if kept.is_empty():
@@ -97,22 +126,43 @@ def _without_missing_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     return kept
 
 
-def _decoded(rows: pl.DataFrame, repairs: Repairs, *, done: str) -> pl.DataFrame:
-    decoded = _mapped(rows, decode_html)
-    changed = decoded["title"].ne_missing(rows["title"])
-    pairs = zip(rows.filter(changed)["title"], decoded.filter(changed)["title"], strict=True)
+def _changed(
+    rows: pl.DataFrame, change: Callable[[str], str], name: str, repairs: Repairs, *, done: str
+) -> pl.DataFrame:
+    """The rows with changed titles, recorded as a check of this name."""
+    changed = _mapped(rows, change)
+    differs = changed["title"].ne_missing(rows["title"])
+    pairs = zip(rows.filter(differs)["title"], changed.filter(differs)["title"], strict=True)
     repairs.add(
-        "HTML entities in titles",
-        int(changed.sum()),
+        name,
+        int(differs.sum()),
         total=rows.height,
         examples=(f"{before} -> {after}" for before, after in pairs),
         done=done,
     )
-    return decoded
+    return changed
+
+
+def _without_page_code(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
+    is_code = pl.Series([title is not None and is_page_code(title) for title in rows["title"]])
+    kept, dropped = rows.filter(~is_code), rows.filter(is_code)
+    repairs.add(
+        "script of a page in place of a title",
+        dropped.height,
+        total=rows.height,
+        examples=_examples(dropped),
+        done="The items are dropped from the catalog.",
+    )
+    if kept.is_empty():
+        raise DataError(
+            f"no item has a title: all {rows.height} are the script of a web page. Name another "
+            "column with title=..."
+        )
+    return kept
 
 
 def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
-    blank = pl.col("title").is_null() | pl.col("title").is_in(_BLANK)
+    blank = pl.col("title").is_null() | pl.col("title").is_in(MISSING)
     kept, dropped = rows.filter(~blank), rows.filter(blank)
     repairs.add(
         "empty titles",
@@ -129,9 +179,9 @@ def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     return kept
 
 
-def _examples(rows: pl.DataFrame) -> list[str]:
-    pairs = rows.select("item_id", "title").head(5).iter_rows()
-    return [f"item {item}: {title!r}" for item, title in pairs]
+def _examples(rows: pl.DataFrame, *, ids: str = "item_id") -> list[str]:
+    pairs = rows.select(ids, "title").head(5).iter_rows()
+    return [f"item {item}: {title!r:.100}" for item, title in pairs]
 
 
 def _without_repeated_ids(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:

@@ -6,7 +6,6 @@ may be a number in one line and a word in another.
 
 import ast
 import json
-import math
 import re
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,6 +16,7 @@ from typing import Any
 import polars as pl
 from pydantic_core import from_json
 
+from bigrec.data.columns import as_text
 from bigrec.data.files import iter_blocks
 from bigrec.data.lazy import lazy_text
 from bigrec.errors import DataError
@@ -89,7 +89,7 @@ def _objects(path: Path) -> Iterator[_Object]:
         return
     for block in blocks:
         for line, content in enumerate(block.content.split(b"\n"), start=block.line):
-            if content and not content.isspace():
+            if content.strip(b" \t\r"):
                 yield _object(content, line)
 
 
@@ -104,7 +104,11 @@ def _object(content: bytes, line: int) -> _Object:
     try:
         value = from_json(content)
     except ValueError as error:
-        value = _literal(content, _fault(content, error, line))
+        fault = _fault(content, error, line)
+        # Damaged JSON may happen to be Python, but not with a key in single quotes.
+        if not content.lstrip().startswith((b"{'", b"{u'")):
+            raise DataError(f"{fault}. {_EXPECTED}.") from None
+        value = _literal(content, fault)
     if not isinstance(value, dict):
         raise DataError(f"line {line} is {value!r:.40}. {_EXPECTED}.")
     return value
@@ -120,7 +124,7 @@ def _fault(content: bytes, error: ValueError, first_line: int) -> str:
 
 
 def _literal(content: bytes, json_fault: str) -> Any:
-    """A line of Python in place of JSON."""
+    """A line of Python, as in the Amazon metadata of 2014."""
     try:
         with warnings.catch_warnings(action="ignore"):
             value = ast.literal_eval(content.decode("utf-8").strip())
@@ -135,18 +139,5 @@ def _literal(content: bytes, json_fault: str) -> Any:
 
 def _frames(objects: Iterator[_Object], selected: Sequence[str]) -> Iterator[pl.DataFrame]:
     while batch := list(islice(objects, _BATCH_ROWS)):
-        columns = {name: [_text(row.get(name)) for row in batch] for name in selected}
+        columns = {name: [as_text(row.get(name)) for row in batch] for name in selected}
         yield pl.DataFrame(columns, schema=dict.fromkeys(selected, pl.String))
-
-
-def _text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return None if math.isnan(value) else repr(value)
-    if isinstance(value, list | tuple):
-        joint = ", " if value and all(isinstance(part, list | tuple) for part in value) else " > "
-        return joint.join(filter(None, map(_text, value)))
-    return str(value) if isinstance(value, int) else json.dumps(value, default=str)

@@ -44,6 +44,7 @@ def load_dataset(
     name: str | None = None,
     item_type: str | None = None,
     min_rating: float | None = None,
+    tie_seed: int = 0,
     decode_html: bool = True,
     article_first: bool = False,
     user_id: str | None = None,
@@ -66,15 +67,17 @@ def load_dataset(
         name: Name of the dataset in tables; by default from the source.
         item_type: Name of one item in the prompt; by default from the format.
         min_rating: Drop interactions with a lower rating or none.
-        decode_html: Turn ``&amp;`` in titles into ``&``.
+        tie_seed: Seed of the order of a user's interactions that tie in time, unless ``order`` says
+            it.
+        decode_html: Turn ``&amp;`` in titles into ``&`` and remove markup.
         article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
         user_id: Column of the user. The defaults of this and the columns below come from the
             format; those of ``tables`` are the names of the options.
         item_id: Column of the item id, in both files.
         title: Column of the title.
         time: Column of the timestamp; ``timestamp`` in ``tables``.
-        order: Column of the position in the user's history; ``position`` in ``tables`` without a
-            timestamp. ``"row"`` is the order of the rows.
+        order: Column of the position in the user's history, which also breaks ties in time;
+            ``position`` in ``tables`` without a timestamp. ``"row"`` is the order of the rows.
         rating: Column of the rating.
         split: Column of the split: train, valid or test.
         category: Column of the category.
@@ -112,6 +115,7 @@ def load_dataset(
             tables.interactions,
             catalog,
             min_rating=min_rating,
+            tie_seed=tie_seed,
             repairs=repairs,
             **_named_columns(interaction_columns, defaults=columns),
         )

@@ -9,8 +9,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bigrec.data.columns import id_text
 from bigrec.data.files import check_regular, reading
+from bigrec.data.id_columns import id_text
 from bigrec.data.ids import read_ids
 from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS

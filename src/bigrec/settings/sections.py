@@ -54,15 +54,19 @@ class SourceSettings(Section):
     time: str | None = None
     """Column of the timestamp."""
     order: str | None = None
-    """Column of the position in the user's history, if there is no timestamp."""
+    """Column of the position in the user's history, if there is no timestamp or it ties; ``row`` is
+    the order of the rows."""
     rating: str | None = None
     """Column of the rating, optional."""
     split: str | None = None
     """Column that says train, valid or test, optional."""
     min_rating: float | None = None
     """Drop interactions rated lower. None keeps all, as in the paper."""
+    tie_seed: int = 0
+    """Seed of the random order of a user's interactions at one time, unless ``order`` is given.
+    The file's order is often that of the items, which a sequential model would learn."""
     decode_html: bool = True
-    """Turn ``&amp;`` in titles into ``&``."""
+    """Turn ``&amp;`` in titles into ``&`` and remove markup."""
     article_first: bool = False
     """Turn "Matrix, The (1999)" into "The Matrix (1999)"."""
 

@@ -1,0 +1,153 @@
+"""Columns of ids: text from any type, and the ways in which they may be wrong."""
+
+import polars as pl
+
+from bigrec.data.repairs import Repairs
+from bigrec.errors import DataError
+
+MISSING = (
+    "",
+    "nan",
+    "NaN",
+    "NAN",
+    "None",
+    "none",
+    "NONE",
+    "null",
+    "NULL",
+    "Null",
+    "<NA>",
+    "NA",
+    "N/A",
+    "n/a",
+    "#N/A",
+    "NaT",
+    "\\N",
+)
+"""How other programs write a missing value as text."""
+
+# Values under which a data pipeline may file everybody whom it does not know.
+_PLACEHOLDERS = ("-", "--", "?", "-1", "unknown", "missing", "undefined", "anonymous", "guest")
+
+_TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum)
+# Whole numbers above are no longer told apart.
+_EXACT: dict[type[pl.DataType], int] = {pl.Float32: 1 << 24, pl.Float64: 1 << 53}
+
+
+def id_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
+    """A column of ids as text.
+
+    Spaces around an id are removed, 12 and 12.0 become "12" whether they are numbers or text, and
+    missing values and the words of `MISSING` null. Leading zeros stay.
+
+    Args:
+        name: Name of the column.
+        dtype: Type of the column.
+        what: Content of the frame, for the message.
+
+    Raises:
+        DataError: If the type is neither text nor numbers.
+    """
+    column = pl.col(name)
+    if dtype.is_float():
+        # pandas turns a column of whole numbers into floats if a value is missing.
+        whole = column.cast(pl.Int64, strict=False)
+        text = (
+            pl.when(column == whole).then(whole.cast(pl.String)).otherwise(column.cast(pl.String))
+        )
+        return pl.when(column.is_finite()).then(text)
+    if dtype.is_integer() or dtype in {pl.Boolean, pl.Null}:
+        return column.cast(pl.String)
+    if dtype in _TEXT_TYPES:
+        text = column.cast(pl.String).str.strip_chars()
+        text = text.str.replace(r"^([+-]?\d+)\.0+$", "${1}")
+        return pl.when(~text.is_in(MISSING)).then(text)
+    raise DataError(
+        f"column {name!r} of the {what} holds {dtype}: expected text or whole numbers as ids. "
+        "Choose another column or convert it."
+    )
+
+
+def written_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
+    """The text of an id where `id_text` differs from it; else null, as for an empty one."""
+    if dtype not in _TEXT_TYPES:
+        return pl.lit(None, dtype=pl.String)
+    text = pl.col(name).cast(pl.String)
+    return pl.when(text.ne_missing(id_text(name, dtype, what=what)) & (text != "")).then(text)
+
+
+def check_exact(frame: pl.LazyFrame, name: str, dtype: pl.DataType, *, what: str) -> None:
+    """Check that ids in a column of floats can be told apart.
+
+    Raises:
+        DataError: If whole numbers of their size are rounded.
+    """
+    limit = _EXACT.get(type(dtype))
+    if limit is None:
+        return
+    column = pl.col(name).abs()
+    largest = frame.select(column.filter(column.is_finite()).max()).collect().item()
+    if largest is not None and largest > limit:
+        raise DataError(
+            f"column {name!r} of the {what} holds {dtype} up to {largest:.0f}: floats above "
+            f"{limit} are rounded, so that different ids become one. Read the column as text or "
+            "whole numbers."
+        )
+
+
+def loosened(ids: pl.Series) -> pl.Series:
+    """Ids without the differences that other programs make: case, spaces and leading zeros."""
+    text = ids.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s", "")
+    return text.str.replace(r"^0+(.)", "${1}")
+
+
+def record_spelling(ids: pl.Series, written: pl.Series, *, whose: str, repairs: Repairs) -> None:
+    """Record ids that were written with spaces around them or as 12.0.
+
+    Args:
+        ids: As `id_text` reads them.
+        written: As `written_text` does.
+        whose: "user ids" or "item ids".
+        repairs: Records the check.
+    """
+    changed = written.is_not_null() & ids.is_not_null()
+    pairs = pl.DataFrame([written.alias("written"), ids.alias("id")]).filter(changed)
+    repairs.add(
+        f"{whose} with spaces or as decimals",
+        pairs.height,
+        total=len(ids),
+        examples=(f"{text!r} -> {read!r}" for text, read in pairs.unique().head(5).iter_rows()),
+        done="Read without spaces and without .0, in both files.",
+    )
+
+
+def record_similar(ids: pl.Series, *, whose: str, repairs: Repairs) -> None:
+    """Record different ids that may be the same one.
+
+    Args:
+        ids: Distinct ids.
+        whose: "user ids" or "item ids".
+        repairs: Records the check.
+    """
+    frame = pl.DataFrame([ids.alias("id"), loosened(ids).alias("loose")])
+    groups = frame.filter(pl.col("loose").is_duplicated())
+    examples = groups.group_by("loose", maintain_order=True).agg("id").head(5)["id"]
+    repairs.add(
+        f"{whose} that differ in case, spaces or leading zeros alone",
+        groups.height,
+        total=len(ids),
+        examples=(" and ".join(map(repr, alike)) for alike in examples),
+        done="Kept as different. Write them alike if they are the same.",
+    )
+
+
+def record_placeholders(ids: pl.Series, *, repairs: Repairs) -> None:
+    """Record interactions of users whose id may stand for an unknown one."""
+    suspects = ids.filter(ids.str.to_lowercase().is_in(_PLACEHOLDERS))
+    repairs.add(
+        "interactions of users named as if unknown",
+        len(suspects),
+        total=len(ids),
+        examples=suspects.unique(maintain_order=True).head(5),
+        done="Kept, each name as one user. Remove the rows if it stands for unknown users.",
+    )

@@ -1,0 +1,136 @@
+from typing import Any
+
+import polars as pl
+import pytest
+
+from bigrec.data.catalog import Catalog
+from bigrec.data.dataset import Dataset
+from bigrec.data.id_columns import MISSING, check_exact, id_text, loosened
+from bigrec.data.repairs import Repair
+from bigrec.errors import DataError
+
+
+def ids(values: list[Any], dtype: Any = None) -> list[str | None]:
+    frame = pl.DataFrame({"id": pl.Series(values, dtype=dtype)})
+    return frame.select(id_text("id", frame.schema["id"], what="items")).to_series().to_list()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ([12, 7], ["12", "7"]),
+        ([12.0, None, float("nan"), float("inf")], ["12", None, None, None]),
+        ([12.5], ["12.5"]),
+        (["007", "", None, " 12 ", "12.0", "-3.00"], ["007", None, None, "12", "12", "-3"]),
+        (["12.5", "v1.0", "1.0.0"], ["12.5", "v1.0", "1.0.0"]),
+        ([None], [None]),
+        ([True], ["true"]),
+    ],
+)
+def test_ids_become_text(values: list[Any], expected: list[str | None]) -> None:
+    assert ids(values) == expected
+
+
+@pytest.mark.parametrize("word", MISSING)
+def test_a_word_for_a_missing_value_is_no_id(word: str) -> None:
+    assert ids([word, f" {word}", f"{word}1"]) == [None, None, f"{word}1"]
+
+
+def test_ids_of_a_categorical_column_become_text() -> None:
+    assert ids(["b", "a"], pl.Categorical) == ["b", "a"]
+
+
+def test_ids_of_another_type_are_refused() -> None:
+    with pytest.raises(DataError, match=r"column 'id' of the items holds List\(Int64\): expected"):
+        ids([[1]])
+
+
+@pytest.mark.parametrize(("dtype", "limit"), [(pl.Float64, 2**53), (pl.Float32, 2**24)])
+def test_floats_that_round_ids_are_refused(dtype: Any, limit: int) -> None:
+    for largest in (limit, 4 * limit):
+        frame = pl.DataFrame({"id": pl.Series([1, None, largest, float("inf")], dtype=dtype)})
+        if largest == limit:
+            check_exact(frame.lazy(), "id", frame.schema["id"], what="items")
+            continue
+        with pytest.raises(DataError, match=f"holds Float.. up to {largest}: floats above {limit}"):
+            check_exact(frame.lazy(), "id", frame.schema["id"], what="items")
+
+
+def test_loose_ids_have_no_case_spaces_or_leading_zeros() -> None:
+    written = ["007", "0", "00", "B0 x", " b0X", "\uff17", "0345X"]
+    assert loosened(pl.Series(written)).to_list() == ["7", "0", "0", "b0x", "b0x", "7", "345x"]
+
+
+def dataset(users: list[Any], items: list[Any], catalog: list[Any]) -> Dataset:
+    rows = {"user_id": users, "item_id": items, "timestamp": range(len(users))}
+    titles = {"item_id": catalog, "title": [f"T{n}" for n in range(len(catalog))]}
+    return Dataset.from_frames(pl.DataFrame(rows), pl.DataFrame(titles))
+
+
+def check(made: Dataset, name: str) -> Repair:
+    return next(row for row in made.repairs.as_rows() if row.name == name)
+
+
+def test_ids_that_were_floats_in_one_file_are_one_id() -> None:
+    made = dataset(["1", "1.0", " 1"], ["12", "12.0", "7 "], [12, 7])
+    assert made.interactions.user_ids == ["1"]
+    assert made.interactions.items.tolist() == [0, 0, 1]
+    users = check(made, "user ids with spaces or as decimals")
+    assert (users.count, users.total) == (2, 3)
+    assert sorted(users.examples) == ["' 1' -> '1'", "'1.0' -> '1'"]
+    assert check(made, "item ids of interactions with spaces or as decimals").count == 2
+    assert check(made, "item ids of the catalog with spaces or as decimals").count == 0
+
+
+def test_missing_users_are_dropped_and_told_as_they_were_written() -> None:
+    made = dataset(["u", "nan", "NULL", "nan", None, ""], ["a"] * 6, ["a"])
+    assert made.interactions.user_ids == ["u"]
+    missing = check(made, "interactions without a user")
+    assert (missing.count, missing.total) == (5, 6)
+    assert missing.examples == ("'nan', 2 times", "'NULL', 1 times")
+
+
+def test_missing_items_are_dropped_from_both() -> None:
+    made = dataset(["u", "u"], ["a", "None"], ["a", "None"])
+    assert made.catalog.item_ids == ["a"]
+    assert check(made, "interactions without an item").examples == ("'None', 1 times",)
+    assert check(made, "items without an id").examples == ("item None: 'T1'",)
+
+
+def test_ids_that_may_be_one_are_told() -> None:
+    made = dataset(["007", "7", "Ann", "ann", "8"], ["a"] * 5, ["a", "A", "b"])
+    users = check(made, "user ids that differ in case, spaces or leading zeros alone")
+    assert (users.count, users.total) == (4, 5)
+    assert sorted(users.examples)[0] in ("'007' and '7'", "'7' and '007'")
+    items = check(made, "item ids that differ in case, spaces or leading zeros alone")
+    assert (items.count, items.examples) == (2, ("'a' and 'A'",))
+
+
+def test_unknown_items_that_the_catalog_writes_otherwise_are_told() -> None:
+    made = dataset(["u"] * 4, ["007", "b", "x", "b"], ["7", "B", "b"])
+    unknown = check(made, "interactions with unknown items")
+    assert unknown.count == 2
+    assert unknown.done == (
+        "Dropped: the catalog has no item with the id. 1 of 2 would be known but for case, spaces "
+        "or leading zeros, such as '007', which the catalog writes '7': write ids alike in both "
+        "files."
+    )
+    with pytest.raises(
+        DataError, match=r"such as '7'\. 2 of 2 would be known but for case, spaces"
+    ):
+        dataset(["u", "u"], ["007", "07"], ["7"])
+    with pytest.raises(DataError, match=r"such as '7'\. The ids may be written differ"):
+        dataset(["u"], ["x"], ["7"])
+
+
+def test_users_named_as_if_unknown_are_told() -> None:
+    made = dataset(["u", "Unknown", "-1", "-1"], ["a"] * 4, ["a"])
+    row = check(made, "interactions of users named as if unknown")
+    assert (row.count, row.examples) == (3, ("Unknown", "-1"))
+
+
+def test_floats_that_round_ids_are_refused_in_either_frame() -> None:
+    with pytest.raises(DataError, match="column 'user_id' of the interactions holds Float64 up to"):
+        dataset([2.0**60], ["a"], ["a"])
+    with pytest.raises(DataError, match="column 'item_id' of the items holds Float64 up to"):
+        Catalog.from_frame(pl.DataFrame({"item_id": [2.0**60], "title": ["A"]}))
