@@ -9,6 +9,7 @@ from bigrec.evaluation.protocol import MethodResult, summarize
 from bigrec.evaluation.significance import (
     compare_pairs,
     compare_to_reference,
+    compare_to_shuffled,
     holm,
     over_seeds,
     paired_differences,
@@ -316,3 +317,39 @@ def test_rows_are_over_users() -> None:
     assert [row.low] == paired.low
     assert [row.high] == paired.high
     assert [row.p_value] == paired.p_value
+
+
+def test_the_order_of_histories_is_worth_what_shuffling_loses() -> None:
+    method, other = MethodId("A"), MethodId("B")
+    ranks, shuffled = np.array([0, 0, 0, 99]), np.array([0, 99, 99, 99])
+    results = [
+        MethodResult(method, True, ranks),
+        MethodResult(method, False, shuffled),
+        MethodResult(other, True, ranks),
+    ]
+    rows = compare_to_shuffled(
+        results,
+        [MethodResult(method, True, shuffled), MethodResult(other, True, ranks)],
+        users=np.arange(4),
+        seed=0,
+        metrics=("hr@10",),
+    )
+    assert [(row.method, row.reference, row.exclude_seen) for row in rows] == [
+        (method, method, True),
+        (other, other, True),
+    ]
+    assert [row.difference for row in rows] == [0.5, 0.0]
+    # Four sign flips of two differences: in half of them both signs are equal.
+    assert rows[0].p_value == pytest.approx(0.5, abs=0.02)
+    assert rows[0].p_corrected == pytest.approx(min(1, 2 * rows[0].p_value))
+    assert rows[1].p_value == 1
+
+
+def test_a_shuffled_method_needs_its_result() -> None:
+    with pytest.raises(ValueError, match=r"'A' has no result with exclude_seen=True"):
+        compare_to_shuffled(
+            [],
+            [MethodResult(MethodId("A"), True, np.array([0]))],
+            users=np.arange(1),
+            seed=0,
+        )

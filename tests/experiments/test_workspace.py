@@ -12,7 +12,7 @@ from tests.conftest import MODES, Mode
 
 _STAGES: dict[Mode, tuple[StageName, ...]] = {
     "retrieval": ("retrieval", "models"),
-    "generative": ("finetune", "index", "texts-valid", "texts-test", "models"),
+    "generative": ("finetune", "index", "texts-valid", "texts-test", "texts-shuffled", "models"),
 }
 
 
@@ -66,17 +66,19 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
         ("retrieval", "evaluation.refit=train+valid", {"evaluation"}),
         ("generative", "grounding.beams=top1", {"evaluation"}),
         ("generative", "generative.decoding.batch_size=2", set()),
+        ("generative", "compare.shuffle_history=true", set()),
+        ("generative", "data.max_test_examples=9", {"texts-test", "texts-shuffled", "evaluation"}),
         ("generative", "generative.finetune.per_device_batch_size=2", set()),
         ("generative", "generative.embedding.pooling=mean", {"index", "evaluation"}),
         (
             "generative",
             "generative.decoding.num_beams=2",
-            {"texts-valid", "texts-test", "evaluation"},
+            {"texts-valid", "texts-test", "texts-shuffled", "evaluation"},
         ),
         (
             "generative",
             "generative.prompt.style=plain",
-            {"finetune", "texts-valid", "texts-test", "evaluation"},
+            {"finetune", "texts-valid", "texts-test", "texts-shuffled", "evaluation"},
         ),
     ],
 )

@@ -9,6 +9,7 @@ import polars as pl
 
 from bigrec.data.dataset import Dataset
 from bigrec.recommender.training_data import (
+    EvalQueries,
     all_training_data,
     few_shot_training_data,
     prepare_examples,
@@ -92,3 +93,19 @@ def test_queries_without_timestamps_or_of_a_file_have_no_times(tmp_path: Path) -
     of_file = settings("data.split_method=predefined", f"data.test_file={file}")
     dataset = timed_dataset(timestamp=[100, 100, 130, 5, 7, 9])
     assert prepare_examples(dataset, of_file).test_queries.gaps is None
+
+
+def test_shuffled_histories_hold_the_same_items_in_another_order() -> None:
+    histories = [np.arange(9), np.array([3]), np.array([5, 5, 7])]
+    queries = EvalQueries(
+        ["a", "b", "c"], histories, [np.arange(12), *histories[1:]], np.array([1, 2, 3])
+    )
+    shuffled = queries.shuffled(seed=0)
+    for field in ("histories", "full_histories"):
+        pairs = zip(getattr(queries, field), getattr(shuffled, field), strict=True)
+        assert all(sorted(before) == sorted(after) for before, after in pairs)
+        assert (getattr(queries, field)[0] != getattr(shuffled, field)[0]).any()
+    assert shuffled.targets is queries.targets
+    assert shuffled.user_ids == queries.user_ids
+    np.testing.assert_array_equal(queries.shuffled(seed=0).histories[0], shuffled.histories[0])
+    np.testing.assert_array_equal(queries.histories[0], np.arange(9))

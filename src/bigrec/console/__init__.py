@@ -188,7 +188,7 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
         shown += map(rich_table, _headline_metrics(tables.metrics))
         further = (
             *(tables.fusion, tables.differences, tables.gains),
-            *(tables.windows, tables.targets, tables.seeds),
+            *(tables.order, tables.windows, tables.targets, tables.seeds),
         )
         shown += map(rich_table, chain(*further))
     if report.fitted_to:

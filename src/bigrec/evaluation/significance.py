@@ -123,12 +123,53 @@ def compare_pairs(
             numbers of queries and users differ or a metric is unknown.
     """
     by_key = _by_key(results)
-    columns = [
-        (result, _reference(by_key, result, references[result.method]), metric)
+    pairs = [
+        (result, _reference(by_key, result, references[result.method]))
         for result in results
         if result.method in references
-        for metric in metrics
     ]
+    return _compare(pairs, users=users, seed=seed, metrics=metrics)
+
+
+def compare_to_shuffled(
+    results: Sequence[MethodResult],
+    shuffled: Sequence[MethodResult],
+    *,
+    users: IntArray,
+    seed: int,
+    metrics: Sequence[str] = ("hr@10", "ndcg@10"),
+) -> list[ComparisonRow]:
+    """Differences of methods to themselves with the histories in random order.
+
+    What a method gains by the order of a history shows whether it is more than a set to it.
+
+    Args:
+        results: One for each method and protocol, over the same queries.
+        shuffled: The same with shuffled histories, of some of the methods and protocols.
+        users: Number of each query's user, ``[q]``; see ``number_users``.
+        seed: Fixes the resamples and the sign flips.
+        metrics: ``hr@K``, ``ndcg@K`` or ``mrr``.
+
+    Returns:
+        As `compare_pairs`, with each method as its own reference; above 0 the order helps.
+
+    Raises:
+        ValueError: As `compare_pairs`, for a shuffled method that is not among the results.
+    """
+    by_key = _by_key(results)
+    pairs = [(_reference(by_key, other, other.method), other) for other in shuffled]
+    return _compare(pairs, users=users, seed=seed, metrics=metrics)
+
+
+def _compare(
+    pairs: Sequence[tuple[MethodResult, MethodResult]],
+    *,
+    users: IntArray,
+    seed: int,
+    metrics: Sequence[str],
+) -> list[ComparisonRow]:
+    """A row for each result with its reference and each metric, corrected together."""
+    columns = [(*pair, metric) for pair in pairs for metric in metrics]
     if not columns:
         return []
     values = [query_values(result.ranks, metric) for result, _, metric in columns]

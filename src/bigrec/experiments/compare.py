@@ -187,6 +187,12 @@ def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Compar
         tested.prepared.test_queries,
         signals={**on_test, **precomputed["test"]},
     )
+    shuffled = None
+    if _shuffles(settings):
+        # Without the scores of files, which cannot follow.
+        shuffled = tested.unfused.score(
+            tested.encode("shuffled"), tested.prepared.queries("shuffled"), signals=on_test
+        )
     return compare_methods(
         pipeline.dataset,
         tested.prepared,
@@ -202,8 +208,14 @@ def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Compar
             catalog=pipeline.dataset.catalog,
             full_history=settings.fusion.history == "full",
         ),
+        shuffled=shuffled,
         progress_factory=pipeline.progress_factory,
     )
+
+
+def _shuffles(settings: Settings) -> bool:
+    choice = settings.compare.shuffle_history
+    return settings.mode != "generative" if choice == "auto" else choice
 
 
 def _fit_signals(

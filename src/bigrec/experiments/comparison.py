@@ -37,7 +37,13 @@ from bigrec.evaluation.segments import (
     target_segments,
     user_segments,
 )
-from bigrec.evaluation.significance import compare_pairs, compare_to_reference, over_seeds
+from bigrec.evaluation.significance import (
+    ComparisonRow,
+    compare_pairs,
+    compare_to_reference,
+    compare_to_shuffled,
+    over_seeds,
+)
 from bigrec.experiments.fitted_to import title_counts
 from bigrec.experiments.fusions import SelectedFusion, trace_gamma_paths
 from bigrec.experiments.methods import (
@@ -82,6 +88,7 @@ def compare_methods(
     fusions: Sequence[tuple[MethodId, ...]],
     references: Sequence[MethodId],
     windows: ScoredWindows | None = None,
+    shuffled: ScoredQueries | None = None,
     progress_factory: ProgressFactory,
 ) -> Comparison:
     """Rank every test target by the language model, by each signal, and by their fusions.
@@ -101,6 +108,7 @@ def compare_methods(
         references: Methods of which one is compared with all others: the best by NDCG@10 on
             validation, seen items excluded.
         windows: Several validation windows, by which closed-form signals are fused.
+        shuffled: The test queries with shuffled histories, with the signals that read them.
         progress_factory: Called with the name of each long step; gives its progress callback.
 
     Raises:
@@ -144,6 +152,7 @@ def compare_methods(
             for row in summarize(on_valid, users=valid_users, seed=0, ks=(_SHORT,))
             if row.metric in _HEADLINE
         ],
+        order=_order(results, shuffled, methods, prepared, progress_factory),
         windows=compare_windows(windows, signals, selected),
         differences=compare_to_reference(
             results, reference=reference, users=users, seed=0, metrics=_HEADLINE
@@ -173,6 +182,35 @@ def compare_methods(
         agreement=_agreement(ranked, list(recommenders.values())[-1], signals, test),
     )
     return Comparison(report, results)
+
+
+def _order(
+    results: Sequence[MethodResult],
+    shuffled: ScoredQueries | None,
+    methods: Mapping[bool, Sequence[Method]],
+    prepared: PreparedData,
+    progress_factory: ProgressFactory,
+) -> list[ComparisonRow]:
+    """Differences to shuffled histories, by the reported protocol."""
+    if shuffled is None:
+        return []
+    of_protocol = [
+        method
+        for method in methods[prepared.exclude_seen]
+        if method.beams is not None or set(method.labels) <= set(shuffled.signals)
+    ]
+    ranked = evaluate_methods(
+        {prepared.exclude_seen: of_protocol},
+        shuffled,
+        progress=progress_factory("Ranking shuffled histories"),
+    )
+    return compare_to_shuffled(
+        results,
+        [method.result for method in ranked],
+        users=number_users(prepared.test_queries.user_ids),
+        seed=0,
+        metrics=_HEADLINE,
+    )
 
 
 def seed_rows(by_seed: Mapping[int, Sequence[MethodResult]]) -> list[SeedRow]:

@@ -34,6 +34,11 @@ class Method:
     rule: FusionRule | None = None
     beams: BeamMode | None = None
 
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Labels of the signals whose scores it takes; not for the model by itself."""
+        return (self.id.label,) if self.rule is None else self.id.signals
+
     def distances(self, batch: ScoreBatch) -> FloatArray:
         """What the method ranks by, ``[c, t]``, lower is better; not for the model by itself."""
         if self.rule is None:

@@ -18,9 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
-from bigrec.recommender.fit_store import StageName
+from bigrec.recommender.fit_store import TEXT_STAGES, StageName
 from bigrec.recommender.title_index import INDEX_FOLDER
-from bigrec.recommender.training_data import EvalSplit
 from bigrec.settings import Settings
 from bigrec.settings.sections import SourceSettings
 from bigrec.storage import fingerprint
@@ -113,7 +112,7 @@ class Workspace:
         if name == "index":
             embedding = generative.embedding.fingerprint()
             return self._stage(name, [source_key(settings.data), self._model_key(), embedding])
-        return self._texts_stage("test" if name == "texts-test" else "valid")
+        return self._texts_stage(name)
 
     def previous_index(self) -> Path | None:
         """The last item index of this folder, whose embeddings are reused."""
@@ -121,10 +120,12 @@ class Workspace:
         complete.sort(key=lambda folder: folder.stat().st_mtime_ns)
         return complete[-1] / INDEX_FOLDER if complete else None
 
-    def _texts_stage(self, split: EvalSplit) -> Stage:
+    def _texts_stage(self, name: StageName) -> Stage:
         decoding = self.settings.generative.decoding.model_dump(mode="json", exclude={"batch_size"})
         # The finetuning stage's key covers the validation examples.
-        examples = self._test_key() if split == "test" else split
+        examples: Any = "valid" if name == TEXT_STAGES["valid"] else self._test_key()
+        if name == TEXT_STAGES["shuffled"]:
+            examples = [examples, "shuffled"]
         return self._stage("texts", [self.stage("finetune").folder.name, decoding, examples])
 
     def _stage(self, name: str, key: Any) -> Stage:

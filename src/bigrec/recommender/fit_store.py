@@ -5,8 +5,17 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from bigrec.recommender.throughput import Throughput
+from bigrec.recommender.training_data import EvalSplit
 
-StageName = Literal["finetune", "index", "retrieval", "texts-valid", "texts-test", "models"]
+StageName = Literal[
+    "finetune", "index", "retrieval", "texts-valid", "texts-test", "texts-shuffled", "models"
+]
+TEXT_STAGES: Mapping[EvalSplit, StageName] = {
+    "valid": "texts-valid",
+    "test": "texts-test",
+    "shuffled": "texts-shuffled",
+}
+"""The stage of each split's generated texts."""
 
 
 class FitStage(Protocol):

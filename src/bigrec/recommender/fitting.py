@@ -22,7 +22,7 @@ from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.models.registry import TrainingData
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.factory import load_base_model, load_truncated_model, train_adapter
-from bigrec.recommender.fit_store import FitStage, FitStore
+from bigrec.recommender.fit_store import TEXT_STAGES, FitStage, FitStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
 from bigrec.recommender.query_encoders import (
@@ -196,7 +196,7 @@ class Fitting:
         }
 
     def encode(self, split: EvalSplit) -> EncodedQueries:
-        """The histories of the validation or the test examples, encoded."""
+        """The histories of a split, encoded."""
         if split not in self._encoded:
             histories = self.prepared.queries(split).histories
             throughput = Throughput("histories", self._progress_factory(f"Encoding ({split})"))
@@ -258,7 +258,7 @@ class Fitting:
         self, split: EvalSplit, histories: Sequence[IntArray], throughput: Throughput
     ) -> EncodedQueries:
         encoder = self.encoder
-        stage = self._store.stage("texts-test" if split == "test" else "texts-valid")
+        stage = self._store.stage(TEXT_STAGES[split])
         started = time.monotonic()
         encoded = encoder.encode(histories, texts_folder=stage.folder, progress=throughput)
         if not stage.is_complete:

@@ -1,7 +1,7 @@
 """The examples of a run: drawn from a dataset's split, for training and for evaluation."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -27,8 +27,8 @@ from bigrec.settings import Settings
 from bigrec.settings.sections import DataSettings, SourceSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
 
-EvalSplit = Literal["valid", "test"]
-"""The splits that are ranked."""
+EvalSplit = Literal["valid", "test", "shuffled"]
+"""What is ranked: the validation and the test examples, and the latter with shuffled histories."""
 
 # Not the run's seed: runs that differ in their seed are compared on the same examples.
 _EVALUATION_SEED = 0
@@ -57,6 +57,15 @@ class EvalQueries:
 
     def __len__(self) -> int:
         return len(self.targets)
+
+    def shuffled(self, *, seed: int) -> "EvalQueries":
+        """The same queries with the items of every history in random order."""
+        rng = np.random.default_rng(seed)
+        return replace(
+            self,
+            histories=[rng.permutation(history) for history in self.histories],
+            full_histories=[rng.permutation(history) for history in self.full_histories],
+        )
 
     def seen_titles(self, catalog: Catalog) -> list[IntArray]:
         """Title ids of all that each user had before the target, each id once."""
@@ -95,6 +104,8 @@ class PreparedData:
 
     def queries(self, split: EvalSplit) -> EvalQueries:
         """The queries of a split."""
+        if split == "shuffled":
+            return self.test_queries.shuffled(seed=_EVALUATION_SEED)
         return self.test_queries if split == "test" else self.valid_queries
 
 

@@ -360,5 +360,9 @@ class CompareSettings(Section):
     form, co-occurrence & EASE with text kNN, without and with Gaussian: those that are compared."""
     precomputed: tuple[PrecomputedSettings, ...] = ()
     """Scores from files, which can be fused by their name."""
+    shuffle_history: bool | Literal["auto"] = "auto"
+    """Also rank with every history in random order, by the reported protocol
+    (``recommend.exclude_seen``): what a method loses is what the order tells it. ``auto`` does so
+    but in generative mode, where it takes as long as writing the texts of the test."""
     seeds: tuple[int, ...] = ()
     """Seeds to repeat everything with, training included, beside the run's own."""

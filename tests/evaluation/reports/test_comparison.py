@@ -260,7 +260,7 @@ def test_json_holds_the_same_content_without_plots() -> None:
     assert set(content) == {
         *("format", "title", "reference", "rows", "differences", "chosen", "paths", "segments"),
         *("beyond", "agreement", "gains", "validation", "seeds", "shares", "settings", "notes"),
-        *("recommenders", "fitted_to", "windows"),
+        *("recommenders", "fitted_to", "windows", "order"),
     }
 
 

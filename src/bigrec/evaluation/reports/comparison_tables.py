@@ -37,6 +37,11 @@ _DIFFERENCES = (
     f"{_SIGNIFICANT} on, the difference may be chance."
 )
 _GAINS = "Gain by the language model over its signals, fused without it by the best rule"
+_ORDER = "Difference to the same method with every history in random order"
+_ORDER_NOTE = (
+    "Above 0 the order of the history helps; at 0 a history is a set to the method. Intervals and "
+    "p as above, Holm-corrected for this table."
+)
 _PAPER = "Paper's protocol: a gamma for each metric and K; no single recommender reaches these"
 _BEYOND = (
     "Coverage: share of the catalog in the list of at least one query, higher is more varied. "
@@ -70,6 +75,7 @@ class ComparisonTables:
         whole_ranking: Metrics over the whole ranking, MRR.
         differences: Differences to the reference.
         gains: Differences to the signals without the language model.
+        order: Differences to the same methods with shuffled histories.
         windows: NDCG@10 on each validation window.
         targets: NDCG@10 and HR@10 by segments of the target.
         fusion: The fusion rules, and the paper's figures.
@@ -83,6 +89,7 @@ class ComparisonTables:
     whole_ranking: tuple[Table, ...]
     differences: tuple[Table, ...]
     gains: tuple[Table, ...]
+    order: tuple[Table, ...]
     windows: tuple[Table, ...]
     targets: tuple[Table, ...]
     fusion: tuple[Table, ...]
@@ -116,6 +123,7 @@ def _tables(report: ComparisonReport, exclude_seen: bool) -> ComparisonTables:
         whole_ranking=metric_tables([row for row in rows if "@" not in row.metric]),
         differences=_differences(against, of(report.differences)),
         gains=_differences(_GAINS, of(report.gains)),
+        order=_differences(_ORDER, of(report.order), note=_ORDER_NOTE),
         windows=_windows(of(report.windows)),
         targets=target_tables(
             report.segments,
@@ -131,7 +139,9 @@ def _tables(report: ComparisonReport, exclude_seen: bool) -> ComparisonTables:
     )
 
 
-def _differences(title: str, rows: Sequence[ComparisonRow]) -> tuple[Table, ...]:
+def _differences(
+    title: str, rows: Sequence[ComparisonRow], *, note: str = _DIFFERENCES
+) -> tuple[Table, ...]:
     metrics = list(dict.fromkeys(row.metric for row in rows))
     by_key = {(row.method, row.metric): row for row in rows}
     lines = [
@@ -142,7 +152,7 @@ def _differences(title: str, rows: Sequence[ComparisonRow]) -> tuple[Table, ...]
         for method in dict.fromkeys(row.method for row in rows)
     ]
     heads = [head for metric in metrics for head in (metric.upper(), f"p of {metric.upper()}")]
-    return _table(title, ["Method", *heads], lines, note=_DIFFERENCES)
+    return _table(title, ["Method", *heads], lines, note=note)
 
 
 def _difference(row: ComparisonRow | None) -> tuple[Cell, Cell]:

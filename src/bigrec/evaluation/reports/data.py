@@ -14,7 +14,7 @@ from bigrec.evaluation.significance import ComparisonRow
 
 _SEQUENCES = (
     *("recommenders", "rows", "differences", "chosen", "paths", "beyond", "agreement", "gains"),
-    *("validation", "windows", "fitted_to", "seeds", "notes"),
+    *("validation", "order", "windows", "fitted_to", "seeds", "notes"),
 )
 _SHOWN = 8
 
@@ -161,6 +161,8 @@ class ComparisonReport:
         gains: Gains by the language model: each fusion against its signals without the model, from
             ``compare_pairs``.
         validation: HR@10 and NDCG@10 of every method and protocol on the validation queries.
+        order: Differences to the same methods with shuffled histories, by one protocol; none
+            without that diagnostic.
         windows: Closed-form methods on several validation windows; none for a single one.
         fitted_to: What each method was fitted to.
         seeds: Several training runs; empty for a single run.
@@ -181,6 +183,7 @@ class ComparisonReport:
     agreement: Sequence[AgreementRow]
     gains: Sequence[ComparisonRow] = ()
     validation: Sequence[SummaryRow] = ()
+    order: Sequence[ComparisonRow] = ()
     windows: Sequence[WindowRow] = ()
     fitted_to: Sequence[ColdRow] = ()
     seeds: Sequence[SeedRow] = ()
