@@ -39,7 +39,7 @@ def shown(*args: str, code: int = 0) -> str:
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of a hostile name with hostile data."""
-    folder = tmp_path_factory.mktemp("hostile") / "a\x1b31m\x9b" / "data"
+    folder = tmp_path_factory.mktemp("hostile") / "a\x1b[31m\x9b*[red]" / "data"
     folder.mkdir(parents=True)
     interactions, items = tiny_frames()
     hostile_id = pl.col("item_id") + HOSTILE
@@ -91,6 +91,15 @@ def test_what_a_folder_holds_is_shown_safely(run_dir: Path) -> None:
     for path in (run_dir, run_dir / "bundle"):
         shown("info", str(path))
         json.loads(shown("info", str(path), "--json"))
+
+
+def test_signing_is_told_safely(run_dir: Path) -> None:
+    pytest.importorskip("cryptography", reason="cryptography is not installed")
+    key, bundle = run_dir.parent / f"key{HOSTILE.replace('/', '')}", str(run_dir / "bundle")
+    assert "signs: keep it secret" in shown("bundle", "keygen", str(key))
+    assert "is signed" in shown("bundle", "sign", bundle, "--key", str(key))
+    public = f"{key}.pub"
+    assert "is signed with this key" in shown("bundle", "verify", bundle, "--key", public)
 
 
 def test_reports_are_safe(run_dir: Path) -> None:

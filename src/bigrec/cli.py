@@ -285,7 +285,7 @@ def keygen(
     """Make a pair of Ed25519 keys: KEY to sign with, KEY.pub to give to others."""
     from bigrec.recommender.signing import generate_keys  # noqa: PLC0415 - cryptography
 
-    typer.echo(f"{key} signs: keep it secret. {generate_keys(key)} verifies: give it to others.")
+    console.tell(f"{key} signs: keep it secret. {generate_keys(key)} verifies: give it to others.")
 
 
 @bundle_app.command()
@@ -299,7 +299,7 @@ def sign(
     from bigrec.recommender.signing import sign_manifest  # noqa: PLC0415 - cryptography
 
     read_manifest(bundle)
-    typer.echo(f"{bundle} is signed: {sign_manifest(bundle / MANIFEST, key)}")
+    console.tell(f"{bundle} is signed: {sign_manifest(bundle / MANIFEST, key)}")
 
 
 @bundle_app.command()
@@ -312,7 +312,8 @@ def verify(
     from bigrec.recommender.bundle import read_manifest  # noqa: PLC0415 - torch, seconds
 
     manifest = read_manifest(bundle, verify_key=key)
-    typer.echo(f"{bundle} is signed with this key, and its {len(manifest.files)} files are sound.")
+    files = f"its {len(manifest.files)} files are sound"
+    console.tell(f"{bundle} is signed with this key, and {files}.")
 
 
 @app.command()

@@ -65,6 +65,11 @@ class Shown:
     values: Any
 
 
+def tell(sentence: str) -> None:
+    """Print a sentence, on one line as long as it is."""
+    Console(soft_wrap=True).print(_text(sentence))
+
+
 def tell_error(error: Exception) -> None:
     """Print a message on the error stream."""
     Console(stderr=True).print(Text.assemble(("Error:", "bold red"), " ", _text(str(error))))

@@ -143,7 +143,7 @@ class Interactions:
         """
         check_threads()
         try:
-            return cls._build(pl.read_parquet(path))
+            return cls._build(pl.read_parquet(path, glob=False))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise BundleError(
                 f"{path} could not be read as interactions: {error}. Write it again with the "

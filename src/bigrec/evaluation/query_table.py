@@ -146,7 +146,7 @@ class QueryTable:
         cure = "Run the evaluation again."
         try:
             metadata = json.loads(pl.read_parquet_metadata(path).get(_METADATA_KEY, "null"))
-            frame = pl.read_parquet(path)
+            frame = pl.read_parquet(path, glob=False)
         except FileNotFoundError:
             raise BundleError(f"{path} is missing. {cure}") from None
         except (pl.exceptions.PolarsError, json.JSONDecodeError) as error:

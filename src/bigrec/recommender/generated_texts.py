@@ -73,7 +73,7 @@ def _write_part(file: Path, texts: Sequence[Sequence[GeneratedText]]) -> None:
 
 def _read_part(file: Path) -> list[list[GeneratedText]]:
     try:
-        frame = pl.read_parquet(file)
+        frame = pl.read_parquet(file, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise BundleError(f"{file} is damaged: {error}. Remove it to have it made again.") from None
     return [
