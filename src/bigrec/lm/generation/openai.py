@@ -137,7 +137,7 @@ class OpenAIGenerator:
     ) -> list[list[GeneratedText]]:
         """See `Generator`. ``progress`` is called from the calling thread.
 
-        After an error or Ctrl-C no further prompts are sent, and open requests are cancelled.
+        After an error or Ctrl-C no further prompts are sent, and open requests are canceled.
 
         Raises:
             ValueError: If a prompt is empty, or ``excluded`` is given.
