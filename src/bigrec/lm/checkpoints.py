@@ -4,7 +4,6 @@ transformers writes a checkpoint file by file and removes old ones before the ne
 Here a mark that is written last and removed first tells complete ones; the rest are removed.
 """
 
-import logging
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -14,11 +13,12 @@ from typing import Any
 from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from bigrec.printable import get_logger
 from bigrec.storage import interrupts, read_json, write_json
 from bigrec.storage.temporaries import flush, remove
 from bigrec.types import ProgressCallback
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _COMPLETE = "bigrec_complete"
 _STATE = "trainer_state.json"
