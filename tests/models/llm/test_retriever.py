@@ -109,6 +109,25 @@ def test_a_cold_title_has_no_id_embedding_in_a_history(lm: LanguageModel) -> Non
     np.testing.assert_array_equal(lengths > 0, retriever.known)
 
 
+def test_a_history_reads_a_cold_title_alike_before_and_after_a_change_of_the_catalog(
+    lm: LanguageModel,
+) -> None:
+    interactions = ring()
+    # The ring without its last item.
+    retriever = fit(lm, interactions, interactions.items != N - 1, epochs=2)
+    histories = [np.array([2, N - 1]), np.array([N - 1, 3])]
+    expected = retriever.encode(histories)
+    titles = [*TITLES[:N], TITLES[8]]
+    changed = retriever.with_catalog(Catalog(titles, titles, None, np.arange(N + 1), titles))
+    np.testing.assert_allclose(changed.encode(histories), expected, atol=1e-6)
+    # Its ID embedding is 0 in both, as that of a new title is.
+    for network, cold in ((retriever.network, [N - 1]), (changed.network, [N - 1, N])):
+        assert network.id_inputs is not None
+        assert not network.id_inputs.weight[cold].any()
+        network.id_inputs.weight.data[cold] = 0
+    np.testing.assert_array_equal(retriever.encode(histories), expected)
+
+
 def test_early_stopping_judges_the_vectors_that_are_served(lm: LanguageModel) -> None:
     interactions = ring()
     retriever = fit(lm, interactions, interactions.items != N - 1, epochs=1)

@@ -11,7 +11,7 @@ import torch
 
 from bigrec.errors import BundleError, DataError, ModelError
 from bigrec.models.neural import Architecture, SequentialModel, trainer
-from tests.models.fakes import N, interactions
+from tests.models.fakes import N, interactions, ring
 from tests.models.neural.fakes import ARCHITECTURES, fit, weights
 
 HISTORIES = [np.array([-1, -1, 0]), np.array([2, 3]), np.arange(N), np.array([5, 5, 5])]
@@ -215,3 +215,31 @@ def test_a_fixed_number_of_epochs_resumes_and_is_not_another_numbers(tmp_path: P
     assert len(steps) == done
     fit("GRU4Rec", stop_after=2, progress=progress, **options)
     assert len(steps) > done
+
+
+@pytest.mark.parametrize("options", [{}, {"n_negatives": 4}, {"robust": True}], ids=str)
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_an_item_without_training_interactions_is_skipped_in_a_history(
+    architecture: Architecture, options: dict[str, Any], tmp_path: Path
+) -> None:
+    of = ring()
+    options |= {"train": of.items != N - 1, "weight_decay": 0.1, "exclude_seen": True}
+    model = fit(architecture, of, epochs=2, **options)
+    embeddings = model.network.items.weight.detach()
+    # The row after the items is that of padding.
+    assert (embeddings != 0).any(dim=1).tolist() == [True] * (N - 1) + [False] * 2
+    histories = [np.array([2, N - 1, 3]), np.array([N - 1, 2, 3, N - 1]), np.array([2, 3])]
+    with_it, around_it, without = model.scores(histories)
+    np.testing.assert_array_equal(with_it, without)
+    np.testing.assert_array_equal(around_it, without)
+    np.testing.assert_array_equal(model.scores([np.array([N - 1])]), np.zeros((1, N)))
+    model.save(tmp_path / "model")
+    loaded = SequentialModel.load(tmp_path / "model", device="cpu")
+    np.testing.assert_array_equal(loaded.scores(histories), model.scores(histories))
+
+
+def test_validation_histories_without_a_known_item_still_stop_training() -> None:
+    of = ring()
+    unknown = {"valid_histories": iter([[N - 1]]), "valid_targets": np.array([0])}
+    model = fit("GRU4Rec", of, train=of.items != N - 1, epochs=1, **unknown)
+    assert np.isfinite(model.scores([np.array([2])])).all()

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal, Self
 
@@ -15,6 +16,8 @@ from bigrec.models.base import (
     HistoryScorer,
     StoredSettings,
     check_model_arrays,
+    history_rows,
+    read_histories,
     read_model_folder,
     training_rows,
     write_model_folder,
@@ -155,15 +158,17 @@ class SequentialModel(HistoryScorer):
                 hidden_size=hidden_size,
                 dropout=dropout,
             )
+        known = np.bincount(items, minlength=n_items) > 0
         dataset = SequenceDataset.build(
             users,
             items,
-            histories=valid_histories,
+            histories=_judged_histories(read_histories(valid_histories), known),
             targets=valid_targets,
             n_items=n_items,
             max_length=max_length,
         )
         network.to(pick_device(device))
+        network.set_known(known)
         log = train_network(
             network, dataset, arguments, stop_after=stop_after, folder=folder, progress=progress
         )
@@ -187,18 +192,28 @@ class SequentialModel(HistoryScorer):
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
         """Score all items: logits of the next item.
 
+        An item without training interactions is skipped in a history, as one that the catalog got
+        later is.
+
         Args:
             histories: Item numbers of each query, oldest first; -1 is padding.
 
         Returns:
-            ``[q, n]`` float32, higher is better; all 0 for an empty history.
+            ``[q, n]`` float32, higher is better; all 0 for a history without known items.
 
         Raises:
             ValueError: If an item number is out of range.
         """
         return encode_histories(
-            self.network, histories, transform=self.network.scores, output_dim=self.n_items
+            self.network,
+            _without_unknown(histories, self._known),
+            transform=self.network.scores,
+            output_dim=self.n_items,
         )
+
+    @cached_property
+    def _known(self) -> BoolArray:
+        return self.network.known()
 
     def save(self, folder: Path) -> None:
         """Write the model to a folder, completely or not at all.
@@ -252,3 +267,19 @@ class _Stored(StoredSettings):
     # Caser has a layer for every length.
     max_length: Annotated[int, Field(ge=1, le=10_000)]
     hidden_size: PositiveInt
+
+
+def _without_unknown(histories: Sequence[IntArray], known: BoolArray) -> list[IntArray]:
+    """Histories without padding and without items that have no training interactions.
+
+    Raises:
+        ValueError: If an item number is out of range.
+    """
+    starts, items, _ = history_rows(histories, n_items=len(known))
+    return [history[known[history]] for history in np.split(items, starts[1:])[:-1]]
+
+
+def _judged_histories(histories: Sequence[IntArray], known: BoolArray) -> Sequence[IntArray]:
+    """Validation histories as the trained model reads them; all items if it would read none."""
+    read = _without_unknown(histories, known)
+    return read if any(len(history) for history in read) else histories

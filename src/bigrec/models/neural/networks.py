@@ -7,9 +7,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+
+from bigrec.types import BoolArray
 
 Architecture = Literal["SASRec", "GRU4Rec", "Caser"]
 
@@ -85,6 +88,28 @@ class EmbeddingNetwork(SequenceNetwork):
     def device(self) -> torch.device:
         """See the base class."""
         return self.bias.device
+
+    def set_known(self, known: BoolArray) -> None:
+        """Tell which items have training interactions, before training.
+
+        The others have the embedding 0 and keep it: training sees them as negatives only, which
+        says nothing about what follows them in a history.
+
+        Args:
+            known: Whether each item has training interactions, ``[n]``.
+        """
+        unknown = torch.from_numpy(np.flatnonzero(~known)).to(self.device)
+        if not len(unknown):
+            return
+        with torch.no_grad():
+            self.items.weight[unknown] = 0
+        # A weight of 0 without a gradient stays 0, weight decay included.
+        self.items.weight.register_hook(lambda gradient: gradient.index_fill(0, unknown, 0))  # type: ignore[no-untyped-call]
+
+    def known(self) -> BoolArray:
+        """Whether each item has training interactions, ``[n]``."""
+        weights = self.items.weight[: self.n_items].detach()
+        return np.asarray((weights != 0).any(dim=1).cpu().numpy())
 
     def scores(self, hidden: Tensor) -> Tensor:
         """See the base class."""
