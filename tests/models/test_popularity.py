@@ -31,7 +31,7 @@ def test_counts_of_another_shape_are_refused(shape: tuple[int, ...]) -> None:
 
 
 def test_a_negative_count_is_refused() -> None:
-    with pytest.raises(ValueError, match="counts holds -1; expected counts of at least 0"):
+    with pytest.raises(ValueError, match="counts holds -1; expected finite counts of at least 0"):
         Popularity.fit(np.array([3, -1]))
 
 
@@ -78,3 +78,9 @@ def test_a_half_life_without_timestamps_is_refused() -> None:
     of = interactions([0])
     with pytest.raises(DataError, match="needs timestamps, and these interactions have only an or"):
         Popularity.fit_recent(of, train=all_rows(of), n_items=1, half_life_days=1)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_counts_that_are_not_finite_are_refused(value: float) -> None:
+    with pytest.raises(ValueError, match=r"counts holds .*; expected finite counts of at least 0"):
+        Popularity.fit(np.array([1.0, value]))

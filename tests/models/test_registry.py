@@ -1,4 +1,6 @@
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,3 +92,18 @@ def test_networks_are_told_from_the_rest() -> None:
 def test_a_folder_without_a_model_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BundleError, match=r"model\.json is missing"):
         load_scoring_model(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["text kNN", "Gaussian"])
+def test_an_embedding_that_lacks_titles_is_refused(name: str) -> None:
+    functions: list[Any] = [lambda _: np.ones((2, 3)), lambda _: [[1.0, 2.0]]]
+    for embed in functions:
+        with pytest.raises(ValueError, match=r"embed gave \d vectors for 3 titles; expected one"):
+            fit_model(name, DATA, embed=embed)
+
+
+@pytest.mark.parametrize("name", ["popularity", "co-occurrence", "EASE"])
+@pytest.mark.parametrize("train", [slice(None), np.ones(5), np.ones(3, dtype=bool)])
+def test_what_is_no_mask_of_the_rows_is_refused(name: str, train: Any) -> None:
+    with pytest.raises(ValueError, match="expected bool of shape"):
+        fit_model(name, replace(DATA, train=train))

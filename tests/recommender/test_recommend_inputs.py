@@ -156,3 +156,27 @@ def test_two_titles_and_one_user_are_enough(tiny_model: Path, mode: Mode) -> Non
     only = model.recommend(["i0"], exclude_seen=False)
     assert [item.item_id for item in only] == ["i0"]
     assert np.isfinite([only[0].score, only[0].distance]).all()
+
+
+@pytest.mark.parametrize("exclude_seen", ["false", "", 0, 1, [], np.array([True])])
+def test_excluding_seen_items_is_a_yes_or_no(fitted: BIGRec, exclude_seen: Any) -> None:
+    with pytest.raises(TypeError, match=r"exclude_seen is .*; expected True, False, or None"):
+        fitted.recommend(HISTORY, exclude_seen=exclude_seen)
+    every = fitted.recommend(HISTORY, k=12, exclude_seen=np.bool_(0))  # type: ignore[arg-type]
+    assert len(every) == 12
+
+
+def test_what_is_no_catalog_is_refused_and_changes_nothing(fitted: BIGRec) -> None:
+    before = fitted.recommend(HISTORY)
+    dataset = tiny_dataset()
+    others: list[Any] = [dataset, dataset.catalog.to_frame(), "i1", None]
+    for catalog in others:
+        with pytest.raises(TypeError, match=r"catalog is of type \w+; expected Catalog\. Make one"):
+            fitted.update_catalog(catalog)
+    assert fitted.recommend(HISTORY) == before
+
+
+@pytest.mark.parametrize("settings", [5, {}, "paper", {"mode": "retrieval"}])
+def test_settings_of_another_type_are_refused(settings: Any) -> None:
+    with pytest.raises(TypeError, match=r"settings is of type \w+; expected Settings"):
+        BIGRec(settings)

@@ -5,6 +5,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from bigrec.data.arguments import check_type, check_whole
 from bigrec.data.examples import Examples
 from bigrec.data.interactions import Interactions
 from bigrec.errors import DataError
@@ -66,8 +67,12 @@ def split_dataset(
 
     Raises:
         DataError: If the method does not fit the data or leaves a part empty.
+        TypeError: If an argument is of another type.
         ValueError: If an argument is out of range.
     """
+    check_type(
+        interactions, Interactions, name="interactions", cure="Pass the interactions of a dataset."
+    )
     if method not in get_args(SplitMethod):
         raise ValueError(
             f"method is {method!r}: expected one of {', '.join(get_args(SplitMethod))}."
@@ -222,6 +227,7 @@ def _check_lengths(max_history_length: int, min_history: int) -> None:
         ("max_history_length", max_history_length),
         ("min_history", min_history),
     ):
+        check_whole(value, name=name)
         if value < 1:
             raise ValueError(f"{name} is {value}: expected at least 1.")
 

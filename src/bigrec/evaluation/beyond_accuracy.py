@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from bigrec.data.arguments import check_whole
 from bigrec.evaluation.segments import check_counts
-from bigrec.grounding.ranks import check_whole
 from bigrec.types import IntArray
 
 _PADDING = -1

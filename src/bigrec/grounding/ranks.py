@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from bigrec.data.arguments import check_least, check_whole
 from bigrec.grounding.search.l2 import blocks
 from bigrec.grounding.search.topk import (
     count_rows,
@@ -109,16 +110,6 @@ def ranks_along(
     return ranks
 
 
-def check_whole(value: int, *, name: str) -> None:
-    """Refuse what is not a whole number.
-
-    Raises:
-        TypeError: If so. A bool is refused too: it is an int to Python, and True would be 1.
-    """
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{name} is {value!r}; expected a whole number.")
-
-
 def check_length(k: int, n_titles: int | None = None) -> None:
     """Refuse a list length outside of ``1 <= k <= n_titles``.
 
@@ -130,11 +121,11 @@ def check_length(k: int, n_titles: int | None = None) -> None:
         TypeError: If ``k`` is not a whole number.
         ValueError: If ``k`` is out of range.
     """
-    check_whole(k, name="k")
     if n_titles is None:
-        if k < 1:
-            raise ValueError(f"k is {k}; expected at least 1.")
-    elif not 1 <= k <= n_titles:
+        check_least(k, 1, name="k")
+        return
+    check_whole(k, name="k")
+    if not 1 <= k <= n_titles:
         raise ValueError(
             f"k is {k}; expected 1 to {n_titles}, the number of different titles in the catalog."
         )

@@ -181,6 +181,7 @@ def training_rows(
         DataError: If there are no training interactions.
         ValueError: If ``train`` is not a mask of the rows or an item number is out of range.
     """
+    train = np.asarray(train)
     if train.shape != (len(interactions),) or train.dtype != np.bool_:
         raise ValueError(
             f"train is {train.dtype} of shape {train.shape}; expected bool of shape "

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import Field
 from scipy.sparse import coo_array, csr_array
 
+from bigrec.data.arguments import check_least
 from bigrec.data.interactions import Interactions
 from bigrec.models.base import (
     Decay,
@@ -79,8 +80,7 @@ class Cooccurrence(HistoryScorer):
             DataError: If there are no training interactions.
             ValueError: If an argument is out of range.
         """
-        if window < 1:
-            raise ValueError(f"window is {window}; expected at least 1.")
+        check_least(window, 1, name="window")
         check_decay(decay)
         if not 0 <= alpha <= 1:
             raise ValueError(f"alpha is {alpha}; expected 0 to 1.")

@@ -55,8 +55,8 @@ class Popularity(HistoryScorer):
             raise ValueError(
                 f"counts has shape {counts.shape}; expected [n], one count for each item."
             )
-        if counts.min() < 0:
-            raise ValueError(f"counts holds {counts.min()}; expected counts of at least 0.")
+        if not (counts.min() >= 0 and np.isfinite(counts).all()):
+            raise ValueError(f"counts holds {counts.min()}; expected finite counts of at least 0.")
         return cls(counts.copy())
 
     @classmethod

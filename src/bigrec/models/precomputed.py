@@ -46,7 +46,7 @@ class PrecomputedScores(FixedItems):
     _scores: FloatArray = field(repr=False)  # [q, n]
 
     @classmethod
-    def from_npy(cls, path: Path, *, name: str, n_queries: int, n_items: int) -> Self:
+    def from_npy(cls, path: str | Path, *, name: str, n_queries: int, n_items: int) -> Self:
         """Read an array ``[q, n]``, a row for each query and a column for each item number.
 
         Args:
@@ -59,6 +59,7 @@ class PrecomputedScores(FixedItems):
             DataError: If the file cannot be read, is of another shape, or holds values that are
                 not finite numbers.
         """
+        path = Path(path)
         # np.load would also open archives and pickles.
         with reading(path):
             check_regular(path)
@@ -79,7 +80,7 @@ class PrecomputedScores(FixedItems):
 
     @classmethod
     def from_parquet(
-        cls, path: Path, *, name: str, item_ids: Iterable[str], user_ids: Iterable[str]
+        cls, path: str | Path, *, name: str, item_ids: Iterable[str], user_ids: Iterable[str]
     ) -> Self:
         """Read a table of scores by user, wide or long.
 
@@ -98,6 +99,7 @@ class PrecomputedScores(FixedItems):
             DataError: If the file cannot be read, lacks a user, holds an unknown item or two
                 scores for one user and item, or holds values that are not finite numbers.
         """
+        path = Path(path)
         item_ids = read_ids(item_ids, name="item_ids")
         user_ids = read_ids(user_ids, name="user_ids")
         with reading(path):

@@ -10,12 +10,13 @@ import numpy as np
 from bigrec.data.ids import read_ids
 from bigrec.data.interactions import Interactions
 from bigrec.errors import SettingsError
-from bigrec.models.base import EmbedTitles, ScoringModel, model_kind, read_histories
+from bigrec.models.base import EmbedTitles, ScoringModel, model_kind, read_histories, training_rows
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.text import GaussianText, TextKNN, TfIdf
+from bigrec.models.text.vectors import checked_vectors
 from bigrec.settings.baselines import BaselineSettings, SequentialSettings
 from bigrec.types import BoolArray, IntArray, ProgressCallback
 
@@ -133,7 +134,8 @@ def _fit_counts(name: str, training_data: TrainingData, settings: BaselineSettin
     interactions, train = training_data.interactions, training_data.train
     n_items = training_data.n_items
     if name == POPULARITY:
-        return Popularity.fit(np.bincount(interactions.items[train], minlength=n_items))
+        _, items = training_rows(interactions, train, n_items=n_items)
+        return Popularity.fit(np.bincount(items, minlength=n_items))
     if name == RECENT:
         half_life = settings.popularity.half_life_days
         return Popularity.fit_recent(
@@ -159,7 +161,8 @@ def _fit_text_model(
         raise ValueError(f"embed is None; expected a function that embeds titles, for {name}.")
     titles = training_data.titles
     if name == TEXT_KNN:
-        return TextKNN.fit(embed(titles), decay=settings.text_knn.decay)
+        vectors = checked_vectors(embed(titles), n_titles=len(titles))
+        return TextKNN.fit(vectors, decay=settings.text_knn.decay)
     return GaussianText.fit(
         training_data.interactions,
         train=training_data.train,

@@ -5,6 +5,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
+import numpy as np
+
+from bigrec.data.arguments import check_type
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.errors import DataError, NotFittedError
@@ -34,6 +37,8 @@ class BIGRec:
     """
 
     def __init__(self, settings: Settings | None = None) -> None:
+        if settings is not None:
+            check_type(settings, Settings, name="settings", cure="Settings.read reads a file.")
         self.settings = settings or Settings()
         self._fitted: FittedRecommender | None = None
 
@@ -155,7 +160,7 @@ class BIGRec:
             NotFittedError: If the recommender is not fitted.
             DataError: If a history is empty, or an item is missing or not in the catalog.
             TypeError: If a history is a set, which has no order, an item is not text, or ``k`` is
-                not a whole number.
+                not a whole number, or ``exclude_seen`` not a bool.
             ValueError: If ``k`` is below 1, or ``beams`` has no effect.
         """
         if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
@@ -185,6 +190,11 @@ class BIGRec:
         """Lists for histories by the names that messages give them."""
         fitted = self.fitted
         check_length(k)
+        # Every text would be true, "false" too.
+        if not isinstance(exclude_seen, bool | np.bool_ | None):
+            raise TypeError(
+                f"exclude_seen is {exclude_seen!r}; expected True, False, or None for the setting."
+            )
         if beams is not None and (fitted.fusion is not None or beams not in fitted.encoder.methods):
             raise ValueError(
                 f"beams is {beams!r}, which has no effect here: expected None unless generative "
@@ -222,8 +232,13 @@ class BIGRec:
 
         Raises:
             NotFittedError: If the recommender is not fitted.
+            TypeError: If it is no catalog.
         """
-        self._fitted = self.fitted.with_catalog(catalog, progress=progress)
+        fitted = self.fitted
+        check_type(
+            catalog, Catalog, name="catalog", cure="Make one of a frame with Catalog.from_frame."
+        )
+        self._fitted = fitted.with_catalog(catalog, progress=progress)
         return self
 
     def save(self, folder: str | Path, *, metrics: Any = None) -> None:

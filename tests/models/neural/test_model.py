@@ -243,3 +243,24 @@ def test_validation_histories_without_a_known_item_still_stop_training() -> None
     unknown = {"valid_histories": iter([[N - 1]]), "valid_targets": np.array([0])}
     model = fit("GRU4Rec", of, train=of.items != N - 1, epochs=1, **unknown)
     assert np.isfinite(model.scores([np.array([2])])).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"epochs": 1.5}, TypeError, "epochs is 1.5; expected a whole number"),
+        ({"epochs": None}, TypeError, "epochs is None; expected a whole number"),
+        ({"seed": True}, TypeError, "seed is True; expected a whole number"),
+        ({"hidden_size": 2.0}, TypeError, "hidden_size is 2.0; expected a whole number"),
+        ({"max_length": 0}, ValueError, "max_length is 0; expected at least 1"),
+        ({"architecture": "BERT"}, ValueError, "architecture is 'BERT'; expected SASRec, GRU4Rec"),
+        ({"valid_targets": np.array([4.0, 0.5])}, ValueError, "valid_targets is float64 of shape"),
+        ({"valid_targets": np.array([np.nan, 0])}, ValueError, "valid_targets is float64 of shape"),
+    ],
+    ids=str,
+)
+def test_arguments_of_the_wrong_kind_are_refused(
+    options: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        fit(options.pop("architecture", "GRU4Rec"), **options)

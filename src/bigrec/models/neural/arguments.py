@@ -4,6 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from bigrec.data.arguments import check_least, check_whole
+
 _LARGEST_FULL_SOFTMAX = 10_000
 _N_NEGATIVES = 2048
 
@@ -59,8 +61,9 @@ class TrainingArguments:
         """Check the ranges."""
         for name in ("batch_size", "epochs", "early_stopping_patience", "n_negatives"):
             value = getattr(self, name)
-            if value is not None and value < 1:
-                raise ValueError(f"{name} is {value}; expected at least 1.")
+            if value is not None or name != "n_negatives":
+                check_least(value, 1, name=name)
+        check_whole(self.seed, name="seed")
         for name in ("learning_rate", "robust_temperature"):
             if not 0 < getattr(self, name) < math.inf:
                 raise ValueError(f"{name} is {getattr(self, name)}; expected a number above 0.")

@@ -65,6 +65,12 @@ class SequenceDataset:
                 "there is no next item to train a network on: no user has two training "
                 "interactions. Use another split, or popularity, which needs no order."
             )
+        targets = np.asarray(targets)
+        if targets.ndim != 1 or (targets.size and targets.dtype.kind not in "iu"):
+            raise ValueError(
+                f"valid_targets is {targets.dtype} of shape {targets.shape}; expected whole "
+                "numbers of shape [q], the item number of each target."
+            )
         if len(histories) != len(targets):
             raise ValueError(
                 f"Got {len(histories)} validation histories and {len(targets)} targets; expected "

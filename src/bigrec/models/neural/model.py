@@ -26,7 +26,12 @@ from bigrec.models.neural.arguments import TrainingArguments, default_n_negative
 from bigrec.models.neural.checkpoint import as_arrays, as_tensors
 from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.inference import encode_histories
-from bigrec.models.neural.networks import Architecture, EmbeddingNetwork, build_network
+from bigrec.models.neural.networks import (
+    Architecture,
+    EmbeddingNetwork,
+    build_network,
+    check_architecture,
+)
 from bigrec.models.neural.trainer import selected_epoch, train_network
 from bigrec.settings.baselines import SequentialSettings
 from bigrec.settings.sections import PositiveInt
@@ -132,7 +137,9 @@ class SequentialModel(HistoryScorer):
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.
         """
         users, items = training_rows(interactions, train, n_items=n_items)
-        max_length = max_length or _MAX_LENGTHS[architecture]
+        check_architecture(architecture)
+        if max_length is None:
+            max_length = _MAX_LENGTHS[architecture]
         if batch_size is None:
             batch_size = int(np.clip(len(items) // _STEPS_PER_EPOCH, *_BATCH_SIZES))
         arguments = TrainingArguments(

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bigrec.data.arguments import check_least
 from bigrec.types import BoolArray
 
 Architecture = Literal["SASRec", "GRU4Rec", "Caser"]
@@ -256,6 +257,18 @@ _NETWORKS: dict[str, type[EmbeddingNetwork]] = {
 }
 
 
+def check_architecture(architecture: str) -> None:
+    """Refuse an unknown architecture.
+
+    Raises:
+        ValueError: If it is unknown.
+    """
+    if architecture not in get_args(Architecture):
+        raise ValueError(
+            f"architecture is {architecture!r}; expected {', '.join(get_args(Architecture))}."
+        )
+
+
 def build_network(
     architecture: str, *, n_items: int, max_length: int, hidden_size: int, dropout: float = 0.0
 ) -> EmbeddingNetwork:
@@ -271,13 +284,9 @@ def build_network(
     Raises:
         ValueError: If an argument is out of range.
     """
-    if architecture not in _NETWORKS:
-        raise ValueError(
-            f"architecture is {architecture!r}; expected {', '.join(get_args(Architecture))}."
-        )
+    check_architecture(architecture)
     for name, value in (("max_length", max_length), ("hidden_size", hidden_size)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1.")
+        check_least(value, 1, name=name)
     if architecture == "SASRec" and hidden_size % SASRec.n_heads:
         raise ValueError(
             f"hidden_size is {hidden_size}; expected a multiple of {SASRec.n_heads}, the heads "

@@ -9,6 +9,7 @@ import numpy as np
 from pydantic import AfterValidator
 from scipy.sparse import csr_array
 
+from bigrec.data.arguments import check_least
 from bigrec.data.interactions import Interactions
 from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
@@ -25,7 +26,7 @@ from bigrec.models.base import (
     write_model_folder,
 )
 from bigrec.models.histories import check_decay, decayed_histories
-from bigrec.models.text.vectors import check_vectors
+from bigrec.models.text.vectors import checked_vectors
 from bigrec.settings.sections import PositiveInt
 from bigrec.storage.arrays import Expected, unusable
 from bigrec.types import BoolArray, FloatArray, IntArray
@@ -117,8 +118,7 @@ class GaussianText(HistoryScorer):
             popularity_smoothing=popularity_smoothing,
         )
         check_decay(decay)
-        if window < 1:
-            raise ValueError(f"window is {window}; expected at least 1.")
+        check_least(window, 1, name="window")
         row_of = {title: row for row, title in enumerate(dict.fromkeys(titles))}
         rows = np.array([row_of[title] for title in titles], dtype=np.int64)
         vectors = _embedded(list(row_of), embed)
@@ -280,9 +280,7 @@ class GaussianText(HistoryScorer):
 
 def _embedded(titles: Sequence[str], embed: EmbedTitles) -> FloatArray:
     """Vectors of titles, ``[m, d]`` float32."""
-    vectors = embed(titles)
-    check_vectors(vectors)
-    return vectors.astype(np.float32)
+    return checked_vectors(embed(titles), n_titles=len(titles)).astype(np.float32)
 
 
 def _distinct(titles: list[str]) -> list[str]:

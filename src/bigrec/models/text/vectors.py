@@ -5,6 +5,25 @@ import numpy as np
 from bigrec.types import FloatArray
 
 
+def checked_vectors(vectors: FloatArray, *, n_titles: int) -> FloatArray:
+    """What a function that embeds titles gave, as an array.
+
+    Args:
+        vectors: Its result.
+        n_titles: Number of titles that it got.
+
+    Raises:
+        ValueError: If it is not a matrix of finite numbers with a row for each title.
+    """
+    array = np.asarray(vectors)
+    check_vectors(array)
+    if len(array) != n_titles:
+        raise ValueError(
+            f"embed gave {len(array)} vectors for {n_titles} titles; expected one for each."
+        )
+    return array
+
+
 def check_vectors(vectors: FloatArray) -> None:
     """Refuse vectors that are not finite or not a matrix.
 
