@@ -138,17 +138,20 @@ def _add_stage(
     ) -> None:
         short = {"data.source": data, "data.items": items, "model.base": model}
         named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
-        overrides = [*named, *(change or [])]
-        last = run_dir / "settings.yaml"
-        if config is None and last.is_file():
-            settings = Settings.read(previous=last, overrides=overrides)
-        else:
-            settings = Settings.read(config, overrides)
+        settings = _settings(run_dir, config, [*named, *(change or [])])
         with exclusive(run_dir), steps.progress() as progress_factory:
             shown = result(_pipeline(run_dir, settings, progress_factory))
         _show(as_json, shown)
 
     app.command(name, help=about)(_guarded(command))
+
+
+def _settings(run_dir: Path, config: str | None, overrides: list[str]) -> Settings:
+    """The settings of a command: without a file, those of the run directory's last one."""
+    last = run_dir / "settings.yaml"
+    if config is None and last.is_file():
+        return Settings.read(previous=last, overrides=overrides)
+    return Settings.read(config, overrides)
 
 
 def _compare(pipeline: "Pipeline") -> console.Shown:
@@ -198,6 +201,43 @@ _add_stage(
     run_dir=Path("runs/demo"),
     config="demo",
 )
+
+
+@app.command()
+@_guarded
+def tune(
+    name: Annotated[str, typer.Argument(metavar="MODEL", help="Such as EASE, or 'LLM retrieval'.")],
+    run_dir: RunDirOption = DEFAULT_RUN_DIR,
+    config: ConfigOption = None,
+    change: SetOption = None,
+    search: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A setting of the model to search, in place of the default space: NAME=LOW..HIGH, "
+            "NAME=LOW..HIGH:log or NAME=\\[A, B]. May be given many times."
+        ),
+    ] = None,
+    trials: Annotated[
+        int, typer.Option(help="Trials at the end, those of earlier calls included.")
+    ] = 30,
+    minutes: Annotated[
+        float | None, typer.Option(help="No trial is started after so many minutes.")
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Search a model's hyperparameters on validation with Optuna; write the best settings.
+
+    Ctrl-C keeps what is done; the same command goes on.
+
+    Example: bigrec tune EASE --search baselines.ease.regularization=50..5000:log
+    """
+    from bigrec.experiments.tune import tune as run  # noqa: PLC0415 - torch, seconds
+
+    settings = _settings(run_dir, config, change or [])
+    with exclusive(run_dir), steps.progress() as progress_factory:
+        pipeline = _pipeline(run_dir, settings, progress_factory)
+        result = run(pipeline, name, n_trials=trials, searched=search or (), minutes=minutes)
+    _show(as_json, console.tuning(result))
 
 
 @app.command()

@@ -41,6 +41,7 @@ from bigrec.types import Recommendation
 
 if TYPE_CHECKING:
     from bigrec.experiments.pipeline import Pipeline
+    from bigrec.experiments.tune import TuningResult
 
 _METRIC_COLUMNS = (
     "Method",
@@ -200,6 +201,12 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
         shown.append(rich_table(fitted_to_table(report.fitted_to)))
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
     return Shown(Group(*shown, _text(places)), comparison_json(report))
+
+
+def tuning(result: "TuningResult") -> Shown:
+    """The best trials of a search, and the file of the best settings."""
+    place = f"Best settings: {result.file}, for --config"
+    return Shown(Group(rich_table(result.table()), _text(place)), result.to_json())
 
 
 def recommendations(listed: Sequence[Recommendation]) -> Shown:

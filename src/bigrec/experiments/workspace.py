@@ -11,6 +11,8 @@ A changed setting starts a new folder beside the old one; changing back finds th
     retrieval-<key>/         retrieval mode: text features of the catalog, checkpoints, loss.json
     models-<key>/            networks among the signals and baselines
     evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.{json,html}
+    tuning-<key>/            trials of `bigrec tune`
+    tuned-<model>.yaml       settings of its best trial
     bundle/                  the recommender, ready to be copied elsewhere
 """
 

@@ -118,6 +118,16 @@ class BaselineFitter:
         settings = self.choice(name, few_shot=False).settings
         return self._fit(name, name, self._data(window, few_shot=False), settings, self._folder)
 
+    def fit_candidate(self, name: str, *, folder: Path) -> ScoringModel:
+        """Fit a model on all data with the settings' hyperparameters as they are.
+
+        Args:
+            name: As in `bigrec.models.registry.NAMES`.
+            folder: Folder for checkpoints of networks.
+        """
+        data = self._data(self._prepared, few_shot=False)
+        return self._fit(name, name, data, self._settings.baselines, folder)
+
     def _tune(
         self, name: str, label: str, settings: BaselineSettings, *, few_shot: bool, folder: Path
     ) -> TunedModel:

@@ -60,6 +60,7 @@ class Fitting:
         progress_factory: Called with the name of each long step; gives its progress callback.
         selected: The fitting on the training part alone, whose choices (hyperparameters, epochs,
             fusion rules) are taken over; None makes them on validation.
+        title_store: Where embeddings of titles are stored, if elsewhere.
 
     Attributes:
         prepared: Its examples.
@@ -74,13 +75,16 @@ class Fitting:
         store: FitStore,
         progress_factory: ProgressFactory,
         selected: "Fitting | None" = None,
+        title_store: FitStore | None = None,
     ) -> None:
         self.prepared = prepared
         self._dataset = dataset
         self._settings = settings
         self._store = store
         # Embeddings of titles do not depend on the training data.
-        self._title_store = store if selected is None else selected._store
+        self._title_store: FitStore = title_store or (
+            store if selected is None else selected._title_store
+        )
         self._progress_factory = progress_factory
         self._selected = selected
         self._encoded: dict[EvalSplit, EncodedQueries] = {}

@@ -12,7 +12,7 @@ from bigrec.data.catalog import Catalog
 from bigrec.evaluation.metrics import SELECTION_METRIC, query_values, selection_metric
 from bigrec.evaluation.selection import within_one_standard_error
 from bigrec.grounding.ranks import target_ranks
-from bigrec.models.base import ScoringModel
+from bigrec.models.base import Scorer, ScoringModel
 from bigrec.models.registry import (
     COOCCURRENCE,
     EASE,
@@ -185,7 +185,7 @@ def tune_model(
                 model = fit(candidate, place, window)
                 models = [grid.vary(model, values) if values else model for values in variants]
                 found = [
-                    _ranks(variant, catalog, queries, exclude_seen=exclude_seen).tolist()
+                    model_ranks(variant, catalog, queries, exclude_seen=exclude_seen).tolist()
                     for variant in models
                 ]
                 write_json(file, found)
@@ -243,10 +243,17 @@ def _combinations(options: _Options) -> list[dict[str, float]]:
     return [dict(zip(options, values, strict=True)) for values in product(*options.values())]
 
 
-def _ranks(
-    model: ScoringModel, catalog: Catalog, queries: EvalQueries, *, exclude_seen: bool
+def model_ranks(
+    model: Scorer, catalog: Catalog, queries: EvalQueries, *, exclude_seen: bool
 ) -> IntArray:
-    """Target ranks, ``[q]``."""
+    """0-based target ranks of a model by itself, ``[q]``.
+
+    Args:
+        model: Scores the catalog's items.
+        catalog: The titles that are ranked.
+        queries: Histories and targets.
+        exclude_seen: The protocol.
+    """
     scorer = TitleScorer(model, catalog)
     targets = catalog.title_ids[queries.targets]
     exclude = queries.seen_titles(catalog) if exclude_seen else None

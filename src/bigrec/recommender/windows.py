@@ -51,6 +51,10 @@ class WindowQueries:
         """Mean over windows of NDCG@10."""
         return float(np.mean(self.figures(ranks)))
 
+    def mean_of(self, ranks: Sequence[IntArray]) -> float:
+        """`metric` of the target ranks of each window."""
+        return self.metric(np.concatenate(ranks))
+
     def tolerates(self, best: IntArray, ranks: IntArray) -> bool:
         """Whether ranks are within one standard error of the best; a `Tolerates`."""
         within = within_one_standard_error(

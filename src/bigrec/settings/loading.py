@@ -1,7 +1,7 @@
 """Settings of a run: one immutable section for each job, read from YAML and checked whole."""
 
 import reprlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -99,6 +99,21 @@ class Settings(Section):
             return cls.model_validate(values)
         except ValidationError as error:
             raise SettingsError(_explain(cls, error)) from None
+
+    def changed(self, values: Mapping[str, Any]) -> Self:
+        """The settings with other values for some dotted names, such as ``retrieval.epochs``.
+
+        Raises:
+            SettingsError: Naming every value that is unknown, wrong or without effect.
+        """
+        nested = self.model_dump(mode="json", exclude_defaults=True)
+        for name, value in values.items():
+            *sections, field = name.split(".")
+            place = nested
+            for section in sections:
+                place = place.setdefault(section, {})
+            place[field] = value
+        return self.checked(nested)
 
     def to_dict(self) -> dict[str, Any]:
         """Every value that has an effect, defaults included, JSON-like; `checked` reads it."""
