@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file, save
 
 from bigrec.data.interactions import Interactions
 from bigrec.errors import BundleError, DataError
@@ -21,6 +22,7 @@ from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import load_scoring_model
 from bigrec.models.text import GaussianText, TextKNN, TfIdf
+from bigrec.storage import file_digest
 from bigrec.types import BoolArray, FloatArray
 from tests.conftest import TITLES
 from tests.models.fakes import N, all_rows, ring
@@ -353,3 +355,79 @@ def test_a_damaged_folder_is_refused(
     damage(tmp_path / "model")
     with pytest.raises(BundleError, match=message):
         load(tmp_path / "model")
+
+
+def rewrite(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a saved model's arrays, with the checksum that belongs to them."""
+    path = folder / "arrays.safetensors"
+    arrays = load_file(path)
+    change(arrays)
+    path.write_bytes(save(arrays))
+    edit(folder, arrays_sha256=file_digest(path))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_numbers_that_are_not_finite_are_refused(
+    model: ScoringModel, load: Callable[[Path], Scorer], tmp_path: Path, value: float
+) -> None:
+    model.save(tmp_path / "model")
+
+    def spoil(arrays: dict[str, Any]) -> None:
+        name = next(name for name in sorted(arrays) if arrays[name].dtype.kind == "f")
+        arrays[name].flat[0] = value
+
+    def counted(arrays: dict[str, Any]) -> None:
+        arrays["counts"] = arrays["counts"].astype(np.float64)
+        spoil(arrays)
+
+    rewrite(tmp_path / "model", counted if model.name == "popularity" else spoil)
+    with pytest.raises(BundleError, match="holds NaN or infinity; expected finite numbers"):
+        load(tmp_path / "model")
+
+
+@pytest.mark.parametrize("change", ["shape", "type", "missing", "more"])
+def test_arrays_of_another_shape_type_or_name_are_refused(
+    model: ScoringModel, load: Callable[[Path], Scorer], tmp_path: Path, change: str
+) -> None:
+    model.save(tmp_path / "model")
+
+    def spoil(arrays: dict[str, Any]) -> None:
+        name = max(arrays, key=lambda name: arrays[name].ndim)
+        if change == "shape":
+            arrays[name] = arrays[name][None]
+        elif change == "type":
+            arrays[name] = arrays[name].astype(np.int8)
+        elif change == "missing":
+            del arrays[name]
+        else:
+            arrays["more"] = arrays[name]
+
+    rewrite(tmp_path / "model", spoil)
+    with pytest.raises(BundleError, match=r"cannot be used: (it lacks|it holds|.* expected )"):
+        load(tmp_path / "model")
+
+
+def test_settings_of_another_type_are_refused(
+    model: ScoringModel, load: Callable[[Path], Scorer], tmp_path: Path
+) -> None:
+    model.save(tmp_path / "model")
+    path = tmp_path / "model" / "model.json"
+    settings = json.loads(path.read_text())["settings"]
+    for name in settings:
+        edit(tmp_path / "model", settings=settings | {name: [{}]})
+        with pytest.raises(BundleError, match=f"model cannot be used: .*{name}"):
+            load(tmp_path / "model")
+
+
+def test_indices_beyond_the_matrix_are_refused(tmp_path: Path) -> None:
+    # Compiled code would read beyond its memory.
+    for made in (fitted("co-occurrence"), fitted("tf-idf"), fitted("text kNN")):
+        made.save(tmp_path / "model")  # type: ignore[attr-defined]
+        name = "rows" if isinstance(made, TextKNN) else "columns"
+
+        def spoil(arrays: dict[str, Any], name: str = name) -> None:
+            arrays[name][-1] = 10**6
+
+        rewrite(tmp_path / "model", spoil)
+        with pytest.raises(BundleError, match=r"no sparse matrix|rows holds values from"):
+            load_scoring_model(tmp_path / "model")

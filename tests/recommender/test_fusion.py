@@ -1,17 +1,21 @@
 """Signals beside the language model: which they are, and how they change the distances."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
 
 from bigrec.data.catalog import Catalog
-from bigrec.errors import BundleError, SettingsError
+from bigrec.errors import BundleError, ModelError, SettingsError
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
+from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
+from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.text import TextKNN, TfIdf
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.fusion import SignalFusion, signal_names
@@ -92,6 +96,85 @@ def test_signals_of_another_format_are_refused(tmp_path: Path) -> None:
     write_json(about, {**read_json(about), "format": 99})
     with pytest.raises(BundleError, match=r"fusion\.json has format 99.*Make the bundle again"):
         SignalFusion.load(tmp_path / "signals")
+
+
+def edited(folder: Path, **changes: Any) -> None:
+    content = read_json(folder / "fusion.json")
+    write_json(folder / "fusion.json", content | changes)
+
+
+RULE: dict[str, Any] = FusionRule("weighted_sum", "all", (1.0,)).to_json()
+
+RULE_CHANGES: list[tuple[dict[str, Any], str]] = [
+    ({"gammas": []}, "has 0 gammas; expected 1 for 1 signals"),
+    ({"gammas": [1.0, 1.0]}, "has 2 gammas; expected 1 for 1 signals"),
+    ({"method": "rrf"}, "the rule rrf has 1 gammas; expected 0"),
+    ({"gammas": [-1.0]}, "gammas.0: Input should be greater than or equal to 0"),
+    ({"gammas": [1e300]}, "gammas.0: Input should be less than or equal to"),
+    ({"gammas": ["1"]}, "gammas.0: Input should be a valid number"),
+    ({"floor": None}, "floor: Input should be a valid number"),
+    ({"method": "sum"}, "method: Input should be "),
+    ({"beams": "none"}, "beams: Input should be "),
+]
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"signals": []}, "signals: List should have at least 1 item"),
+        ({"signals": ["popularity", "popularity"]}, "a signal occurs twice"),
+        ({"signals": ["../../x"]}, "there is no model '../../x'"),
+        ({"signals": {"popularity": 0}}, "signals: Input should be a valid list"),
+        ({"rules": {"seen_included": RULE}}, "it lacks rules.seen_excluded"),
+        ({"more": 1}, "more: Extra inputs are not permitted"),
+        *(
+            ({"rules": {"seen_included": {**RULE, **change}, "seen_excluded": RULE}}, reason)
+            for change, reason in RULE_CHANGES
+        ),
+    ],
+    ids=str,
+)
+def test_rules_that_do_not_fit_the_signals_are_told(
+    tmp_path: Path, changes: dict[str, Any], reason: str
+) -> None:
+    fusion([1, 1], *"ab").save(tmp_path / "signals")
+    edited(tmp_path / "signals", **changes)
+    with pytest.raises(BundleError, match=rf"fusion\.json cannot be used: .*{re.escape(reason)}"):
+        SignalFusion.load(tmp_path / "signals")
+
+
+@pytest.mark.parametrize("ids", [["a"], ["a", "b", "c"], ["a", "a"]])
+def test_the_items_of_a_signal_are_those_it_scores(tmp_path: Path, ids: list[str]) -> None:
+    fusion([1, 1], *"ab").save(tmp_path / "signals")
+    pl.DataFrame({"item_id": ids}).write_parquet(tmp_path / "signals" / "0" / "items.parquet")
+    with pytest.raises(BundleError, match=r"items\.parquet could not be read as the items of a "):
+        SignalFusion.load(tmp_path / "signals")
+
+
+def test_scores_of_fixed_queries_are_no_signal_of_a_bundle(tmp_path: Path) -> None:
+    fusion([1, 1], *"ab").save(tmp_path / "signals")
+    np.save(tmp_path / "scores.npy", np.ones((1, 2)))
+    path = tmp_path / "scores.npy"
+    PrecomputedScores.from_npy(path, name="popularity", n_queries=1, n_items=2).save(
+        tmp_path / "signals" / "0"
+    )
+    with pytest.raises(BundleError, match="its scores are of fixed queries, not of histories"):
+        SignalFusion.load(tmp_path / "signals")
+
+
+def test_a_signal_whose_scores_overflow_is_named() -> None:
+    weights = np.full((4, 4), 3e38, dtype=np.float32)
+    signals = SignalFusion(
+        {"EASE": Ease(1.0, 1.0, weights)},
+        dict.fromkeys((True, False), FusionRule("weighted_sum", "all", (1.0,))),
+        {"EASE": list("abcd")},
+    )
+    fused = signals.for_catalog(catalog(*"abcd"))
+    with (
+        np.errstate(over="ignore"),
+        pytest.raises(ModelError, match="the signal EASE gives scores that are NaN or infinite"),
+    ):
+        fused.fuse(DISTANCES, [np.array([0, 1, 2])], exclude_seen=True)
 
 
 @pytest.mark.parametrize(

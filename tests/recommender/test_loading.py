@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+from safetensors.numpy import load_file, save
 
 from bigrec.errors import BundleError, ModelError
 from bigrec.lm.identity import identify, truncated_fingerprint
@@ -22,7 +23,7 @@ from tests.conftest import (
     tiny_settings,
 )
 from tests.lm.generation.openai.server import CompletionsServer
-from torture.bundles import resign
+from torture.damage import resign
 
 pytestmark = pytest.mark.model
 
@@ -179,7 +180,7 @@ def test_a_sentence_encoder_that_a_bundle_brings_is_refused(
 
 def test_a_revision_is_a_revision(bundle: Path) -> None:
     edit_settings(bundle, lambda values: values["model"].update(revision="../../x"))
-    with pytest.raises(BundleError, match=r"model\.revision '../../x' is no branch"):
+    with pytest.raises(BundleError, match=r"model\.revision of .* is '../../x': expected a b"):
         BIGRec.load(bundle, device="cpu")
 
 
@@ -228,6 +229,28 @@ def test_a_key_goes_to_no_address_of_a_bundle(
         # Nor is an address of the caller kept for those who get the bundle next.
         model.save(generative)
         assert ours.base_url not in (generative / "settings.yaml").read_text()
+
+
+@pytest.mark.parametrize(
+    ("mode", "file", "message"),
+    [
+        ("generative", "adapter/adapter_model.safetensors", "writes texts whose probability is Na"),
+        ("retrieval", "retriever/arrays.safetensors", "encodes a history as NaN or infinity"),
+    ],
+)
+def test_weights_that_overflow_are_told(
+    bundles: dict[Mode, Path], tmp_path: Path, mode: Mode, file: str, message: str
+) -> None:
+    bundle = copied(bundles[mode], tmp_path)
+    arrays = load_file(bundle / file)
+    for name in arrays:
+        if "lora_B" in name or name == "query_projection.weight":
+            arrays[name].fill(3e38)
+    (bundle / file).write_bytes(save(arrays))
+    resign(bundle)
+    model = BIGRec.load(bundle, device="cpu")
+    with pytest.raises(ModelError, match=message):
+        model.recommend(HISTORY, k=2)
 
 
 def test_an_address_without_a_server_is_refused(bundle: Path) -> None:

@@ -13,7 +13,7 @@ from bigrec.recommender.bundle import (
     write_manifest,
 )
 from bigrec.recommender.signing import SIGNATURE, generate_keys, sign_manifest
-from torture.bundles import resign
+from torture.damage import resign
 
 FILES = ("settings.yaml", "catalog.parquet", "counts.parquet", "index/index.json")
 

@@ -343,7 +343,9 @@ class ItemIndex:
                 content.normalization,
             )
         except ValueError as error:
-            raise _damage(folder / _JSON, f"its fields do not fit together: {error}") from None
+            raise _damage(
+                folder / _JSON, f"its fields do not fit together: {str(error).rstrip('.')}"
+            ) from None
         if index.key != content.key:
             raise _damage(folder / _JSON, "its titles, normalization or model do not match its key")
         return index

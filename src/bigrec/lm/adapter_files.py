@@ -55,7 +55,12 @@ def read_adapter(model: Any, folder: Path) -> PeftModel:
     config = _read_config(folder / ADAPTER_CONFIG)
     path = folder / _WEIGHTS
     arrays = read_arrays(path)
-    # Without memory for the weights, whose sizes are only what the configuration says.
+    # Before memory is taken for a rank that is only what the configuration says.
+    first_factors = {name: array for name, array in arrays.items() if "lora_A" in name}
+    shapes = {name: Expected((config.r, f"inputs of {name}")) for name in first_factors}
+    check_arrays(path, first_factors, shapes)
+    if not first_factors or not all(array.size for array in first_factors.values()):
+        raise unusable(path, "it holds no weights")
     attached = get_peft_model(model, config, low_cpu_mem_usage=True)
     expected = {
         name: Expected(tuple(weight.shape))

@@ -9,6 +9,7 @@ import re
 import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Literal, Self
 
@@ -35,7 +36,9 @@ _RECORDED = ("bigrec", "torch", "transformers", "peft", "numpy", "polars")
 _SUFFIXES = frozenset({".json", ".yaml", ".parquet", ".safetensors", ".md"})
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_MANIFEST_BYTES = 1 << 20
-_MAX_BYTES = 1 << 37
+_MAX_BYTES = 1 << 34
+_MAX_DEPTH = 4
+_MAX_FILES = 10_000
 _REQUIRED = ("settings.yaml", "catalog.parquet", "counts.parquet", "index/index.json")
 
 
@@ -46,7 +49,7 @@ def _file_name(name: str) -> str:
         ValueError: If so.
     """
     parts = name.split("/")
-    if not all(_PART.fullmatch(part) for part in parts) or len(parts) > 4:
+    if not all(_PART.fullmatch(part) for part in parts) or len(parts) > _MAX_DEPTH:
         raise ValueError("expected a relative path of letters, digits, '_', '.' and '-'")
     if PurePosixPath(name).suffix not in _SUFFIXES:
         raise ValueError(f"expected a file that ends in {', '.join(sorted(_SUFFIXES))}")
@@ -116,7 +119,7 @@ class Manifest(_Record):
     base_model: BaseModelRecord
     files: Annotated[
         dict[Annotated[str, AfterValidator(_file_name)], _Sha256],
-        Field(min_length=1, max_length=10_000),
+        Field(min_length=1, max_length=_MAX_FILES),
     ]
 
 
@@ -227,17 +230,19 @@ def _check_digests(folder: Path, manifest: Manifest) -> None:
 def _file_names(folder: Path) -> dict[str, int]:
     """Sizes of all files of a bundle by their names, manifest and signature aside."""
     try:
-        return {
-            name: size for name, size in _walk(folder, folder) if name not in {MANIFEST, SIGNATURE}
-        }
+        # One more than a manifest can list tells as much as all of them.
+        found = dict(islice(_walk(folder, folder), _MAX_FILES + 3))
     except OSError as error:
         raise BundleError(f"{folder} could not be read: {error.strerror or error}.") from error
+    return {name: size for name, size in found.items() if name not in {MANIFEST, SIGNATURE}}
 
 
 def _walk(folder: Path, bundle: Path) -> Iterator[tuple[str, int]]:
     for path in folder.iterdir():
         status = path.lstat()
         if stat.S_ISDIR(status.st_mode):
+            if len(path.relative_to(bundle).parts) == _MAX_DEPTH:
+                raise BundleError(f"{path} is not part of the bundle: it lies too deep.")
             yield from _walk(path, bundle)
         elif stat.S_ISREG(status.st_mode):
             yield path.relative_to(bundle).as_posix(), status.st_size

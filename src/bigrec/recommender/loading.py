@@ -136,7 +136,9 @@ def _with_models(settings: Settings, manifest: Manifest, folder: Path, access: A
         _check_location(name, folder, short_names=SENTENCE_ENCODERS, setting=setting)
     revision = settings.model.revision
     if revision is not None and (".." in revision or not _REVISION.fullmatch(revision)):
-        raise BundleError(f"model.revision {revision!r} is no branch, tag or commit.")
+        raise BundleError(
+            f"model.revision of {folder} is {revision!r}: expected a branch, tag or commit."
+        )
     update = {
         "base": base,
         "device": access.device,

@@ -5,6 +5,7 @@ by distance to them.
 """
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol, Self
@@ -12,18 +13,19 @@ from typing import Protocol, Self
 import numpy as np
 
 from bigrec.data.catalog import Catalog
-from bigrec.errors import ModelError
+from bigrec.errors import ModelError, StaleIndexError
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
+from bigrec.grounding.space import Normalization
 from bigrec.lm.model import LanguageModel
 from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
 from bigrec.recommender.generated_texts import generate_in_parts
 from bigrec.settings import Settings
-from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback
+from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback, TextEmbedder
 
 _ADAPTER, _INDEX, _RETRIEVER = "adapter", "index", "retriever"
 
@@ -166,6 +168,11 @@ class GenerativeQueryEncoder:
             texts = generate_in_parts(
                 self._write, histories, folder=texts_folder, progress=progress
             )
+        if not all(math.isfinite(text.log_prob) for beams in texts for text in beams):
+            raise ModelError(
+                "the language model writes texts whose probability is NaN or 0. Run it in float32, "
+                "or train it again."
+            )
         return self.ranker.encode(texts, self._embedder)
 
     def _write(
@@ -294,6 +301,25 @@ class RetrievalQueryEncoder:
         self._retriever.index.save(folder / _INDEX)
 
 
+def _check_index(
+    index: ItemIndex,
+    embedder: TextEmbedder,
+    catalog: Catalog,
+    folder: Path,
+    *,
+    normalization: Normalization,
+) -> None:
+    """Refuse an index of another model, catalog or normalization, naming its folder.
+
+    Raises:
+        StaleIndexError: If it is.
+    """
+    try:
+        index.check(embedder, catalog.unique_titles, normalization=normalization)
+    except StaleIndexError as error:
+        raise StaleIndexError(f"{folder} is not of this bundle: {error}") from None
+
+
 def json_bytes(titles: Sequence[str]) -> int:
     """Upper bound of the bytes that titles take in a JSON file, a few other values included."""
     return 4096 + sum(8 + len(json.dumps(title)) for title in titles)
@@ -324,7 +350,7 @@ def load_query_encoder(
     """
     index = ItemIndex.load(folder / _INDEX, max_bytes=json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
-        index.check(ItemTextFeatures(lm), catalog.unique_titles, normalization="none")
+        _check_index(index, ItemTextFeatures(lm), catalog, folder / _INDEX, normalization="none")
         retriever = LLMRetriever.load(
             folder / _RETRIEVER, lm=lm, index=index, title_ids=catalog.title_ids
         )
@@ -335,10 +361,9 @@ def load_query_encoder(
             max_history_length=settings.data.max_history_length,
         )
     lm.load_adapter(folder / _ADAPTER)
-    index.check(
-        make_embedder(lm, settings),
-        catalog.unique_titles,
-        normalization=settings.generative.embedding.normalization,
+    normalization = settings.generative.embedding.normalization
+    _check_index(
+        index, make_embedder(lm, settings), catalog, folder / _INDEX, normalization=normalization
     )
     return GenerativeQueryEncoder(
         settings, lm, catalog=catalog, counts=counts, item_type=item_type, index=index

@@ -230,9 +230,9 @@ class ServerSettings(Section):
 class DecodingSettings(Section):
     """How the model writes titles for a history."""
 
-    num_beams: Annotated[int, Field(ge=1, le=1024)] = 4
+    num_beams: Annotated[int, Field(ge=1, le=64)] = 4
     """Texts written for each history (paper: 4); 1 is greedy, the fast option."""
-    max_new_tokens: Annotated[int, Field(ge=1, le=4096)] | None = None
+    max_new_tokens: Annotated[int, Field(ge=1, le=256)] | None = None
     """Longest text in tokens; None takes the longest title of the catalog, at most 64."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
     """Histories in a batch. Lower it to save memory."""

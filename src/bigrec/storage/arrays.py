@@ -63,7 +63,7 @@ def read_arrays(path: Path, *, cure: str = CURE) -> Arrays:
         raise unusable(path, "it is missing", cure=cure)
     try:
         return load_file(path)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, OverflowError) as error:
+    except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"it is not a safetensors file of arrays ({error})"
         raise unusable(path, reason, cure=cure) from None
 
