@@ -23,9 +23,11 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import torch
 from rich.console import Console
 
+from bigrec.data.catalog import Catalog
 from bigrec.errors import BigrecError
 from bigrec.models.registry import TrainingData, fit_model
 from bigrec.recommender.bigrec import BIGRec
@@ -71,10 +73,13 @@ def make_bundles(folder: Path) -> dict[str, Path]:
     alone = BIGRec(tiny_settings(model, mode="generative")).fit(dataset)
     text = BIGRec.of(retrieval.fitted.with_fusion(_of_texts(retrieval)))
     named = {"retrieval": retrieval, "generative": generative, "alone": alone, "text": text}
-    bundles = {}
+    bundles = {name: folder / name for name in (*named, "changed")}
     for name, recommender in named.items():
-        bundles[name] = folder / name
         recommender.save(bundles[name], metrics={"hr@10": 0.5})
+    changed = BIGRec.load(bundles["retrieval"], device="cpu")
+    items = changed.catalog.to_frame()[:-1]
+    new = pl.DataFrame({"item_id": ["new"], "title": ["Casino (1995)"]})
+    changed.update_catalog(Catalog.from_frame(pl.concat([items, new]))).save(bundles["changed"])
     return bundles
 
 

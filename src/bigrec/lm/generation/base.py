@@ -121,5 +121,7 @@ def merge_equal_texts(texts: Sequence[GeneratedText]) -> list[GeneratedText]:
     log_probs: dict[str, float] = {}
     for text in texts:
         before = log_probs.get(text.text, -math.inf)
-        log_probs[text.text] = float(np.logaddexp(before, text.log_prob))
+        # A NaN is told by who uses the probabilities.
+        with np.errstate(invalid="ignore"):
+            log_probs[text.text] = float(np.logaddexp(before, text.log_prob))
     return [GeneratedText(text, log_prob) for text, log_prob in log_probs.items()]
