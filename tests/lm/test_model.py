@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import torch
 from bigrec.errors import ModelError
 from bigrec.lm.hardware import pick_device, pick_dtype
 from bigrec.lm.locate import SHORT_NAMES, find_base_model
-from bigrec.lm.model import load_language_model
+from bigrec.lm.model import load_language_model, load_tokenizer
 from tests.conftest import needs, save_tiny_model
 
 pytestmark = pytest.mark.model
@@ -49,6 +50,42 @@ def test_a_folder_without_tokenizer_is_refused(tmp_path: Path, tiny_model: Path)
     shutil.copy(tiny_model / "config.json", tmp_path)
     with pytest.raises(ModelError, match=r"has no tokenizer.*tokenizer\.save_pretrained"):
         find_base_model(str(tmp_path))
+
+
+@needs("gguf")
+@pytest.mark.parametrize("length", [24, 60, 100])
+def test_a_damaged_gguf_file_is_told_without_advice_about_the_hub(
+    tmp_path: Path, length: int
+) -> None:
+    key = b"general.architecture"
+    header = b"GGUF" + struct.pack("<IQQQ", 3, 272, 30, len(key)) + key
+    header += struct.pack("<IQ", 8, 2**40) + b"llama" * 9
+    (tmp_path / "cut.gguf").write_bytes(header[:length])
+    for load in (load_tokenizer, load_language_model):
+        with pytest.raises(ModelError) as caught:
+            load(str(tmp_path / "cut.gguf"))
+        assert "cut.gguf' could not be loaded: " in str(caught.value)
+        assert str(caught.value).endswith(
+            "The files may be damaged or incomplete: download or save them again."
+        )
+
+
+@pytest.mark.parametrize("content", [b"", b"<!doctype html>", b"version https://git-lfs"])
+def test_a_file_that_only_has_the_name_of_a_gguf_file_is_told(
+    tmp_path: Path, content: bytes
+) -> None:
+    (tmp_path / "page.gguf").write_bytes(content)
+    with pytest.raises(ModelError, match=r"page\.gguf' is no GGUF file: it begins with b'.*again"):
+        find_base_model(str(tmp_path / "page.gguf"))
+
+
+def test_damaged_weights_of_a_local_folder_give_no_advice_about_the_hub(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    (tmp_path / "model" / "model.safetensors").write_bytes(b"\xff" * 99)
+    with pytest.raises(ModelError, match=r"could not be loaded: .* may be damaged or incomplete"):
+        load_language_model(str(tmp_path / "model"))
 
 
 def test_a_hub_id_that_cannot_be_reached_says_what_to_check() -> None:

@@ -10,6 +10,7 @@ from bigrec.data.csv_rows import Dialect
 from bigrec.data.delimited import read_header, scan_delimited
 from bigrec.data.files import check_regular, reading, suffix_of
 from bigrec.data.json_rows import json_keys, scan_json
+from bigrec.data.parquet import scan_parquet
 from bigrec.errors import DataError
 
 _DIALECTS = {".csv": Dialect(","), ".tsv": Dialect("\t")}
@@ -68,7 +69,7 @@ def scan_table(path: Path, *, columns: Sequence[str] | None = None) -> pl.LazyFr
             return scan_delimited(path, _DIALECTS[suffix])
         if suffix in _JSON:
             return scan_json(path, columns=columns)
-        return pl.scan_parquet(path, glob=False)
+        return scan_parquet(path)
 
 
 def first_fields(path: Path) -> set[str]:

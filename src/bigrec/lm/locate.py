@@ -15,6 +15,8 @@ from bigrec.printable import get_logger
 
 logger = get_logger(__name__)
 
+_GGUF_MAGIC = b"GGUF"
+
 
 @dataclass(frozen=True)
 class _Wheel:
@@ -79,6 +81,7 @@ def find_base_model(name: str) -> ModelSource:
     if path.suffix.lower() == ".gguf":
         if not path.is_file():
             raise ModelError(f"base model {name!r}: no such file. Give the path of a .gguf file.")
+        _check_gguf(name, path)
         return _gguf_source(name, path)
     if path.is_dir():
         _check_folder(name, path)
@@ -117,6 +120,8 @@ def find_sentence_encoder(name: str) -> ModelSource:
 def loading_remedy(name: str) -> str:
     """Advice for a user whose base model or sentence encoder cannot be loaded, a sentence."""
     wheel = SHORT_NAMES.get(name) or SENTENCE_ENCODERS.get(name)
+    if wheel is None and Path(name).expanduser().exists():
+        return "The files may be damaged or incomplete: download or save them again."
     if wheel is None:
         return (
             "Check the name, that the hub can be reached and, for a gated model, that you are "
@@ -164,6 +169,20 @@ def _gguf_source(name: str, path: Path) -> ModelSource:
             "Run: pip install 'bigrec[gguf]'"
         )
     return ModelSource(name, str(path.parent), gguf_file=path.name)
+
+
+def _check_gguf(name: str, path: Path) -> None:
+    """Check the first bytes: a pointer or a page in place of the file is often downloaded."""
+    try:
+        with path.open("rb") as stream:
+            magic = stream.read(len(_GGUF_MAGIC))
+    except OSError as error:
+        raise ModelError(f"base model {name!r} could not be read: {error.strerror}.") from error
+    if magic != _GGUF_MAGIC:
+        raise ModelError(
+            f"base model {name!r} is no GGUF file: it begins with {magic!r}, expected "
+            f"{_GGUF_MAGIC!r}. Download it again."
+        )
 
 
 def _check_folder(name: str, path: Path) -> None:

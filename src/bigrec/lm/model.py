@@ -3,6 +3,7 @@
 import importlib.util
 import inspect
 import os
+import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -38,6 +39,24 @@ _GGUF_CACHE_LIMIT_BYTES = 1 << 30
 _TRUST = "Set trust_remote_code if you trust its authors."
 CheckFingerprint = Callable[[str], None]
 """Called with the fingerprint of a base model, before it is loaded."""
+
+
+# Loaders check nothing: counts and offsets of a damaged file are used as they are.
+_LOADING_ERRORS = (
+    OSError,
+    ValueError,
+    RuntimeError,
+    ImportError,
+    LookupError,
+    TypeError,
+    AttributeError,
+    ArithmeticError,
+    AssertionError,
+    MemoryError,
+    EOFError,
+    struct.error,
+    SafetensorError,
+)
 
 
 @dataclass
@@ -317,7 +336,7 @@ def loading(name: str, *, what: str = "base model") -> Iterator[None]:
     try:
         with _quiet():
             yield
-    except (OSError, ValueError, RuntimeError, ImportError, KeyError, SafetensorError) as error:
+    except _LOADING_ERRORS as error:
         remedy = _TRUST if "trust_remote_code" in str(error) else loading_remedy(name)
         raise ModelError(
             f"{what} {name!r} could not be loaded: {first_line(error)} {remedy}"

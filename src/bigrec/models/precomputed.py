@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from bigrec.data.files import check_regular, reading
 from bigrec.data.id_columns import id_text
 from bigrec.data.ids import read_ids
+from bigrec.data.parquet import scan_parquet
 from bigrec.errors import DataError
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS
 from bigrec.models.base import (
@@ -104,7 +105,7 @@ class PrecomputedScores(FixedItems):
         user_ids = read_ids(user_ids, name="user_ids")
         with reading(path):
             check_regular(path)
-            frame = pl.read_parquet(path, glob=False)
+            frame = scan_parquet(path).collect()
             if set(frame.columns) == set(_LONG):
                 users, scores = _long_scores(frame, item_ids)
             else:
