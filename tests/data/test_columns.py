@@ -76,6 +76,40 @@ def test_another_type_than_a_frame_is_refused() -> None:
         column_names({"a": [1]}, what="items")
 
 
+@needs("pandas")
+@pytest.mark.parametrize("values", [["\ud800", "b"], ["\ud800", 1]])
+def test_half_a_character_is_told(values: list[Any]) -> None:
+    import pandas as pd
+
+    frame = pd.DataFrame({"a": pd.Series(values, dtype=object)})
+    with pytest.raises(DataError, match=r"holds '\\ud800' in row 1, which has half a character"):
+        lazy_frame(frame, ["a"], what="items")
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("rating", [{"a": 1}]), ("split", [{"a": "train"}]), ("title", [b"A"]), ("title", [{"a": 1}])],
+)
+def test_a_column_that_is_no_text_is_told(column: str, values: list[Any]) -> None:
+    rows = {"user_id": [1], "item_id": [1], "timestamp": [1]}
+    items = {"item_id": [1], "title": ["A"]}
+    (items if column == "title" else rows)[column] = values
+    with pytest.raises(DataError, match=f"column '{column}' of the .* holds .*: expected text or"):
+        Dataset.from_frames(pl.DataFrame(rows), pl.DataFrame(items))
+
+
+def test_categories_are_read_as_text() -> None:
+    text = ["1404583181", "1404583182"]
+    rows = pl.DataFrame({"user_id": ["u"] * 2, "item_id": ["a"] * 2, "timestamp": text})
+    rows = rows.with_columns(rating=pl.Series(["5", "4"], dtype=pl.Categorical))
+    rows = rows.with_columns(pl.col("timestamp").cast(pl.Categorical))
+    made = Dataset.from_frames(rows, pl.DataFrame({"item_id": ["a"], "title": ["A"]}))
+    assert made.interactions.ratings is not None
+    assert made.interactions.times is not None
+    assert made.interactions.ratings.tolist() == [5, 4]
+    assert made.interactions.times.tolist() == [1404583181, 1404583182]
+
+
 def test_missing_columns_are_reported_with_the_existing_ones_and_the_options() -> None:
     with pytest.raises(DataError) as caught:
         require_columns(["a", "b"], {"title": "name", "item_id": "a"}, what="items")

@@ -57,8 +57,11 @@ def test_floats_that_round_ids_are_refused(dtype: Any, limit: int) -> None:
 
 
 def test_loose_ids_have_no_case_spaces_or_leading_zeros() -> None:
-    written = ["007", "0", "00", "B0 x", " b0X", "\uff17", "0345X"]
-    assert loosened(pl.Series(written)).to_list() == ["7", "0", "0", "b0x", "b0x", "7", "345x"]
+    written = ["007", "0", "00", "B0 x", " b0X", "\uff17", "0345X", "\ufeff3\u200b"]
+    plain = ["7", "0", "0", "b0x", "b0x", "7", "345x", "3"]
+    assert loosened(pl.Series(written)).to_list() == plain
+    scientific = pl.Series(["1E+05", "1.5e1", "1e999", "e5", "b1e5"])
+    assert loosened(scientific).to_list() == ["100000", "15", "1e999", "e5", "b1e5"]
 
 
 def dataset(users: list[Any], items: list[Any], catalog: list[Any]) -> Dataset:

@@ -106,6 +106,7 @@ def test_lines_of_python_are_read_as_json_is(tmp_path: Path) -> None:
         ("(" * 100_000, "line 1, character 1: expected value"),
         ("[" * 100_000, "line 1, character 202: recursion limit exceeded"),
         ('{"a": "\\ud800"}', "line 1, character 14: unexpected end of hex escape"),
+        ('{"u": {"0": 1}, "i": [2]}', "its first object holds lists or objects alone, under u, i"),
         ("", "there is no object with a key. Expected one JSON object in each line, or one array"),
     ],
 )

@@ -142,6 +142,11 @@ def test_pipes_and_links_to_nothing_are_told(tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
+def test_a_path_that_the_system_refuses_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"could not be searched for a dataset: .*too long"):
+        load_dataset(tmp_path / ("x" * 300))
+
+
 def test_json_lines_named_json_are_read_as_files(tmp_path: Path) -> None:
     reviews, items = tmp_path / "review.json", tmp_path / "business.json"
     reviews.write_text(

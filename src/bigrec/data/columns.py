@@ -79,6 +79,27 @@ def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str
     )
 
 
+def plain_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
+    """A column of text, numbers or dates as text; a list of them is joined to "a > b".
+
+    Args:
+        name: Name of the column.
+        dtype: Type of the column.
+        what: Content of the frame, for the message.
+
+    Raises:
+        DataError: If the column is of another type.
+    """
+    if isinstance(dtype, pl.List) and _is_plain(dtype.inner):
+        return pl.col(name).cast(pl.List(pl.String)).list.join(" > ", ignore_nulls=True)
+    if _is_plain(dtype):
+        return pl.col(name).cast(pl.String)
+    raise DataError(
+        f"column {name!r} of the {what} holds {dtype}: expected text or numbers. Choose another "
+        "column or convert it."
+    )
+
+
 def as_text(value: Any) -> str | None:
     """A value as text; None and NaN are missing.
 
@@ -96,6 +117,13 @@ def as_text(value: Any) -> str | None:
     return str(value) if isinstance(value, _SCALARS) else json.dumps(value, default=str)
 
 
+def _is_plain(dtype: Any) -> bool:
+    return isinstance(
+        dtype,
+        pl.String | pl.Categorical | pl.Enum | pl.Boolean | pl.Null | pl.Date | pl.Datetime,
+    ) or bool(dtype.is_numeric())
+
+
 def _from_pandas(column: Any, name: str, what: str) -> pl.Series:
     if column.ndim != 1:
         raise DataError(
@@ -108,9 +136,22 @@ def _from_pandas(column: Any, name: str, what: str) -> pl.Series:
         return pl.Series(name, _texts(column, name, what), dtype=pl.String)
 
 
+def _is_encodable(text: str) -> bool:
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _texts(column: Any, name: str, what: str) -> list[str | None]:
     texts: list[str | None] = []
     for row, (value, is_missing) in enumerate(zip(column, column.isna(), strict=True), start=1):
+        if isinstance(value, str) and not _is_encodable(value):
+            raise DataError(
+                f"column {name!r} of the {what} holds {value!r:.40} in row {row}, which has half a "
+                "character (a lone surrogate). Read the source again with errors='replace'."
+            )
         if not is_missing and not isinstance(value, (*_SCALARS, list, tuple, np.ndarray)):
             raise DataError(
                 f"column {name!r} of the {what} holds {value!r:.40} in row {row}, of type "

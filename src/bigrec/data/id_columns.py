@@ -96,9 +96,17 @@ def check_exact(frame: pl.LazyFrame, name: str, dtype: pl.DataType, *, what: str
 
 
 def loosened(ids: pl.Series) -> pl.Series:
-    """Ids without the differences that other programs make: case, spaces and leading zeros."""
-    text = ids.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"\s", "")
-    return text.str.replace(r"^0+(.)", "${1}")
+    """Ids without the differences that other programs make.
+
+    These are case, white space, leading zeros and whole numbers written as 1E+05.
+    """
+    text = ids.str.normalize("NFKC").str.to_lowercase().str.replace_all(r"[\s\u200b\ufeff]", "")
+    plain = text.str.replace(r"^0+(.)", "${1}")
+    scientific = plain.str.contains(r"^\d+(\.\d+)?e\+?\d+$")
+    if not scientific.any():
+        return plain
+    numbers = plain.cast(pl.Float64, strict=False).cast(pl.Int64, strict=False).cast(pl.String)
+    return numbers.zip_with(scientific & numbers.is_not_null(), plain)
 
 
 def record_spelling(ids: pl.Series, written: pl.Series, *, whose: str, repairs: Repairs) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.columns import Frame, column_names, lazy_frame, require_columns
+from bigrec.data.columns import Frame, column_names, lazy_frame, plain_text, require_columns
 from bigrec.data.id_columns import (
     MISSING,
     check_exact,
@@ -91,6 +91,10 @@ def _collected(frame: Frame, selected: Mapping[str, str]) -> pl.DataFrame:
     lazy = lazy_frame(frame, selected.values(), what=_WHAT)
     schema = lazy.collect_schema()
     columns = {option: pl.col(name) for option, name in selected.items()}
+    for option in {"rating", "split"} & selected.keys():
+        name, dtype = selected[option], schema[selected[option]]
+        if not dtype.is_numeric():
+            columns[option] = plain_text(name, dtype, what=_WHAT)
     for option in _IDS:
         name, dtype = selected[option], schema[selected[option]]
         columns[option] = id_text(name, dtype, what=_WHAT)

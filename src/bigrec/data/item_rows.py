@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import polars as pl
 
-from bigrec.data.columns import Frame, column_names, lazy_frame, require_columns
+from bigrec.data.columns import Frame, column_names, lazy_frame, plain_text, require_columns
 from bigrec.data.id_columns import (
     MISSING,
     check_exact,
@@ -50,7 +50,7 @@ def read_items(
         "written item_id": written_text(item_id, schema[item_id], what=_WHAT),
     }
     texts = {
-        option: _text(name, schema[name])
+        option: plain_text(name, schema[name], what=_WHAT)
         for option, name in selected.items()
         if option != "item_id"
     }
@@ -96,12 +96,6 @@ def clean_items(
     rows = _without_repeated_ids(rows, repairs)
     record_similar(rows["item_id"], whose="item ids", repairs=repairs)
     return rows
-
-
-def _text(name: str, dtype: pl.DataType) -> pl.Expr:
-    if isinstance(dtype, pl.List):
-        return pl.col(name).cast(pl.List(pl.String)).list.join(" > ", ignore_nulls=True)
-    return pl.col(name).cast(pl.String)
 
 
 def _mapped(rows: pl.DataFrame, change: Callable[[str], str]) -> pl.DataFrame:

@@ -42,6 +42,8 @@ def scan_json(path: Path, *, columns: Sequence[str] | None = None) -> pl.LazyFra
     Raises:
         DataError: With the line, if it holds anything else.
     """
+    if columns is None:
+        _check_rows(next(_objects(path), {}))
     names = list(columns) if columns is not None else _keys(_objects(path))
 
     def batches(selected: Sequence[str]) -> Iterator[pl.DataFrame]:
@@ -69,6 +71,16 @@ def parse_json(content: bytes) -> Any:
         return from_json(content)
     except ValueError as error:
         raise DataError(f"{_fault(content, error, 1)}.") from None
+
+
+def _check_rows(first: _Object) -> None:
+    nested = [key for key, value in first.items() if isinstance(value, list | dict)]
+    if nested and len(nested) == len(first):
+        raise DataError(
+            f"its first object holds lists or objects alone, under {', '.join(nested[:5])}: "
+            f"columns, or rows within an object. {_EXPECTED}, as pandas writes with "
+            "orient='records'."
+        )
 
 
 def _keys(objects: Iterable[_Object]) -> list[str]:

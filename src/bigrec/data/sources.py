@@ -87,7 +87,10 @@ def load_dataset(
         ValueError: If the format is unknown.
     """
     check_threads()
-    tables = _find_tables(source, None if items is None else Path(items), format)
+    try:
+        tables = _find_tables(source, None if items is None else Path(items), format)
+    except OSError as error:
+        raise DataError(f"{source} could not be searched for a dataset: {error}.") from error
     columns = dict(tables.columns)
     if time is not None:
         # The caller's timestamp replaces the reader's position.

@@ -37,8 +37,8 @@ def whole_times(times: pl.Series) -> pl.Series:
             in another unit. Names the first such row and their number.
     """
     dtype = times.dtype
-    if dtype == pl.String:
-        return _from_text(times)
+    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
+        return _from_text(times.cast(pl.String))
     if dtype.is_integer():
         return _in_one_unit(_in_range(times.cast(pl.Int64, strict=False), times))
     if dtype.is_float():

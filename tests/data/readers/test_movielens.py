@@ -57,6 +57,13 @@ def test_the_original_100k_is_read(tmp_path: Path) -> None:
     assert made.name == tmp_path.name
 
 
+def test_a_bar_within_a_title_of_the_100k_edition_stays(tmp_path: Path) -> None:
+    folder = write_100k(tmp_path)
+    text = (folder / "u.item").read_text("latin-1").replace("Caf\u00e9", "Caf\u00e9|Bar")
+    (folder / "u.item").write_text(text, "latin-1")
+    assert load_dataset(folder).catalog.titles[0] == "Caf\u00e9|Bar (1995)"
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "utf-8"])
 def test_1m_and_10m_are_read_in_their_encodings(tmp_path: Path, encoding: str) -> None:
     made = load_dataset(write_dat(tmp_path, encoding=encoding))

@@ -96,9 +96,11 @@ def _scan_csv_ratings(path: Path) -> pl.LazyFrame:
 
 def _read_u_item(path: Path) -> pl.LazyFrame:
     rows = []
-    for movie, title, *rest in _fields(path, separator="|", at_least=5 + len(_GENRES_100K)):
+    for movie, *rest in _fields(path, separator="|", at_least=5 + len(_GENRES_100K)):
         flags = rest[-len(_GENRES_100K) :]
         genres = [genre for genre, flag in zip(_GENRES_100K, flags, strict=True) if flag == "1"]
+        # Two dates and an address stand between the title and the genres.
+        title = "|".join(rest[: -len(_GENRES_100K) - 3])
         rows.append((movie, title, ", ".join(genres)))
     return _movies(rows)
 
