@@ -8,7 +8,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
 
+import hypothesis
 import pytest
+
+# The machine's speed decides no test.
+hypothesis.settings.register_profile("bigrec", deadline=None)
+hypothesis.settings.load_profile("bigrec")
 
 Mode = Literal["retrieval", "generative"]
 

@@ -6,31 +6,23 @@ told, other values than theirs, a damaged file that is read, or a sound one that
 """
 
 import argparse
-import csv
 import gzip
-import io
-import json
 import random
 import signal
 import tempfile
 import traceback
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from types import FrameType
-from typing import Any, NamedTuple
+from typing import Any
 
-import polars as pl
-import pyarrow as pa  # type: ignore[import-untyped, unused-ignore]
-import pyarrow.parquet as pq  # type: ignore[import-untyped, unused-ignore]
-
-from bigrec.data.columns import as_text
 from bigrec.data.files import reading
 from bigrec.data.sources import load_dataset
 from bigrec.data.tables import scan_table
 from bigrec.errors import BigrecError
+from torture.table_formats import FORMATS, UNSAID, Format, Held, Rows
 from torture.tally import Tally, finish
 
 HANG_S = 30
@@ -93,7 +85,7 @@ _DROPS = {
     ),
     "items": (
         "items without an id",
-        "script of a page in place of a title",
+        "page scripts as titles",
         "empty titles",
         "repeated item ids",
     ),
@@ -113,33 +105,6 @@ _STRICT = (
 
 class HangError(Exception):
     """A file took longer than `HANG_S` seconds."""
-
-
-Rows = list[dict[str, Any]]
-Held = Rows | int | None
-"""What another program reads: the rows, or their number if it says no more; None if damaged."""
-
-# A Parquet file that pyarrow does not read. Polars may: their readers differ in what they skip.
-_UNSAID = -1
-
-
-class Format(NamedTuple):
-    """A kind of file.
-
-    Attributes:
-        suffix: Ending of its name.
-        write: From rows to the bytes of the file, not yet compressed.
-        held: What another program reads from them.
-    """
-
-    suffix: str
-    write: Callable[[Rows], bytes]
-    held: Callable[[bytes], Held]
-
-    @property
-    def is_packed(self) -> bool:
-        """Whether the file is compressed with gzip."""
-        return self.suffix.endswith(".gz")
 
 
 def main() -> None:
@@ -256,7 +221,7 @@ def _completed(rows: Rows, columns: Sequence[str]) -> Rows:
 def _total(held: Held) -> int | None:
     if isinstance(held, list):
         return len(held)
-    return None if held == _UNSAID else held
+    return None if held == UNSAID else held
 
 
 @contextmanager
@@ -333,92 +298,6 @@ def _damage_bytes(raw: bytes, rng: random.Random) -> bytes:
             damaged[start % len(damaged)] ^= 1 << rng.randrange(8)
     return bytes(damaged)
 
-
-def _write_delimited(rows: Rows, separator: str) -> bytes:
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    stream = io.StringIO()
-    writer = csv.DictWriter(stream, names, delimiter=separator, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
-    return stream.getvalue().encode()
-
-
-def _held_delimited(raw: bytes, separator: str) -> Held:
-    try:
-        lines = io.StringIO(raw.decode("utf-8-sig"), newline="")
-        read = [row for row in csv.reader(lines, delimiter=separator, strict=True) if row]
-    except (UnicodeDecodeError, csv.Error):
-        return None
-    if not read or {len(row) for row in read} != {len(read[0])}:
-        return [] if not read else None
-    names = [name or f"column {number}" for number, name in enumerate(read[0], start=1)]
-    return [
-        {name: field or None for name, field in zip(names, row, strict=True)} for row in read[1:]
-    ]
-
-
-def _write_lines(rows: Rows) -> bytes:
-    return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-
-
-def _write_array(rows: Rows) -> bytes:
-    return json.dumps(rows, indent=1).encode()
-
-
-def _held_json(raw: bytes) -> Held:
-    try:
-        text = raw.decode("utf-8-sig")
-        if text.lstrip(" \t\r\n").startswith("["):
-            objects = json.loads(text)
-        else:
-            objects = [json.loads(line) for line in text.split("\n") if line.strip(" \t\r")]
-    except ValueError:
-        return None
-    if not all(isinstance(row, dict) for row in objects):
-        return None
-    return [{key: as_text(value) for key, value in row.items()} for row in objects]
-
-
-def _write_parquet(rows: Rows) -> bytes:
-    texts = [{name: as_text(value) for name, value in row.items()} for row in rows]
-    stream = io.BytesIO()
-    pl.DataFrame(
-        texts, schema=dict.fromkeys((name for row in texts for name in row), pl.String)
-    ).write_parquet(stream)
-    return stream.getvalue()
-
-
-def _held_parquet(raw: bytes) -> Held:
-    try:
-        return int(pq.read_table(io.BytesIO(raw)).num_rows)
-    except (pa.ArrowException, OSError, ValueError):
-        return _UNSAID
-
-
-FORMATS = {
-    form.suffix: form
-    for form in (
-        Format(
-            ".csv",
-            partial(_write_delimited, separator=","),
-            partial(_held_delimited, separator=","),
-        ),
-        Format(
-            ".tsv",
-            partial(_write_delimited, separator="\t"),
-            partial(_held_delimited, separator="\t"),
-        ),
-        Format(
-            ".csv.gz",
-            partial(_write_delimited, separator=","),
-            partial(_held_delimited, separator=","),
-        ),
-        Format(".jsonl", _write_lines, _held_json),
-        Format(".jsonl.gz", _write_lines, _held_json),
-        Format(".json", _write_array, _held_json),
-        Format(".parquet", _write_parquet, _held_parquet),
-    )
-}
 
 if __name__ == "__main__":
     main()

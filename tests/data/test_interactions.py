@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bigrec.data.catalog import Catalog
@@ -321,7 +321,6 @@ ROWS = st.lists(
 
 
 @given(ROWS, st.integers(0, 3))
-@settings(deadline=None)
 def test_every_different_row_is_kept_once_in_order_of_time(
     table: list[tuple[str, str, int]], tie_seed: int
 ) -> None:

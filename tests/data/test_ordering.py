@@ -51,7 +51,7 @@ def test_ties_of_a_file_sorted_by_item_are_shuffled_and_told() -> None:
     tied = checks["interactions tied in time"]
     assert (tied.count, tied.total) == (N_USERS * N_TIED, N_USERS * N_TIED)
     assert tied.done == "In a random order (tie_seed 0), not that of the file."
-    follow = checks["neighbors in ties that follow the item ids"]
+    follow = checks["ties in item order"]
     assert (follow.count, follow.total) == (N_USERS * (N_TIED - 1), N_USERS * (N_TIED - 1))
     assert follow.done.startswith("The file is sorted by item where times tie, so the order")
 
@@ -65,16 +65,14 @@ def test_an_order_that_is_given_is_kept_and_warned_of(
         made, checks = read(frame(items), order="row")
     assert [CATALOG.item_ids[item] for item in made.items] == items
     assert checks["interactions tied in time"].done == "In the order of their positions."
-    assert "a sequential model learns the sorting" in (
-        checks["neighbors in ties that follow the item ids"].done
-    )
+    assert "a sequential model learns the sorting" in (checks["ties in item order"].done)
     assert "210 of 210 interactions that tie with the one before" in caplog.text
 
 
 def test_ties_in_no_order_of_the_items_are_not_told(caplog: pytest.LogCaptureFixture) -> None:
     items = np.random.default_rng(1).permuted(np.reshape(sorted_items(), (N_USERS, -1)), axis=1)
     _, checks = read(frame(items.ravel()), order="row")
-    follow = checks["neighbors in ties that follow the item ids"]
+    follow = checks["ties in item order"]
     assert 0.5 <= follow.share < 0.6
     assert follow.done == "About half is chance."
     assert not caplog.records
@@ -92,7 +90,7 @@ def test_numbers_are_compared_as_numbers_and_other_ids_as_text() -> None:
         }
         repairs = Repairs()
         Interactions.from_frame(pl.DataFrame(rows), catalog, repairs=repairs)
-        follow = next(row for row in repairs.as_rows() if row.name.startswith("neighbors"))
+        follow = next(row for row in repairs.as_rows() if row.name.startswith("ties in item"))
         assert (follow.count, follow.total) == (60, 60)
 
 

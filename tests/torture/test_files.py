@@ -6,7 +6,8 @@ import pytest
 
 from bigrec.data.tables import scan_table
 from torture import files
-from torture.files import FORMATS, fuzz
+from torture.files import fuzz
+from torture.table_formats import FORMATS
 
 
 def faults(tries: int, seed: int = 0) -> list[str]:

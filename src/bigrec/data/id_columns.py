@@ -115,17 +115,17 @@ def record_spelling(ids: pl.Series, written: pl.Series, *, whose: str, repairs: 
     Args:
         ids: As `id_text` reads them.
         written: As `written_text` does.
-        whose: "user ids" or "item ids".
+        whose: "user ids", "item ids" or "catalog ids".
         repairs: Records the check.
     """
     changed = written.is_not_null() & ids.is_not_null()
     pairs = pl.DataFrame([written.alias("written"), ids.alias("id")]).filter(changed)
     repairs.add(
-        f"{whose} with spaces or as decimals",
+        f"{whose} respelled",
         pairs.height,
         total=len(ids),
         examples=(f"{text!r} -> {read!r}" for text, read in pairs.unique().head(5).iter_rows()),
-        done="Read without spaces and without .0, in both files.",
+        done="Read without spaces around them and without .0.",
     )
 
 
@@ -141,11 +141,11 @@ def record_similar(ids: pl.Series, *, whose: str, repairs: Repairs) -> None:
     groups = frame.filter(pl.col("loose").is_duplicated())
     examples = groups.group_by("loose", maintain_order=True).agg("id").head(5)["id"]
     repairs.add(
-        f"{whose} that differ in case, spaces or leading zeros alone",
+        f"similar {whose}",
         groups.height,
         total=len(ids),
         examples=(" and ".join(map(repr, alike)) for alike in examples),
-        done="Kept as different. Write them alike if they are the same.",
+        done="Kept as different ids; they differ in case, spaces or leading zeros alone.",
     )
 
 
@@ -153,9 +153,9 @@ def record_placeholders(ids: pl.Series, *, repairs: Repairs) -> None:
     """Record interactions of users whose id may stand for an unknown one."""
     suspects = ids.filter(ids.str.to_lowercase().is_in(_PLACEHOLDERS))
     repairs.add(
-        "interactions of users named as if unknown",
+        "users named as if unknown",
         len(suspects),
         total=len(ids),
         examples=suspects.unique(maintain_order=True).head(5),
-        done="Kept, each name as one user. Remove the rows if it stands for unknown users.",
+        done="Interactions of theirs, kept, each name as one user. Remove them if nobody is meant.",
     )

@@ -128,7 +128,7 @@ def clean_interactions(
         DataError: If no row remains.
     """
     _record_improbable_times(rows, repairs)
-    for option, whose in zip(_IDS, ("user ids", "item ids of interactions"), strict=True):
+    for option, whose in zip(_IDS, ("user ids", "item ids"), strict=True):
         record_spelling(rows[option], rows[f"written {option}"], whose=whose, repairs=repairs)
     rows = _without_gaps(rows, repairs).drop(f"written {option}" for option in _IDS)
     record_placeholders(rows["user_id"], repairs=repairs)

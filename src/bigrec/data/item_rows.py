@@ -74,9 +74,7 @@ def clean_items(
     Raises:
         DataError: If no item remains, or an id has two titles.
     """
-    record_spelling(
-        rows["item_id"], rows["written item_id"], whose="item ids of the catalog", repairs=repairs
-    )
+    record_spelling(rows["item_id"], rows["written item_id"], whose="catalog ids", repairs=repairs)
     rows = _without_missing_ids(rows, repairs).drop("written item_id")
     for name, change, done in (
         ("HTML entities in titles", decode_html, "Decoded."),
@@ -141,7 +139,7 @@ def _without_page_code(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     is_code = pl.Series([title is not None and is_page_code(title) for title in rows["title"]])
     kept, dropped = rows.filter(~is_code), rows.filter(is_code)
     repairs.add(
-        "script of a page in place of a title",
+        "page scripts as titles",
         dropped.height,
         total=rows.height,
         examples=_examples(dropped),

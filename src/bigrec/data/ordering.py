@@ -103,7 +103,7 @@ def _record_ties(rows: pl.DataFrame, catalog: Catalog, *, tie_seed: int, repairs
         note = "The file is sorted by item where times tie, so the order of ties is random instead."
     else:
         note = "About half is chance."
-    repairs.add("neighbors in ties that follow the item ids", follow, total=len(second), done=note)
+    repairs.add("ties in item order", follow, total=len(second), done=note)
 
 
 def _following(first: IntArray, second: IntArray, catalog: Catalog) -> tuple[int, bool]:
