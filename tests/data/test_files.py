@@ -6,7 +6,6 @@ import pytest
 
 from bigrec.data.files import (
     check_regular,
-    first_line,
     iter_blocks,
     read_lines,
     reading,
@@ -30,6 +29,7 @@ def refusal(path: Path) -> str:
 
 def test_suffix_and_stem_ignore_gz() -> None:
     assert suffix_of(Path("a.b.CSV.gz")) == ".csv"
+    assert suffix_of(Path("A.CSV.GZ")) == ".csv"
     assert suffix_of(Path("plain")) == ""
     assert stem_of(Path("Video_Games_5.json.gz")) == "Video_Games_5"
 
@@ -40,10 +40,6 @@ def test_blocks_hold_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     blocks = list(iter_blocks(path))
     assert b"".join(block.content for block in blocks) == b"one\ntwo\n\nthree"
     assert [(block.line, block.content) for block in blocks][-1] == (4, b"three")
-
-
-def test_the_first_line_excludes_the_line_end_and_the_mark(tmp_path: Path) -> None:
-    assert first_line(write(tmp_path / "a.txt", "\ufeffone\r\ntwo\r\n")) == "one"
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])

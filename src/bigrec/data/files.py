@@ -56,12 +56,16 @@ class Block(NamedTuple):
 
 def suffix_of(path: Path) -> str:
     """The last suffix, ``.gz`` aside: ``.csv`` for ``a.b.csv.gz``."""
-    return Path(path.name.removesuffix(".gz")).suffix.lower()
+    return Path(_unpacked_name(path)).suffix.lower()
 
 
 def stem_of(path: Path) -> str:
     """The name without its suffixes: ``Video_Games_5`` for ``Video_Games_5.json.gz``."""
-    return Path(path.name.removesuffix(".gz")).stem
+    return Path(_unpacked_name(path)).stem
+
+
+def _unpacked_name(path: Path) -> str:
+    return path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
 
 
 def check_regular(path: Path) -> None:
@@ -97,16 +101,6 @@ def iter_blocks(path: Path) -> Iterator[Block]:
                 _check_text(content, line)
                 yield Block(line, content)
                 line += content.count(b"\n")
-
-
-def first_line(path: Path) -> str:
-    """The first line of a text file, gzipped or not, without its line end.
-
-    Raises:
-        DataError: If the file cannot be read.
-    """
-    with reading(path), _open(path) as stream:
-        return stream.readline().decode("utf-8", errors="replace").rstrip("\r\n")
 
 
 def read_lines(path: Path) -> list[str]:
@@ -159,7 +153,7 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         DataError: If it is no file on disk, or its first bytes tell another format.
     """
     check_regular(path)
-    with gzip.open(path) if path.name.endswith(".gz") else path.open("rb") as stream:
+    with gzip.open(path) if path.name != _unpacked_name(path) else path.open("rb") as stream:
         head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
         for signature, what in _SIGNATURES.items():
             if head.lstrip().lower().startswith(signature.lower()):

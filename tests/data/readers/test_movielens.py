@@ -57,6 +57,14 @@ def test_the_original_100k_is_read(tmp_path: Path) -> None:
     assert made.name == tmp_path.name
 
 
+def test_a_quoted_header_is_known(tmp_path: Path) -> None:
+    folder = write_csv(tmp_path)
+    header, rows = (folder / "ratings.csv").read_text().split("\n", 1)
+    quoted = ",".join(f'"{name}"' for name in header.split(","))
+    (folder / "ratings.csv").write_text(f"{quoted}\n{rows}")
+    check(load_dataset(folder), ratings=[5, 3.5])
+
+
 def test_a_bar_within_a_title_of_the_100k_edition_stays(tmp_path: Path) -> None:
     folder = write_100k(tmp_path)
     text = (folder / "u.item").read_text("latin-1").replace("Caf\u00e9", "Caf\u00e9|Bar")

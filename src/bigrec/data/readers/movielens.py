@@ -8,8 +8,8 @@ import polars as pl
 
 from bigrec.data.csv_rows import Dialect
 from bigrec.data.delimited import scan_delimited
-from bigrec.data.files import first_line, read_lines
-from bigrec.data.tables import SourceTables, scan_table
+from bigrec.data.files import read_lines
+from bigrec.data.tables import SourceTables, first_fields, scan_table
 from bigrec.errors import DataError
 
 LOOKS_FOR = "u.data and u.item, or ratings.dat and movies.dat, or ratings.csv and movies.csv"
@@ -77,7 +77,7 @@ def _is_movielens(ratings: Path) -> bool:
     if not ratings.is_file():
         return False
     # Other datasets have a ratings.csv as well.
-    return ratings.suffix != ".csv" or first_line(ratings).startswith("userId,movieId,rating")
+    return ratings.suffix != ".csv" or first_fields(ratings) >= {"userId", "movieId", "rating"}
 
 
 def _scan_tabs(path: Path) -> pl.LazyFrame:
