@@ -158,11 +158,12 @@ def main() -> None:
 
     model = BIGRec.load(arguments.bundle)
     settings, encoder, catalog = model.settings, model.fitted.encoder, model.catalog
-    if settings.mode != "generative":
+    lm = encoder.lm
+    if settings.mode != "generative" or lm is None:
         parser.error(f"{arguments.bundle} is of {settings.mode} mode: expected generative mode.")
     dataset = load_source(settings.data)
     test = prepare_examples(dataset, settings).test_queries
-    renderer = make_renderer(encoder.lm.tokenizer, settings)
+    renderer = make_renderer(lm.tokenizer, settings)
     prompts = [
         renderer.prompt_ids([catalog.titles[item] for item in history], dataset.item_type)
         for history in test.histories[: arguments.prompts]
@@ -170,7 +171,7 @@ def main() -> None:
     texts = generate_all(
         arguments.bundle, prompts, titles=catalog.unique_titles, file=arguments.texts
     )
-    embedder = make_embedder(encoder.lm, settings)
+    embedder = make_embedder(lm, settings)
     results = []
     for name, top_texts in texts.items():
         queries = encoder.ranker.encode(

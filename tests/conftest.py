@@ -15,7 +15,7 @@ import pytest
 hypothesis.settings.register_profile("bigrec", deadline=None)
 hypothesis.settings.load_profile("bigrec")
 
-Mode = Literal["retrieval", "generative"]
+Mode = Literal["text", "retrieval", "generative"]
 
 # Nothing in the tests may reach for the hub: what is not local is an error at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -170,10 +170,14 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MODES: tuple[Mode, ...] = ("retrieval", "generative")
-"""Every end-to-end fixture runs both."""
+MODES: tuple[Mode, ...] = ("text", "retrieval", "generative")
+"""Every end-to-end fixture runs all."""
+
+TRAINED_MODES: tuple[Mode, ...] = ("retrieval", "generative")
+"""The modes with a language model."""
 
 _TINY: dict[Mode, list[str]] = {
+    "text": ["fusion.cold_items=knn"],
     "retrieval": [
         "retrieval.truncate_layers=1",
         "retrieval.lora_r=2",
@@ -198,12 +202,13 @@ def tiny_overrides(
     model: Path, *changes: str, mode: Mode = "generative", signals: str = "[]"
 ) -> list[str]:
     """Settings under which a whole run takes seconds."""
+    uses_model = mode != "text" or "compare.retrieval=true" in changes
     return [
         f"mode={mode}",
         f"fusion.signals={signals}",
-        f"model.base={model}",
+        f"text.encoder={model}",
+        *([f"model.base={model}", "model.dtype=float32"] if uses_model else []),
         "model.device=cpu",
-        "model.dtype=float32",
         "data.max_valid_examples=4",
         "data.max_test_examples=6",
         "data.item_type=movie",

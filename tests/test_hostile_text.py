@@ -9,6 +9,7 @@ import polars as pl
 import pytest
 from typer.testing import CliRunner
 
+from bigrec import console
 from bigrec.cli import app
 from tests.conftest import tiny_frames, tiny_overrides
 
@@ -137,7 +138,6 @@ def test_messages_of_errors_are_safe(run_dir: Path, options: list[str], args: li
 
 
 def test_a_traceback_is_safe(capsys: pytest.CaptureFixture[str]) -> None:
-    from bigrec import console
 
     try:
         raise RuntimeError(HOSTILE)

@@ -75,6 +75,7 @@ _SMALL: dict[Mode, list[str]] = {
         "generative.finetune.learning_rate=0.002",
         "generative.decoding.num_beams=2",
     ],
+    "text": [],
     "retrieval": [
         "data.max_train_examples=16",
         "retrieval.train_on=examples",

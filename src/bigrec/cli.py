@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
 
@@ -117,15 +117,28 @@ def _main(
         raise typer.Exit
 
 
-def _add_stage(
+_Step = Callable[[Path, Settings, ProgressFactory], console.Shown]
+"""Part of a command: from the run directory and the settings to what is shown."""
+
+
+def _add_stage(name: str, result: "Callable[[Pipeline], console.Shown]", *, about: str) -> None:
+    """Add a command that runs the stages up to one."""
+
+    def step(run_dir: Path, settings: Settings, factory: ProgressFactory) -> console.Shown:
+        return result(_pipeline(run_dir, settings, factory))
+
+    _add_steps(name, [step], about=about)
+
+
+def _add_steps(
     name: str,
-    result: "Callable[[Pipeline], console.Shown]",
+    parts: Sequence[_Step],
     *,
     about: str,
     run_dir: Path = DEFAULT_RUN_DIR,
     config: str | None = None,
 ) -> None:
-    """Add a command that runs the stages up to one; they all take the same options."""
+    """Add a command that shows each step when it is done; they all take the same options."""
 
     def command(
         run_dir: RunDirOption = run_dir,
@@ -139,9 +152,16 @@ def _add_stage(
         short = {"data.source": data, "data.items": items, "model.base": model}
         named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
         settings = _settings(run_dir, config, [*named, *(change or [])])
-        with exclusive(run_dir), steps.progress() as progress_factory:
-            shown = result(_pipeline(run_dir, settings, progress_factory))
-        _show(as_json, shown)
+        with exclusive(run_dir):
+            done: list[console.Shown] = []
+            for step in parts:
+                with steps.progress() as progress_factory:
+                    done.append(step(run_dir, settings, progress_factory))
+                if not as_json:
+                    _show(as_json, done[-1])
+            if as_json:
+                values = {key: value for shown in done for key, value in shown.values.items()}
+                _show(as_json, console.Shown("", values))
 
     app.command(name, help=about)(_guarded(command))
 
@@ -173,8 +193,10 @@ _add_stage(
 )
 _add_stage(
     "train",
-    lambda pipeline: console.training(pipeline.training_stage.folder, pipeline.train()),
-    about="Train the language model. Ctrl-C saves; the same command resumes.\n\n"
+    lambda pipeline: (console.grid if pipeline.settings.mode == "text" else console.training)(
+        pipeline.training_stage.folder, pipeline.train()
+    ),
+    about="Train the mode's model. Ctrl-C saves; the same command resumes.\n\n"
     "With several GPUs or processes: accelerate launch -m bigrec train …",
 )
 _add_stage(
@@ -194,10 +216,34 @@ _add_stage(
     "on all data and on the few shots, by themselves and fused, on the same queries. Everything is "
     "selected on validation.",
 )
-_add_stage(
+
+
+def _demonstrate_text(
+    run_dir: Path, settings: Settings, progress_factory: ProgressFactory
+) -> console.Shown:
+    from bigrec.experiments.demo import text_pipeline  # noqa: PLC0415 - torch, seconds
+
+    text = text_pipeline(run_dir, settings, progress_factory=progress_factory)
+    return console.text_demonstration(text)
+
+
+def _demonstrate_trained(
+    run_dir: Path, settings: Settings, progress_factory: ProgressFactory
+) -> console.Shown:
+    from bigrec.experiments.demo import gains_over_text, text_pipeline  # noqa: PLC0415
+
+    trained = _pipeline(run_dir, settings, progress_factory)
+    trained.evaluate()
+    return console.demonstration(
+        trained, gains_over_text(text_pipeline(run_dir, settings), trained)
+    )
+
+
+_add_steps(
     "demo",
-    console.demonstration,
-    about="All of bigrec on MovieLens-100K with a small model: audit, train, index, evaluate.",
+    [_demonstrate_text, _demonstrate_trained],
+    about="All of bigrec on MovieLens-100K: text mode in a minute, then the language model of the "
+    "settings' mode, and what it adds.",
     run_dir=Path("runs/demo"),
     config="demo",
 )

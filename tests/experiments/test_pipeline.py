@@ -67,7 +67,11 @@ def test_evaluation_runs_every_stage_once(
 ) -> None:
     report = open_pipeline(mode=mode).evaluate()
     stages = {path.name.partition("-")[0] for path in (tmp_path / "run").glob("*-*")}
-    trained = {"retrieval": {"retrieval"}, "generative": {"finetune", "index", "texts"}}
+    trained = {
+        "text": {"text", "models"},
+        "retrieval": {"retrieval"},
+        "generative": {"finetune", "index", "texts"},
+    }
     assert stages == {"data", "evaluation", *trained[mode]}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
     again = open_pipeline(mode=mode).evaluate()
@@ -78,7 +82,11 @@ def test_evaluation_runs_every_stage_once(
 
 @pytest.mark.parametrize(
     ("mode", "recommenders"),
-    [("retrieval", {"LLM retrieval"}), ("generative", {"BIGRec", "BIGRec, all beams"})],
+    [
+        ("text", {"Gaussian"}),
+        ("retrieval", {"LLM retrieval"}),
+        ("generative", {"BIGRec", "BIGRec, all beams"}),
+    ],
 )
 def test_the_recommender_stands_beside_popularity_and_chance(
     open_pipeline: OpenPipeline, mode: Mode, recommenders: set[str]

@@ -18,7 +18,11 @@ from tests.conftest import MODES, Mode, tiny_settings
 pytestmark = pytest.mark.model
 
 REFIT = "evaluation.refit=train+valid"
-QUICK = ["compare.baselines=[EASE, GRU4Rec, tf-idf]", "compare.fusions=[EASE & GRU4Rec]"]
+QUICK = [
+    "baselines.tune=none",
+    "compare.baselines=[EASE, GRU4Rec, tf-idf]",
+    "compare.fusions=[EASE & GRU4Rec]",
+]
 
 
 @pytest.fixture(scope="module", params=MODES)
@@ -56,9 +60,9 @@ def test_everything_selected_is_taken_over_and_fitted_to_both_parts(pipeline: Pi
     assert any("evaluation.refit: train+valid" in note for note in report.notes)
 
 
-def test_the_language_model_is_trained_on_both_parts(pipeline: Pipeline, mode: Mode) -> None:
+def test_the_modes_model_is_trained_on_both_parts(pipeline: Pipeline, mode: Mode) -> None:
     pipeline.evaluate()
-    name = {"retrieval": "retrieval-*", "generative": "finetune-*"}[mode]
+    name = {"text": "text-*", "retrieval": "retrieval-*", "generative": "finetune-*"}[mode]
     assert len(list(pipeline.folder.glob(name))) == 2
     encoded = [fitting.encode("test") for fitting in (pipeline.fitting, pipeline.fitting.tested)]
     rankers = [pipeline.fitting.encoder.ranker, pipeline.fitting.tested.encoder.ranker]
@@ -119,7 +123,11 @@ def test_cold_targets_are_told_for_each_method(pipeline: Pipeline, mode: Mode) -
     assert on_all == pipeline.fitting.tested.prepared.train_rows.sum()
     few_shot = by_label["EASE, few-shot"].interactions
     # The model writes after learning from the few shots alone.
-    alone = {"retrieval": ("LLM retrieval", on_all), "generative": ("BIGRec", few_shot)}[mode]
+    alone = {
+        "text": ("Gaussian", on_all),
+        "retrieval": ("LLM retrieval", on_all),
+        "generative": ("BIGRec", few_shot),
+    }[mode]
     assert by_label[alone[0]].interactions == alone[1]
     assert (by_label["tf-idf"].interactions, by_label["tf-idf"].cold) == (0, 1.0)
 

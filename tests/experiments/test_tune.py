@@ -121,7 +121,7 @@ def test_the_best_settings_are_a_file_that_a_command_takes(open_pipeline: OpenPi
         name.rpartition(".")[2]: value for name, value in result.best.values.items()
     }
     # A grid would take the place of what was found.
-    assert written.baselines.tune == "off"
+    assert written.baselines.tune == "none"
     assert written.data == pipeline.settings.data
 
 

@@ -11,6 +11,7 @@ from bigrec.settings import Settings
 from tests.conftest import MODES, Mode
 
 _STAGES: dict[Mode, tuple[StageName, ...]] = {
+    "text": ("text", "models"),
     "retrieval": ("retrieval", "models"),
     "generative": ("finetune", "index", "texts-valid", "texts-test", "texts-shuffled", "models"),
 }
@@ -55,6 +56,9 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
 @pytest.mark.parametrize(
     ("mode", "change", "expected"),
     [
+        ("text", "text.encoder=base", {"text", "evaluation"}),
+        ("text", "baselines.gaussian.window=5", {"text", "evaluation"}),
+        ("text", "data.max_test_examples=9", {"evaluation"}),
         ("retrieval", "retrieval.epochs=3", {"retrieval", "evaluation"}),
         ("retrieval", "fusion.history=full", {"evaluation"}),
         # Networks are trained and stopped for the protocol that is reported.

@@ -67,8 +67,8 @@ class FakeSentenceTransformer:
         self.name, self.device = name, device
         self.batches: list[list[str]] = []
 
-    def parameters(self) -> Iterator[torch.Tensor]:
-        yield torch.ones(3)
+    def named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield "weight", torch.full((3,), len(self.name))
 
     def encode(self, texts: list[str], **options: Any) -> Any:
         assert options == {"convert_to_numpy": True, "show_progress_bar": False}
@@ -91,7 +91,8 @@ def test_a_sentence_encoder_takes_the_place_of_the_base_model() -> None:
     assert vectors.dtype == np.float32
     np.testing.assert_array_equal(vectors, [[1, 1], [3, 1]])
     assert embedder.embed([]).shape == (0, 2)
-    assert embedder.fingerprint != SentenceEmbedder("maxi").fingerprint
+    assert embedder.fingerprint == SentenceEmbedder("maxi").fingerprint
+    assert embedder.fingerprint != SentenceEmbedder("other weights").fingerprint
 
 
 @pytest.mark.usefixtures("fake_encoders")

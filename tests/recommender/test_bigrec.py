@@ -88,7 +88,7 @@ def test_beams_without_an_effect_are_refused(fused: BIGRec) -> None:
 
 def test_generated_texts_are_told_in_generative_mode_alone(fitted: BIGRec, mode: Mode) -> None:
     texts = [item.generated_text for item in fitted.recommend(HISTORY, k=3)]
-    assert all((text is None) == (mode == "retrieval") for text in texts)
+    assert all((text is None) == (mode != "generative") for text in texts)
 
 
 def test_only_candidates_are_recommended(fused: BIGRec) -> None:
@@ -170,18 +170,22 @@ def test_a_loaded_bundle_gives_the_same_lists(fitted: BIGRec, bundle: Path, tmp_
 def test_a_bundle_holds_no_pickle_and_no_path_of_the_machine(bundle: Path, mode: Mode) -> None:
     names = {path.relative_to(bundle).as_posix() for path in bundle.rglob("*") if path.is_file()}
     assert {"manifest.json", "settings.yaml", "catalog.parquet", "metrics.json"} <= names
-    trained = {"retrieval": "retriever/model.json", "generative": "adapter/adapter_config.json"}
-    assert {trained[mode], "index/index.json"} <= names
+    trained = {
+        "text": {"text/model.json"},
+        "retrieval": {"retriever/model.json", "index/index.json"},
+        "generative": {"adapter/adapter_config.json", "index/index.json"},
+    }
+    assert trained[mode] <= names
     suffixes = {Path(name).suffix for name in names}
     assert suffixes <= {".json", ".yaml", ".parquet", ".safetensors", ".md"}
 
 
-@pytest.mark.parametrize(
-    "file", ["catalog.parquet", "index/embeddings.safetensors", "settings.yaml"]
-)
+@pytest.mark.parametrize("file", ["catalog.parquet", "vectors", "settings.yaml"])
 def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
-    bundle: Path, tmp_path: Path, file: str
+    bundle: Path, tmp_path: Path, file: str, mode: Mode
 ) -> None:
+    if file == "vectors":
+        file = "text/arrays.safetensors" if mode == "text" else "index/embeddings.safetensors"
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
     content = bytearray((copy / file).read_bytes())
@@ -191,7 +195,9 @@ def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
         BIGRec.load(copy)
 
 
-def test_another_base_model_is_refused(bundle: Path, tmp_path: Path) -> None:
+def test_another_base_model_is_refused(bundle: Path, tmp_path: Path, mode: Mode) -> None:
+    if mode == "text":
+        pytest.skip("text mode has no base model")
     other = save_tiny_model(tmp_path / "other", chat=True, seed=9)
     with pytest.raises(BundleError, match="was made with base model"):
         BIGRec.load(bundle, base_model=str(other))

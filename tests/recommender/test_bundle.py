@@ -35,7 +35,7 @@ def bundle(tmp_path: Path) -> Path:
     for name in FILES:
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_bytes(b"abc")
-    write_manifest(folder, item_type="movie", base_model=BASE_MODEL)
+    write_manifest(folder, item_type="movie", base_model=BASE_MODEL, title_encoder=None)
     return folder
 
 
@@ -99,7 +99,8 @@ def test_a_bundle_retired_by_a_save_that_was_killed_is_recovered(bundle: Path) -
         ({"files": {"settings.yaml": "abc"}}, "files.settings.yaml: String should match"),
         ({"item_type": 3}, "item_type: Input should be a valid string"),
         ({"item_type": "a\x1b[2J"}, "item_type: Value error, expected text without control"),
-        ({"base_model": None}, "base_model: "),
+        ({"base_model": 3}, "base_model: "),
+        ({"title_encoder": "no fingerprint"}, "title_encoder: String should match"),
         ({"base_model": {"name": "a/b"}}, "it lacks base_model.fingerprint, base_model.dtype"),
         ({"base_model": {**BASE_MODEL.model_dump(), "dtype": "int8"}}, "base_model.dtype: "),
         ({"versions": "1"}, "versions: "),

@@ -19,6 +19,7 @@ from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.text import TextKNN, TfIdf
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.fusion import SignalFusion, signal_names
+from bigrec.settings import Settings
 from bigrec.settings.sections import FusionSettings
 from bigrec.storage import read_json, write_json
 from bigrec.types import FloatArray
@@ -178,21 +179,24 @@ def test_a_signal_whose_scores_overflow_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n_items", "expected"),
+    ("mode", "n_items", "expected"),
     [
-        (5_000, ("co-occurrence", "EASE", "GRU4Rec")),
+        ("retrieval", 5_000, ("co-occurrence", "EASE", "Gaussian", "GRU4Rec")),
         # EASE's matrix grows with the square of the catalog.
-        (5_001, ("co-occurrence", "GRU4Rec")),
+        ("generative", 5_001, ("co-occurrence", "Gaussian", "GRU4Rec")),
+        ("text", 5_000, ("co-occurrence", "EASE", "text kNN")),
+        ("text", 5_001, ("co-occurrence", "text kNN")),
     ],
 )
-def test_the_default_signals_follow_the_size_of_the_catalog(
-    n_items: int, expected: tuple[str, ...]
+def test_the_default_signals_follow_the_mode_and_the_size_of_the_catalog(
+    mode: Mode, n_items: int, expected: tuple[str, ...]
 ) -> None:
-    assert signal_names(FusionSettings(), n_items=n_items) == expected
+    assert signal_names(Settings(mode=mode), n_items=n_items) == expected
 
 
 def test_signals_that_are_named_are_used_in_any_catalog() -> None:
-    assert signal_names(FusionSettings(signals=("EASE",)), n_items=1_000_000) == ("EASE",)
+    settings = Settings(fusion=FusionSettings(signals=("EASE",)))
+    assert signal_names(settings, n_items=1_000_000) == ("EASE",)
 
 
 @pytest.fixture(scope="module", params=MODES)

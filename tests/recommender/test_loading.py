@@ -6,17 +6,20 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 import yaml
 from safetensors.numpy import load_file, save
 
-from bigrec.errors import BundleError, ModelError
+from bigrec.data.catalog import Catalog
+from bigrec.errors import BundleError, ModelError, StaleIndexError
 from bigrec.lm.identity import identify, truncated_fingerprint
 from bigrec.lm.locate import find_base_model
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.storage import read_json
 from tests.conftest import (
     MODES,
+    TRAINED_MODES,
     Mode,
     save_tiny_model,
     tiny_dataset,
@@ -48,7 +51,7 @@ def bundles(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[
     return made
 
 
-@pytest.fixture(params=MODES)
+@pytest.fixture(params=TRAINED_MODES)
 def bundle(bundles: dict[Mode, Path], request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return copied(bundles[request.param], tmp_path)
 
@@ -157,7 +160,7 @@ def test_another_base_model_is_refused_before_it_is_loaded(
         BIGRec.load(bundle, device="cpu")
 
 
-@pytest.mark.parametrize("setting", ["generative.embedding.embedder", "baselines.text_knn.encoder"])
+@pytest.mark.parametrize("setting", ["generative.embedding.embedder", "text.encoder"])
 def test_a_sentence_encoder_that_a_bundle_brings_is_refused(
     generative: Path, setting: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -256,3 +259,31 @@ def test_weights_that_overflow_are_told(
 def test_an_address_without_a_server_is_refused(bundle: Path) -> None:
     with pytest.raises(ValueError, match="uses no server; expected None"):
         BIGRec.load(bundle, device="cpu", base_url="http://localhost:1/v1")
+
+
+def test_a_mode_and_its_base_model_go_together(bundles: dict[Mode, Path], tmp_path: Path) -> None:
+    other = json.loads((bundles["retrieval"] / "manifest.json").read_text())["base_model"]
+    cases: list[tuple[Mode, Any, str]] = [
+        ("text", other, "it is of text mode with a base model"),
+        ("retrieval", None, "it is of retrieval mode without a base model"),
+    ]
+    for mode, base_model, message in cases:
+        folder = tmp_path / mode
+        shutil.copytree(bundles[mode], folder)
+        manifest = json.loads((folder / "manifest.json").read_text())
+        (folder / "manifest.json").write_text(json.dumps({**manifest, "base_model": base_model}))
+        with pytest.raises(BundleError, match=message):
+            BIGRec.load(folder, device="cpu")
+
+
+def test_new_titles_need_the_encoder_that_embedded_the_others(
+    bundles: dict[Mode, Path], tmp_path: Path
+) -> None:
+    other = save_tiny_model(tmp_path / "other", chat=True, seed=9)
+    model = BIGRec.load(bundles["text"], text_encoder=str(other), device="cpu")
+    assert model.recommend(HISTORY, k=3)
+    items = pl.concat(
+        [model.catalog.to_frame(), pl.DataFrame({"item_id": ["new"], "title": ["Heat (1995)"]})]
+    )
+    with pytest.raises(StaleIndexError, match=r"embedded by another encoder .* Load the bundle wi"):
+        model.update_catalog(Catalog.from_frame(items))

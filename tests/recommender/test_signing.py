@@ -25,7 +25,7 @@ def bundle(tmp_path: Path) -> Path:
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_bytes(b"abc")
     record = BaseModelRecord(name="a/b", fingerprint="0123456789abcdef", dtype="float32")
-    write_manifest(folder, item_type="movie", base_model=record)
+    write_manifest(folder, item_type="movie", base_model=record, title_encoder=None)
     return folder
 
 

@@ -14,15 +14,16 @@ from bigrec.models.base import ScoringModel
 from bigrec.models.ease import Ease
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import NAMES
-from bigrec.models.text import GaussianText, TextKNN
+from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.fitting import no_progress
+from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.training_data import EvalQueries, prepare_examples, prepare_windows
 from bigrec.recommender.tuning import can_tune, tune_model
 from bigrec.settings import Settings
-from bigrec.settings.baselines import BaselineSettings, TextKnnSettings
+from bigrec.settings.baselines import BaselineSettings
 from bigrec.types import IntArray, ProgressCallback
-from tests.conftest import tiny_dataset
+from tests.conftest import save_tiny_model, tiny_dataset
 from tests.models.fakes import N, ring
 
 CATALOG = Catalog.from_frame(
@@ -147,6 +148,7 @@ def test_a_tuned_baseline_is_fitted_with_the_selected_hyperparameters(
         dataset,
         prepare_examples(dataset, settings),
         settings,
+        title_encoder=TitleEncoder(settings),
         folder=tmp_path,
         progress_factory=no_progress,
     )
@@ -182,6 +184,7 @@ def test_the_selected_network_is_not_trained_again(tmp_path: Path) -> None:
         dataset,
         prepare_examples(dataset, settings),
         settings,
+        title_encoder=TitleEncoder(settings),
         folder=tmp_path,
         progress_factory=counted,
     )
@@ -250,19 +253,21 @@ def test_a_window_that_is_added_keeps_what_is_done(tmp_path: Path) -> None:
     assert fitted == [0] * 12
 
 
-def test_another_sentence_encoder_is_tuned_anew(tmp_path: Path) -> None:
-    fitted: list[str] = []
-
-    def fit(settings: BaselineSettings, *_: object) -> ScoringModel:
-        fitted.append(settings.text_knn.encoder)
-        return TextKNN.fit(np.eye(4, dtype=np.float32), decay=settings.text_knn.decay)
-
-    for encoder in ("one", "two", "one"):
-        tune_model(
-            "text kNN", fit, BaselineSettings(text_knn=TextKnnSettings(encoder=encoder)),
-            catalog=CATALOG, windows=[QUERIES], exclude_seen=True, folder=tmp_path,
-        )  # fmt: skip
-    assert fitted == ["one", "two"]
+@pytest.mark.model
+def test_another_encoder_of_titles_is_tuned_anew(tiny_model: Path, tmp_path: Path) -> None:
+    other = save_tiny_model(tmp_path / "other", chat=True, seed=9)
+    for encoder in (tiny_model, other, tiny_model):
+        settings = Settings.read(overrides=[f"text.encoder={encoder}"])
+        dataset = tiny_dataset()
+        BaselineFitter(
+            dataset,
+            prepare_examples(dataset, settings),
+            settings,
+            title_encoder=TitleEncoder(settings),
+            folder=tmp_path / "models",
+            progress_factory=no_progress,
+        ).fit("text kNN")
+    assert len(list((tmp_path / "models" / "text-knn").glob("*/tuning"))) == 2
 
 
 @pytest.mark.parametrize("changes", [["data.split_method=leave_one_out"], []], ids=str)

@@ -19,9 +19,10 @@ from rich.text import Text
 
 from bigrec.data.audit import Audit
 from bigrec.errors import BundleError
+from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.comparison import comparison_json
-from bigrec.evaluation.reports.comparison_tables import comparison_tables
+from bigrec.evaluation.reports.comparison_tables import comparison_tables, difference_tables
 from bigrec.evaluation.reports.data import ComparisonReport
 from bigrec.evaluation.reports.evaluation import (
     Report,
@@ -32,6 +33,7 @@ from bigrec.evaluation.reports.evaluation import (
 )
 from bigrec.evaluation.reports.fitted_to import fitted_to_table
 from bigrec.evaluation.reports.table import Cell, Mark, Table, pairs_table
+from bigrec.evaluation.significance import ComparisonRow
 from bigrec.experiments.stage import read_timings
 from bigrec.grounding.index import ItemIndex
 from bigrec.printable import printable
@@ -105,7 +107,7 @@ def preparation(pipeline: "Pipeline") -> Shown:
         "sampled for validation": len(prepared.valid),
         "sampled for testing": len(prepared.test_queries),
     }
-    if pipeline.settings.mode == "retrieval":
+    if pipeline.settings.mode != "generative":
         return Shown(_pairs(values), values)
     prompt = pipeline.prompt()
     view = Group(_pairs(values), Panel(_text(prompt), title="A prompt"))
@@ -149,6 +151,31 @@ def training(folder: Path, log: Sequence[dict[str, float]]) -> Shown:
     places = f"Trained weights: {folder}\nLoss curve: {folder / 'loss.png'}"
     view = Group(rich_table(table), _text(places))
     return Shown(view, {"folder": str(folder), "log": list(log)})
+
+
+def grid(folder: Path, candidates: Sequence[Mapping[str, float]]) -> Shown:
+    """Hyperparameters of text mode with their validation figures, the best first.
+
+    Args:
+        folder: The training stage.
+        candidates: From `Pipeline.train`; none without tuning.
+    """
+    best_first = sorted(candidates, key=lambda candidate: -candidate[SELECTION_METRIC])
+    columns = tuple(best_first[0]) if best_first else ()
+    rows = tuple(
+        tuple(
+            Cell(f"{value:.4f}" if name == SELECTION_METRIC else f"{value:g}")
+            for name, value in candidate.items()
+        )
+        for candidate in best_first
+    )
+    names = (
+        f"Validation {SELECTION_METRIC.upper()}" if name == SELECTION_METRIC else name
+        for name in columns
+    )
+    table = Table("Hyperparameters, the best first", tuple(names), rows)
+    view = Group(*([rich_table(table)] if rows else []), _text(f"Folder: {folder}"))
+    return Shown(view, {"folder": str(folder), "grid": list(candidates)})
 
 
 def index(folder: Path, item_index: ItemIndex) -> Shown:
@@ -230,14 +257,42 @@ def example(query: ReportExample) -> Shown:
     return Shown(view, asdict(query))
 
 
-def demonstration(pipeline: "Pipeline") -> Shown:
-    """The audit, the evaluation and one example."""
-    checks, report = audit(pipeline.audit()), pipeline.evaluate()
-    metrics, query = evaluation(report, pipeline), example(report.examples[0])
+def text_demonstration(pipeline: "Pipeline") -> Shown:
+    """The audit, the evaluation of text mode and one example."""
+    checks, shown = audit(pipeline.audit()), _evaluation_and_example(pipeline)
+    heading = Rule("Text mode: no language model is trained")
     return Shown(
-        Group(checks.view, metrics.view, query.view),
-        {"audit": checks.values, "evaluation": metrics.values, "example": query.values},
+        Group(checks.view, heading, shown.view), {"audit": checks.values, "text": shown.values}
     )
+
+
+def demonstration(pipeline: "Pipeline", gains: Sequence[ComparisonRow]) -> Shown:
+    """The evaluation of the trained mode, one example, and what it adds to text mode.
+
+    Args:
+        pipeline: Of the trained mode.
+        gains: Differences to text mode.
+    """
+    shown = _evaluation_and_example(pipeline)
+    heading = Rule(f"{pipeline.settings.mode.capitalize()} mode: a language model is trained")
+    added = map(rich_table, difference_tables("What training the language model adds", gains))
+    values = {
+        pipeline.settings.mode: shown.values,
+        "gains": [_difference_json(row) for row in gains],
+    }
+    return Shown(Group(heading, shown.view, *added), values)
+
+
+def _difference_json(row: ComparisonRow) -> dict[str, Any]:
+    methods = {"method": row.method.to_json(), "reference": row.reference.to_json()}
+    return {**asdict(row), **methods}
+
+
+def _evaluation_and_example(pipeline: "Pipeline") -> Shown:
+    report = pipeline.evaluate()
+    metrics, query = evaluation(report, pipeline), example(report.examples[0])
+    values = {"evaluation": metrics.values, "example": query.values}
+    return Shown(Group(metrics.view, query.view), values)
 
 
 def folder_info(folder: Path) -> Shown:

@@ -11,6 +11,7 @@ from bigrec.experiments.comparison import Comparison, compare_methods, seed_rows
 from bigrec.experiments.evaluate import text_statistics
 from bigrec.experiments.fitted_to import fitted_to
 from bigrec.experiments.fusions import fused_ids, parse_fusions
+from bigrec.experiments.methods import recommender_ids
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.precomputed import read_precomputed
 from bigrec.experiments.windows import score_windows
@@ -18,7 +19,6 @@ from bigrec.models.base import Scorer
 from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import TEXT_MODELS, check_names
 from bigrec.recommender.fitting import Fitting, no_progress
-from bigrec.recommender.query_encoders import GenerativeQueryEncoder, RetrievalQueryEncoder
 from bigrec.settings import Settings
 from bigrec.storage import write_json
 from bigrec.storage.locks import exclusive
@@ -84,7 +84,7 @@ def compare_pipeline(pipeline: Pipeline) -> Comparison:
         fitted_to=fitted_to(
             list(dict.fromkeys(result.method for result in first.results)),
             signals=signals.values(),
-            recommenders=_recommenders(settings),
+            recommenders=recommender_ids(settings),
             catalog=pipeline.dataset.catalog,
             prepared=tested.prepared,
             settings=settings,
@@ -106,7 +106,7 @@ def compare_pipeline(pipeline: Pipeline) -> Comparison:
 def _signal_ids(settings: Settings) -> dict[str, MethodId]:
     """The compared signals by label, in the order of the tables."""
     compare = settings.compare
-    ids = [MethodId(name) for name in compare.baselines]
+    ids = [MethodId(name) for name in _baselines(settings)]
     precomputed = [MethodId(scores.name) for scores in compare.precomputed]
     retrieval = [MethodId(LLM_RETRIEVAL)] if compare.retrieval else []
     few_shot: list[MethodId] = []
@@ -136,14 +136,14 @@ def _reference_ids(settings: Settings, signals: Mapping[str, MethodId]) -> list[
     Raises:
         SettingsError: If the reference or a fused signal is not compared.
     """
-    compare, recommenders = settings.compare, _recommenders(settings)
+    compare, recommenders = settings.compare, recommender_ids(settings)
     fused = [
         method
         for entry in parse_fusions(_fusions(settings), signals)
         for method in fused_ids(recommenders[0].model, entry)
     ]
     if compare.reference == _AUTO:
-        baselines = [*compare.baselines, *(scores.name for scores in compare.precomputed)]
+        baselines = [*_baselines(settings), *(scores.name for scores in compare.precomputed)]
         # Without baselines, the recommender itself.
         return [signals[name] for name in baselines] or recommenders
     known = {method.label: method for method in (*recommenders, *signals.values(), *fused)}
@@ -155,16 +155,18 @@ def _reference_ids(settings: Settings, signals: Mapping[str, MethodId]) -> list[
     return [known[compare.reference]]
 
 
-def _recommenders(settings: Settings) -> list[MethodId]:
-    encoder = RetrievalQueryEncoder if settings.mode == "retrieval" else GenerativeQueryEncoder
-    return list(encoder.methods.values())
+def _baselines(settings: Settings) -> list[str]:
+    """Baselines on all data; the mode's own model is none."""
+    own = {method.model for method in recommender_ids(settings)}
+    return [name for name in settings.compare.baselines if name not in own]
 
 
 def _fusions(settings: Settings) -> Sequence[str]:
     compare = settings.compare
     if compare.fusions != _AUTO:
         return compare.fusions
-    return [entry for entry in _AUTO_FUSIONS if set(entry.split(" & ")) <= set(compare.baselines)]
+    baselines = set(_baselines(settings))
+    return [entry for entry in _AUTO_FUSIONS if set(entry.split(" & ")) <= baselines]
 
 
 def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Comparison:

@@ -11,7 +11,14 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.ranked_lists import best_titles
 from bigrec.grounding.ranks import target_ranks
+from bigrec.recommender.query_encoders import (
+    GenerativeQueryEncoder,
+    QueryEncoder,
+    RetrievalQueryEncoder,
+)
 from bigrec.recommender.scoring import ScoreBatch, ScoredQueries
+from bigrec.recommender.text_query_encoder import TextQueryEncoder
+from bigrec.settings import Settings
 from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 LIST_LENGTH = 20
@@ -66,6 +73,16 @@ class RankedMethod:
 
     result: MethodResult
     lists: IntArray = field(repr=False)
+
+
+def recommender_ids(settings: Settings) -> list[MethodId]:
+    """The mode's model by itself, once for each beam mode."""
+    encoders: Mapping[str, type[QueryEncoder]] = {
+        "text": TextQueryEncoder,
+        "retrieval": RetrievalQueryEncoder,
+        "generative": GenerativeQueryEncoder,
+    }
+    return list(encoders[settings.mode].methods.values())
 
 
 def model_methods(methods: Mapping[BeamMode, MethodId]) -> list[Method]:

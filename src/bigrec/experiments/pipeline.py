@@ -31,7 +31,8 @@ from bigrec.lm.prompts import control_tokens
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.factory import make_renderer
-from bigrec.recommender.fitting import LOSS_FILE, Fitting, no_progress
+from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting, no_progress
+from bigrec.recommender.title_encoder import check_title_encoder
 from bigrec.recommender.training_data import PreparedData, load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_file, read_json, write_json
@@ -58,7 +59,8 @@ class Pipeline(Workspace):
         write_settings: Write the folder's ``settings.yaml``, from which the next command starts.
 
     Raises:
-        ModelError: If the base model cannot be found; before any work is done.
+        ModelError: If the base model or the sentence encoder cannot be found; before any work is
+            done.
     """
 
     def __init__(
@@ -71,11 +73,13 @@ class Pipeline(Workspace):
     ) -> None:
         super().__init__(folder, settings)
         self.progress_factory = progress_factory
-        check_base_model(
-            settings.model.base,
-            revision=settings.model.revision,
-            trust_remote_code=settings.model.trust_remote_code,
-        )
+        if settings.uses_language_model:
+            check_base_model(
+                settings.model.base,
+                revision=settings.model.revision,
+                trust_remote_code=settings.model.trust_remote_code,
+            )
+        check_title_encoder(settings)
         if write_settings:
             settings.write(folder / "settings.yaml")
 
@@ -109,10 +113,10 @@ class Pipeline(Workspace):
 
     def audit(self) -> Audit:
         """Checks of the dataset against what the prompt and the split need."""
-        tokenizer = load_tokenizer(self.settings.model.base)
+        uses_model, base = self.settings.uses_language_model, self.settings.model.base
         return audit(
             self.dataset,
-            special_tokens=control_tokens(tokenizer),
+            special_tokens=control_tokens(load_tokenizer(base)) if uses_model else (),
             min_interactions=self.settings.data.min_history + 1,
         )
 
@@ -123,13 +127,20 @@ class Pipeline(Workspace):
         return make_renderer(tokenizer, self.settings).describe(first.history, first.item_type)
 
     def train(self) -> list[dict[str, float]]:
-        """Train the language model unless that is done; the losses by step or epoch."""
+        """Train the mode's model unless that is done.
+
+        Returns:
+            Losses by step or epoch; in text mode the grid with its validation figures.
+        """
         folder = self.training_stage.folder
         if not self.training_stage.is_complete:
-            if self.settings.mode == "retrieval":
-                _ = self.fitting.encoder
-            else:
+            if self.settings.mode == "generative":
                 _ = self.fitting.language_model
+            else:
+                _ = self.fitting.encoder
+        if self.settings.mode == "text":
+            grid: list[dict[str, float]] = read_json(folder / GRID_FILE)
+            return grid
         log: list[dict[str, float]] = read_json(folder / LOSS_FILE)
         with main_process_first():
             if not (folder / _LOSS_PLOT).is_file():
@@ -177,7 +188,8 @@ class Pipeline(Workspace):
         """What a reader must know to judge the figures."""
         prepared, catalog = self.fitting.tested.prepared, self.dataset.catalog
         trained_on = f"{len(prepared.train)} training examples of {prepared.sizes['train']}"
-        if self.settings.mode == "retrieval" and self.settings.retrieval.train_on == "interactions":
+        mode, retrieval = self.settings.mode, self.settings.retrieval
+        if mode == "text" or (mode == "retrieval" and retrieval.train_on == "interactions"):
             trained_on = f"{int(prepared.train_rows.sum())} training interactions"
         examples = (
             f"{trained_on}; {len(prepared.test_queries)} test examples of {prepared.sizes['test']}."
@@ -205,7 +217,8 @@ class Pipeline(Workspace):
             for exclude_seen in (True, False)
             for metric in ("hr", "ndcg")
         }
-        plots["Loss"] = (self.training_stage.folder / _LOSS_PLOT).read_bytes()
+        if self.settings.mode != "text":
+            plots["Loss"] = (self.training_stage.folder / _LOSS_PLOT).read_bytes()
         stages = {"prepare": self.data_stage, "train": self.training_stage}
         if self.settings.mode == "generative":
             plots["Distance of the top beam's text to the nearest title"] = to_png(

@@ -157,9 +157,9 @@ class _Search:
         self._space = space
         self._failed = 0
         settings = pipeline.settings
-        if settings.baselines.tune != "off":
+        if settings.baselines.tune != "none":
             # A grid would take the place of what is found here.
-            settings = settings.changed({"baselines.tune": "off"})
+            settings = settings.changed({"baselines.tune": "none"})
         self._settings = settings
         slug = model.replace(", ", "-").replace(" ", "-").lower()
         self.file = pipeline.folder / f"tuned-{slug}.yaml"
@@ -167,6 +167,7 @@ class _Search:
             pipeline.dataset,
             pipeline.prepared,
             settings,
+            title_encoder=pipeline.fitting.title_encoder,
             folder=pipeline.stage("models").folder,
             progress_factory=pipeline.progress_factory,
         )
@@ -259,6 +260,7 @@ class _Search:
             pipeline.dataset,
             window,
             settings,
+            title_encoder=pipeline.fitting.title_encoder,
             folder=pipeline.stage("models").folder,
             progress_factory=pipeline.progress_factory,
         )
@@ -274,7 +276,7 @@ class _Search:
         of_model = (
             pipeline.stage("retrieval").folder.name
             if self._model == LLM_RETRIEVAL
-            else settings.baselines.fingerprint()
+            else [settings.baselines.fingerprint(), settings.text.fingerprint()]
         )
         models = pipeline.stage("models").folder.name
         return fingerprint([self._model, searched, of_model, models, len(self._windows)])

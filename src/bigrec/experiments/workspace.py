@@ -9,7 +9,9 @@ A changed setting starts a new folder beside the old one; changing back finds th
     index-<key>/             generative mode: embeddings of the catalog
     texts-<key>/             generative mode: generated texts, in parts
     retrieval-<key>/         retrieval mode: text features of the catalog, checkpoints, loss.json
-    models-<key>/            networks among the signals and baselines
+    text-<key>/              text mode: hyperparameters with their figures, grid.json
+    models-<key>/            tuned hyperparameters and networks of signals and baselines, and
+                             vectors of the titles
     evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.{json,html}
     tuning-<key>/            trials of `bigrec tune`
     tuned-<model>.yaml       settings of its best trial
@@ -20,10 +22,11 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
+from bigrec.recommender.baselines import TITLE_VECTORS
 from bigrec.recommender.fit_store import TEXT_STAGES, StageName
 from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.settings import Settings
-from bigrec.settings.sections import SourceSettings
+from bigrec.settings.sections import BASE, SourceSettings
 from bigrec.storage import fingerprint
 
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
@@ -65,14 +68,19 @@ class Workspace:
 
     @property
     def training_stage(self) -> Stage:
-        """The trained language model of the mode."""
-        return self.stage("retrieval" if self.settings.mode == "retrieval" else "finetune")
+        """The mode's trained model."""
+        mode = self.settings.mode
+        return self.stage("finetune" if mode == "generative" else mode)
 
     @property
     def index_folder(self) -> Path:
-        """The item index of the mode: embeddings of the catalog, or its text features."""
-        name: StageName = "retrieval" if self.settings.mode == "retrieval" else "index"
-        return self.stage(name).folder / INDEX_FOLDER
+        """The mode's index of titles: their embeddings, text features or vectors."""
+        folders = {
+            "text": self.stage("models").folder / TITLE_VECTORS,
+            "retrieval": self.stage("retrieval").folder,
+            "generative": self.stage("index").folder,
+        }
+        return folders[self.settings.mode] / INDEX_FOLDER
 
     @property
     def evaluation_stage(self) -> Stage:
@@ -84,6 +92,7 @@ class Workspace:
             settings.fusion.fingerprint(),
             settings.grounding.fingerprint(),
             settings.baselines.fingerprint(),
+            settings.text.fingerprint(),
             self._test_key(),
         ]
         if settings.evaluation.refit != "none":
@@ -108,6 +117,10 @@ class Workspace:
                 name,
                 [self._training_key(), self._model_key(), settings.retrieval.fingerprint()],
             )
+        if name == "text":
+            model = self._model_key() if settings.text.encoder == BASE else None
+            text, baselines = settings.text.fingerprint(), settings.baselines.fingerprint()
+            return self._stage(name, [self._training_key(), text, baselines, model])
         if name == "models":
             # Each network checks by itself whether it can resume from what is in the folder.
             return self._stage(name, [self._training_key(), generative.finetune.window])

@@ -1,6 +1,8 @@
 """Step 2, second half: embeddings of catalog titles and generated titles in one space."""
 
+import hashlib
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -134,13 +136,15 @@ class SentenceEmbedder:
 
             # By default it runs no code of the encoder's.
             self._model: Any = SentenceTransformer(source.location, device=device)
-        self._hub_id = source.hub_id
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
-        """Changes with the model's name on the hub and its first weight matrix."""
-        weights = next(self._model.parameters()).detach().float().cpu().numpy()
-        return fingerprint({"sentence": self._hub_id, "weights": float(np.abs(weights).sum())})
+        """Changes with the weights, wherever they are stored."""
+        digest = hashlib.sha256()
+        for name, weights in self._model.named_parameters():
+            digest.update(name.encode())
+            digest.update(weights.detach().float().cpu().numpy().tobytes())
+        return fingerprint({"sentence encoder": digest.hexdigest()})
 
     def embed(
         self, texts: Sequence[str], *, progress: ProgressCallback | None = None

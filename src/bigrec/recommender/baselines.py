@@ -8,9 +8,9 @@ from pathlib import Path
 from bigrec.data.dataset import Dataset
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.index import ItemIndex
-from bigrec.lm.embed import SentenceEmbedder
 from bigrec.models.base import ScoringModel
-from bigrec.models.registry import TrainingData, fit_model, is_network
+from bigrec.models.registry import GAUSSIAN, TEXT_KNN, TrainingData, fit_model, is_network
+from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.title_index import kept_index
 from bigrec.recommender.training_data import (
     PreparedData,
@@ -22,6 +22,9 @@ from bigrec.recommender.tuning import TunedModel, can_tune, tune_model
 from bigrec.settings import Settings
 from bigrec.settings.baselines import BaselineSettings
 from bigrec.types import FloatArray, ProgressFactory
+
+TITLE_VECTORS = "titles"
+"""Holds the index of the titles' vectors, in the folder of baselines."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class BaselineFitter:
         dataset: The interactions and the catalog.
         prepared: Its examples.
         settings: Hyperparameters, seed and device.
+        title_encoder: Embeds titles for text models.
         folder: Holds a folder for each network and each tuning; none is run twice.
         progress_factory: Called with the name of each long step; gives its progress callback.
         selected: The fitter on the training part alone, whose hyperparameters and epochs are taken
@@ -59,6 +63,7 @@ class BaselineFitter:
         prepared: PreparedData,
         settings: Settings,
         *,
+        title_encoder: TitleEncoder,
         folder: Path,
         progress_factory: ProgressFactory,
         selected: "BaselineFitter | None" = None,
@@ -69,6 +74,7 @@ class BaselineFitter:
         self._dataset = dataset
         self._prepared = prepared
         self._settings = settings
+        self._title_encoder = title_encoder
         self._folder = folder
         self._progress_factory = progress_factory
 
@@ -91,7 +97,9 @@ class BaselineFitter:
             choice = self._selected.choice(name, few_shot=few_shot)
             return self._fit(name, label, data, choice.settings, folder, stop_after=choice.epochs)
         settings = self._settings.baselines
-        if settings.tune == "grid" and can_tune(name):
+        if name in (TEXT_KNN, GAUSSIAN):
+            folder = folder / self._title_encoder.fingerprint[:8]
+        if can_tune(name) and self._tunes(name):
             tuned = self._tune(name, label, settings, few_shot=few_shot, folder=folder / "tuning")
             self.tuned[label] = tuned
             settings = tuned.apply(settings)
@@ -149,6 +157,10 @@ class BaselineFitter:
             progress=self._progress_factory(f"Tuning {label}"),
         )
 
+    def _tunes(self, name: str) -> bool:
+        tune = self._settings.baselines.tune
+        return tune == "grid" or (tune == "closed-form" and not is_network(name))
+
     def _fit(
         self,
         name: str,
@@ -178,15 +190,15 @@ class BaselineFitter:
         return make(self._dataset, window)
 
     def _embed(self, titles: Sequence[str]) -> FloatArray:
-        """Sentence vectors of the catalog's titles, computed once."""
-        index = (self._selected or self)._sentence_index
+        """Vectors of the catalog's titles, computed once."""
+        index = (self._selected or self)._title_vectors
         return index.embeddings[[index.rows[title] for title in titles]]
 
     @cached_property
-    def _sentence_index(self) -> ItemIndex:
+    def _title_vectors(self) -> ItemIndex:
         return kept_index(
-            self._folder / "sentences",
+            self._folder / TITLE_VECTORS,
             self._dataset.catalog.unique_titles,
-            SentenceEmbedder(self._settings.baselines.text_knn.encoder),
-            progress=self._progress_factory("Encoding titles as sentences"),
+            self._title_encoder,
+            progress=self._progress_factory("Encoding titles"),
         )

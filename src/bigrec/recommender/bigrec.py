@@ -265,7 +265,8 @@ class BIGRec:
             write_manifest(
                 temporary,
                 item_type=fitted.item_type,
-                base_model=BaseModelRecord.of(lm),
+                base_model=None if lm is None else BaseModelRecord.of(lm),
+                title_encoder=fitted.title_encoder.used,
             )
 
     @classmethod
@@ -274,6 +275,7 @@ class BIGRec:
         folder: str | Path,
         *,
         base_model: str | None = None,
+        text_encoder: str | None = None,
         device: str = "auto",
         trust_remote_code: bool = False,
         base_url: str | None = None,
@@ -284,6 +286,8 @@ class BIGRec:
         Args:
             folder: Written by `save`.
             base_model: Location of the base model on this machine, if not the settings'.
+            text_encoder: Location of the encoder of titles, if not the settings'. It is loaded when
+                a new title needs it.
             device: Device to compute on.
             trust_remote_code: Run code that comes with the base model. The bundle's setting does
                 not count. Only for authors you trust.
@@ -300,6 +304,7 @@ class BIGRec:
         """
         access = Access(
             base_model=base_model,
+            text_encoder=text_encoder,
             device=device,
             trust_remote_code=trust_remote_code,
             base_url=base_url,

@@ -39,7 +39,7 @@ _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_BYTES = 1 << 34
 _MAX_DEPTH = 4
 _MAX_FILES = 10_000
-_REQUIRED = ("settings.yaml", "catalog.parquet", "counts.parquet", "index/index.json")
+_REQUIRED = ("settings.yaml", "catalog.parquet", "counts.parquet")
 
 
 def _file_name(name: str) -> str:
@@ -108,7 +108,8 @@ class Manifest(_Record):
         created: Time in UTC.
         versions: Of the packages that wrote it.
         item_type: What the prompt calls one item.
-        base_model: The base model.
+        base_model: The base model; None without one.
+        title_encoder: Fingerprint of the encoder of titles; None if no model reads titles.
         files: SHA-256 of every file, by its path in the bundle.
     """
 
@@ -116,20 +117,28 @@ class Manifest(_Record):
     created: Text
     versions: dict[Text, Text]
     item_type: Text
-    base_model: BaseModelRecord
+    base_model: BaseModelRecord | None
+    title_encoder: _Fingerprint | None
     files: Annotated[
         dict[Annotated[str, AfterValidator(_file_name)], _Sha256],
         Field(min_length=1, max_length=_MAX_FILES),
     ]
 
 
-def write_manifest(folder: Path, *, item_type: str, base_model: BaseModelRecord) -> None:
+def write_manifest(
+    folder: Path,
+    *,
+    item_type: str,
+    base_model: BaseModelRecord | None,
+    title_encoder: str | None,
+) -> None:
     """Record every file below a folder with its digest.
 
     Args:
         folder: The folder, complete but for the manifest.
         item_type: What the prompt calls one item.
-        base_model: The base model.
+        base_model: The base model; None without one.
+        title_encoder: Fingerprint of the encoder of titles; None if no model reads titles.
     """
     manifest = Manifest(
         format=FORMAT,
@@ -137,6 +146,7 @@ def write_manifest(folder: Path, *, item_type: str, base_model: BaseModelRecord)
         versions={name: importlib.metadata.version(name) for name in _RECORDED},
         item_type=item_type,
         base_model=base_model,
+        title_encoder=title_encoder,
         files={name: file_digest(folder / name) for name in sorted(_file_names(folder))},
     )
     write_json(folder / MANIFEST, manifest.model_dump())

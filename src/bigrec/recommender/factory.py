@@ -55,16 +55,21 @@ def load_truncated_model(
 
 def load_encoder_model(
     settings: Settings, *, check: CheckFingerprint | None = None
-) -> LanguageModel:
-    """Load what the settings' mode encodes queries with, without its adapter.
+) -> LanguageModel | None:
+    """Load the language model that the settings' mode encodes queries with, without its adapter.
 
     Args:
         settings: The mode, and those of the model.
         check: Called with the whole model's fingerprint before anything of it is loaded.
 
+    Returns:
+        None in text mode, which uses none.
+
     Raises:
         ModelError: If it cannot be loaded.
     """
+    if settings.mode == "text":
+        return None
     load = load_truncated_model if settings.mode == "retrieval" else load_base_model
     return load(settings, check=check)
 

@@ -8,7 +8,14 @@ from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.training_data import EvalSplit
 
 StageName = Literal[
-    "finetune", "index", "retrieval", "texts-valid", "texts-test", "texts-shuffled", "models"
+    "finetune",
+    "index",
+    "retrieval",
+    "text",
+    "texts-valid",
+    "texts-test",
+    "texts-shuffled",
+    "models",
 ]
 TEXT_STAGES: Mapping[EvalSplit, StageName] = {
     "valid": "texts-valid",

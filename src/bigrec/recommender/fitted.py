@@ -15,11 +15,11 @@ from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse
-from bigrec.lm.embed import SentenceEmbedder
 from bigrec.models.base import EmbedTitles, Scorer
 from bigrec.recommender.fusion import SignalFusion, known_titles
 from bigrec.recommender.query_encoders import QueryEncoder, json_bytes
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
+from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.training_data import EvalQueries
 from bigrec.settings import Settings
 from bigrec.types import FloatArray, IntArray, ProgressCallback
@@ -38,11 +38,12 @@ class FittedRecommender:
 
     Args:
         settings: What it was fitted with.
-        encoder: The language model, with the ranker of the catalog.
+        encoder: The mode's model, with the ranker of the catalog.
         catalog: The items.
         counts: Occurrences of each item in the training split, ``[n]``.
         item_type: What the prompt calls one item.
-        fusion: Signals and rules; None for the language model alone.
+        title_encoder: Embeds new titles for models of titles.
+        fusion: Signals and rules; None for the mode's model alone.
         origin: The fitted recommender, if this one is of another catalog.
         new_titles: Sentence vectors of titles that the origin's catalog lacks.
     """
@@ -55,6 +56,7 @@ class FittedRecommender:
         catalog: Catalog,
         counts: IntArray,
         item_type: str,
+        title_encoder: TitleEncoder,
         fusion: SignalFusion | None = None,
         origin: "FittedRecommender | None" = None,
         new_titles: Mapping[str, FloatArray] | None = None,
@@ -64,6 +66,7 @@ class FittedRecommender:
         self.catalog = catalog
         self.counts = counts
         self.item_type = item_type
+        self.title_encoder = title_encoder
         self.fusion = fusion
         self._origin = origin or self
         self._new_titles = new_titles or {}
@@ -90,6 +93,7 @@ class FittedRecommender:
             catalog=self.catalog,
             counts=self.counts,
             item_type=self.item_type,
+            title_encoder=self.title_encoder,
             fusion=fusion,
         )
 
@@ -111,7 +115,7 @@ class FittedRecommender:
             catalog,
             embedded=self.encoder.title_embeddings,
             sentences=self._new_titles,
-            embed=self._embed_sentences,
+            embed=self.title_encoder.embed,
             progress=progress,
         )
 
@@ -152,13 +156,11 @@ class FittedRecommender:
             catalog=catalog,
             counts=counts,
             item_type=self.item_type,
+            title_encoder=self.title_encoder,
             fusion=fusion,
             origin=self,
             new_titles={title: vectors[title] for title in catalog.titles if title in vectors},
         )
-
-    def _embed_sentences(self, titles: Sequence[str]) -> FloatArray:
-        return SentenceEmbedder(self.settings.baselines.text_knn.encoder).embed(titles)
 
     def beams(self, *, exclude_seen: bool) -> BeamMode:
         """The generated texts that are grounded: the fusion rule's, else the settings'."""

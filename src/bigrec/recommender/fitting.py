@@ -5,7 +5,7 @@ are keyed by what their contents depend on.
 """
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from bigrec.data.dataset import Dataset
@@ -19,7 +19,8 @@ from bigrec.lm.finetune import selected_epoch
 from bigrec.lm.model import LanguageModel
 from bigrec.models.base import ScoringModel
 from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
-from bigrec.models.registry import TrainingData
+from bigrec.models.registry import GAUSSIAN, TrainingData
+from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.factory import load_base_model, load_truncated_model, train_adapter
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStage, FitStore
@@ -30,7 +31,9 @@ from bigrec.recommender.query_encoders import (
     QueryEncoder,
     RetrievalQueryEncoder,
 )
+from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.recommender.throughput import Throughput
+from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.title_index import INDEX_FOLDER, kept_index
 from bigrec.recommender.training_data import (
     EvalSplit,
@@ -45,6 +48,9 @@ from bigrec.types import IntArray, ProgressCallback, ProgressFactory
 
 LOSS_FILE = "loss.json"
 """The training log in the folder of ``finetune`` and ``retrieval``."""
+
+GRID_FILE = "grid.json"
+"""Hyperparameters with their validation figures in the folder of ``text``."""
 
 _ADAPTER = "adapter"
 
@@ -142,9 +148,19 @@ class Fitting:
     @cached_property
     def encoder(self) -> QueryEncoder:
         """The query encoder, trained and with its catalog embedded."""
-        if self._settings.mode == "retrieval":
-            return self._retrieval_encoder()
-        return self._generative_encoder()
+        make: Mapping[str, Callable[[], QueryEncoder]] = {
+            "text": self._text_encoder,
+            "retrieval": self._retrieval_encoder,
+            "generative": self._generative_encoder,
+        }
+        return make[self._settings.mode]()
+
+    @cached_property
+    def title_encoder(self) -> TitleEncoder:
+        """The encoder of titles for text mode and the models of titles."""
+        if self._selected is not None:
+            return self._selected.title_encoder
+        return TitleEncoder(self._settings)
 
     @cached_property
     def baselines(self) -> BaselineFitter:
@@ -153,6 +169,7 @@ class Fitting:
             self._dataset,
             self.prepared,
             self._settings,
+            title_encoder=self.title_encoder,
             folder=self._store.stage("models").folder,
             progress_factory=self._progress_factory,
             selected=None if self._selected is None else self._selected.baselines,
@@ -160,20 +177,21 @@ class Fitting:
 
     @cached_property
     def unfused(self) -> FittedRecommender:
-        """The recommender by the language model alone."""
+        """The recommender by the mode's model alone."""
         return FittedRecommender(
             self._settings,
             self.encoder,
             catalog=self._dataset.catalog,
             counts=self.prepared.counts,
             item_type=self._dataset.item_type,
+            title_encoder=self.title_encoder,
         )
 
     @cached_property
     def fitted(self) -> FittedRecommender:
         """The recommender with the signals of the settings, if there are any."""
         settings, catalog = self._settings, self._dataset.catalog
-        names = signal_names(settings.fusion, n_items=catalog.n_items)
+        names = signal_names(settings, n_items=catalog.n_items)
         if not names:
             return self.unfused
         signals = {name: self.baselines.fit(name) for name in names}
@@ -204,10 +222,10 @@ class Fitting:
         if split not in self._encoded:
             histories = self.prepared.queries(split).histories
             throughput = Throughput("histories", self._progress_factory(f"Encoding ({split})"))
-            if self._settings.mode == "retrieval":
-                self._encoded[split] = self.encoder.encode(histories, progress=throughput)
-            else:
+            if self._settings.mode == "generative":
                 self._encoded[split] = self._generate(split, histories, throughput)
+            else:
+                self._encoded[split] = self.encoder.encode(histories, progress=throughput)
         return self._encoded[split]
 
     def retriever(self, *, few_shot: bool = False) -> LLMRetriever:
@@ -268,6 +286,25 @@ class Fitting:
         if not stage.is_complete:
             stage.finish(started, throughput=throughput)
         return encoded
+
+    def _text_encoder(self) -> TextQueryEncoder:
+        stage = self._store.stage("text")
+        started = time.monotonic()
+        with main_process_first():
+            model = self.baselines.fit(GAUSSIAN)
+            if not stage.is_complete:
+                tuned = self.baselines.tuned.get(GAUSSIAN)
+                write_json(stage.folder / GRID_FILE, [] if tuned is None else tuned.to_log())
+                stage.finish(started)
+        if not isinstance(model, GaussianText):
+            raise TypeError(f"{GAUSSIAN} is fitted as {type(model).__name__}.")
+        return TextQueryEncoder(
+            model,
+            catalog=self._dataset.catalog,
+            counts=self.prepared.counts,
+            title_encoder=self.title_encoder,
+            max_history_length=self._settings.data.max_history_length,
+        )
 
     def _retrieval_encoder(self) -> RetrievalQueryEncoder:
         with main_process_first():

@@ -21,13 +21,16 @@ from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import (
     COOCCURRENCE,
     EASE,
+    GAUSSIAN,
     GRU4REC,
     NAMES,
+    TEXT_KNN,
     check_names,
     load_scoring_model,
 )
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
 from bigrec.recommender.windows import WindowQueries
+from bigrec.settings import Settings
 from bigrec.settings.sections import FusionSettings
 from bigrec.storage import (
     atomic_folder,
@@ -48,16 +51,17 @@ _MAX_ITEMS_FOR_EASE = 5_000
 _PROTOCOLS = {"seen_included": False, "seen_excluded": True}
 
 
-def signal_names(settings: FusionSettings, *, n_items: int) -> tuple[str, ...]:
+def signal_names(settings: Settings, *, n_items: int) -> tuple[str, ...]:
     """Names of the signals to fuse.
 
     Args:
-        settings: Name them, or leave them to the catalog's size.
+        settings: Name them, or leave them to the mode and the catalog's size.
         n_items: Items of the catalog.
     """
-    if settings.signals != "auto":
-        return settings.signals
-    return (COOCCURRENCE, *((EASE,) if n_items <= _MAX_ITEMS_FOR_EASE else ()), GRU4REC)
+    if settings.fusion.signals != "auto":
+        return settings.fusion.signals
+    counts = (COOCCURRENCE, *((EASE,) if n_items <= _MAX_ITEMS_FOR_EASE else ()))
+    return (*counts, TEXT_KNN) if settings.mode == "text" else (*counts, GAUSSIAN, GRU4REC)
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,7 +94,7 @@ class SignalFusion:
         Args:
             old: The present catalog.
             new: The new one.
-            embed: Embeds titles for text kNN and Gaussian, each title once for all.
+            embed: Embeds titles for text kNN and Gaussian; called with each title once.
         """
         embed = _embed_once(embed)
         signals, item_ids = dict(self.signals), dict(self.item_ids)

@@ -18,8 +18,9 @@ from bigrec.recommender.bundle import Manifest, read_manifest
 from bigrec.recommender.factory import load_encoder_model
 from bigrec.recommender.fitted import FittedRecommender, load_catalog, load_fusion
 from bigrec.recommender.query_encoders import load_query_encoder
+from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.settings import Settings
-from bigrec.settings.sections import ServerSettings
+from bigrec.settings.sections import BASE, ServerSettings
 
 SETTINGS = "settings.yaml"
 _ADDRESS_VARIABLE = "OPENAI_BASE_URL"
@@ -33,6 +34,7 @@ class Access:
 
     Attributes:
         base_model: Location of the base model on this machine, if not the bundle's.
+        text_encoder: Location of the encoder of titles on this machine, if not the bundle's.
         device: Device to compute on.
         trust_remote_code: Run code that comes with the base model.
         base_url: Address of the server that writes titles; None takes ``OPENAI_BASE_URL``.
@@ -40,6 +42,7 @@ class Access:
     """
 
     base_model: str | None = None
+    text_encoder: str | None = None
     device: str = "auto"
     trust_remote_code: bool = False
     base_url: str | None = None
@@ -63,6 +66,12 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
     with reading_part(folder / SETTINGS):
         stored = Settings.read(folder / SETTINGS)
         settings = _with_models(stored, manifest, folder, access)
+    made_with = manifest.base_model
+    if (made_with is None) != (settings.mode == "text"):
+        raise BundleError(
+            f"{folder} cannot be used: it is of {settings.mode} mode "
+            f"{'without' if made_with is None else 'with'} a base model. Fit it and save it again."
+        )
     settings = _with_address(settings, folder, access.base_url)
     with reading_part(folder):
         catalog, counts = load_catalog(folder)
@@ -72,17 +81,24 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
         layers = settings.retrieval.truncate_layers
         if settings.mode == "retrieval" and layers is not None:
             fingerprint = truncated_fingerprint(fingerprint, layers)
-        if fingerprint != manifest.base_model.fingerprint:
+        if made_with is not None and fingerprint != made_with.fingerprint:
             raise BundleError(
-                f"{folder} was made with base model {manifest.base_model.name!r} "
-                f"({manifest.base_model.fingerprint}), but {settings.model.base!r} is another "
+                f"{folder} was made with base model {made_with.name!r} "
+                f"({made_with.fingerprint}), but {settings.model.base!r} is another "
                 f"({fingerprint}). Pass base_model with the right one."
             )
 
     lm = load_encoder_model(settings, check=check)
+    title_encoder = TitleEncoder(settings, made_with=manifest.title_encoder)
     with reading_part(folder):
         encoder = load_query_encoder(
-            folder, settings, lm, catalog=catalog, counts=counts, item_type=manifest.item_type
+            folder,
+            settings,
+            lm,
+            title_encoder=title_encoder,
+            catalog=catalog,
+            counts=counts,
+            item_type=manifest.item_type,
         )
         if fusion is not None:
             for rule in fusion.rules.values():
@@ -97,6 +113,7 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
             catalog=catalog,
             counts=counts,
             item_type=manifest.item_type,
+            title_encoder=title_encoder,
             fusion=fusion,
         ).with_stored_catalog(folder)
 
@@ -129,8 +146,10 @@ def _with_models(settings: Settings, manifest: Manifest, folder: Path, access: A
     if base is None:
         base = settings.model.base
         _check_location(base, folder, short_names=SHORT_NAMES, setting="model.base")
-    encoders = {"baselines.text_knn.encoder": settings.baselines.text_knn.encoder}
-    if settings.mode == "generative" and settings.generative.embedding.embedder != "base":
+    encoders = {}
+    if access.text_encoder is None and settings.text.encoder != BASE:
+        encoders["text.encoder"] = settings.text.encoder
+    if settings.mode == "generative" and settings.generative.embedding.embedder != BASE:
         encoders["generative.embedding.embedder"] = settings.generative.embedding.embedder
     for setting, name in encoders.items():
         _check_location(name, folder, short_names=SENTENCE_ENCODERS, setting=setting)
@@ -142,12 +161,16 @@ def _with_models(settings: Settings, manifest: Manifest, folder: Path, access: A
     update = {
         "base": base,
         "device": access.device,
-        # The index was made in this precision; another would move the queries away from it.
-        "dtype": manifest.base_model.dtype,
         "trust_remote_code": access.trust_remote_code,
     }
+    if manifest.base_model is not None:
+        # The index was made in this precision; another would move the queries away from it.
+        update["dtype"] = manifest.base_model.dtype
     model = settings.model.model_copy(update=update)
-    return settings.model_copy(update={"model": model})
+    text = settings.text
+    if access.text_encoder is not None:
+        text = text.model_copy(update={"encoder": access.text_encoder})
+    return settings.model_copy(update={"model": model, "text": text})
 
 
 def _check_location(name: str, folder: Path, *, short_names: Container[str], setting: str) -> None:
@@ -178,7 +201,7 @@ def _check_location(name: str, folder: Path, *, short_names: Container[str], set
         return
     raise BundleError(
         f"{setting} of {folder} is {name!r}, which {reason}: a bundle never brings its own model. "
-        "Pass base_model (--model) with a model that you trust."
+        "Pass base_model (--model) or text_encoder with a model that you trust."
     )
 
 
@@ -211,16 +234,13 @@ def stored_settings(settings: Settings) -> Settings:
     Models of this machine have their absolute path, and the address of a server is omitted.
     """
     model = settings.model.model_copy(update={"base": _absolute(settings.model.base, SHORT_NAMES)})
-    text_knn = settings.baselines.text_knn
-    text_knn = text_knn.model_copy(
-        update={"encoder": _absolute(text_knn.encoder, SENTENCE_ENCODERS)}
-    )
-    baselines = settings.baselines.model_copy(update={"text_knn": text_knn})
-    settings = settings.model_copy(update={"model": model, "baselines": baselines})
-    if settings.mode == "retrieval":
+    encoder = _absolute(settings.text.encoder, {BASE, *SENTENCE_ENCODERS})
+    text = settings.text.model_copy(update={"encoder": encoder})
+    settings = settings.model_copy(update={"model": model, "text": text})
+    if settings.mode != "generative":
         return settings
     embedding = settings.generative.embedding
-    embedder = _absolute(embedding.embedder, {"base", *SENTENCE_ENCODERS})
+    embedder = _absolute(embedding.embedder, {BASE, *SENTENCE_ENCODERS})
     embedding = embedding.model_copy(update={"embedder": embedder})
     generative = settings.generative.model_copy(update={"embedding": embedding})
     settings = settings.model_copy(update={"generative": generative})

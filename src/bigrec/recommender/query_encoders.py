@@ -1,7 +1,7 @@
-"""The language model as a query encoder: it writes titles, or it encodes the history itself.
+"""Query encoders: a language model writes titles, or encodes the history itself.
 
-Either way a history becomes vectors in the space of the catalog's titles, and all titles are ranked
-by distance to them.
+Text mode has one beside them, without a language model. In each mode a history becomes vectors in
+the space of the catalog's titles, and all titles are ranked by distance to them.
 """
 
 import json
@@ -24,6 +24,8 @@ from bigrec.lm.model import LanguageModel
 from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
 from bigrec.recommender.generated_texts import generate_in_parts
+from bigrec.recommender.text_query_encoder import TextQueryEncoder
+from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.settings import Settings
 from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback, TextEmbedder
 
@@ -31,17 +33,20 @@ _ADAPTER, _INDEX, _RETRIEVER = "adapter", "index", "retriever"
 
 
 class QueryEncoder(Protocol):
-    """A language model that encodes histories as vectors among a catalog's titles.
+    """Encodes histories as vectors among a catalog's titles.
 
     Attributes:
-        lm: The language model.
         methods: The unfused recommender in tables, by the beam modes that it has.
         ranker: Ranks the catalog by distance to the encoded queries.
     """
 
-    lm: LanguageModel
     methods: Mapping[BeamMode, MethodId]
     ranker: Ranker
+
+    @property
+    def lm(self) -> LanguageModel | None:
+        """The language model; None in text mode."""
+        ...
 
     @property
     def title_embeddings(self) -> ItemIndex:
@@ -328,8 +333,9 @@ def json_bytes(titles: Sequence[str]) -> int:
 def load_query_encoder(
     folder: Path,
     settings: Settings,
-    lm: LanguageModel,
+    lm: LanguageModel | None,
     *,
+    title_encoder: TitleEncoder,
     catalog: Catalog,
     counts: IntArray,
     item_type: str,
@@ -340,6 +346,7 @@ def load_query_encoder(
         folder: The bundle.
         settings: The bundle's.
         lm: The base model, as `load_encoder_model` gives it; it carries the adapter afterwards.
+        title_encoder: Embeds new titles in text mode.
         catalog: The bundle's.
         counts: Occurrences of each item in the training split, ``[n]``.
         item_type: What the prompt calls one item.
@@ -348,6 +355,14 @@ def load_query_encoder(
         BundleError: If a file is missing, damaged, of another version or of another model.
         StaleIndexError: If the item index was made with another model or catalog.
     """
+    if lm is None:
+        return TextQueryEncoder.load(
+            folder,
+            catalog=catalog,
+            counts=counts,
+            title_encoder=title_encoder,
+            max_history_length=settings.data.max_history_length,
+        )
     index = ItemIndex.load(folder / _INDEX, max_bytes=json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
         _check_index(index, ItemTextFeatures(lm), catalog, folder / _INDEX, normalization="none")

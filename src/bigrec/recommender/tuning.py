@@ -27,8 +27,7 @@ from bigrec.recommender.scoring import TitleScorer
 from bigrec.recommender.training_data import EvalQueries
 from bigrec.recommender.windows import WindowQueries
 from bigrec.settings.baselines import BaselineSettings
-from bigrec.settings.sections import Section
-from bigrec.storage import fingerprint, read_json, write_json
+from bigrec.storage import read_json, write_json
 from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 _Options = Mapping[str, Sequence[float]]
@@ -100,6 +99,10 @@ class TunedModel:
     windows: FloatArray
     best: int
     folder: Path
+
+    def to_log(self) -> list[dict[str, float]]:
+        """The candidates, JSON-like."""
+        return [dict(candidate) for candidate in self.candidates]
 
     def describe(self) -> str:
         """The figures, the grid and the choice, as a sentence goes on."""
@@ -177,7 +180,7 @@ def tune_model(
     for number, fitted_with in enumerate(combinations):
         with_values = section.model_copy(update=fitted_with)
         candidate = settings.model_copy(update={grid.section: with_values})
-        place = folder / _key(name, with_values, settings)
+        place = folder / with_values.fingerprint()
         for window, queries in enumerate(windows):
             # From the last one, so that a further window changes no names.
             file = place / f"window-{len(windows) - 1 - window}.json"
@@ -206,7 +209,7 @@ def tune_model(
         ],
         figures,
         best,
-        folder / _key(name, section.model_copy(update=fitted_with), settings),
+        folder / section.model_copy(update=fitted_with).fingerprint(),
     )
 
 
@@ -225,13 +228,6 @@ def _select(
         values, values[:, best], windows=queries.numbers, users=queries.users
     )
     return best, int(within.argmax())
-
-
-def _key(name: str, section: Section, settings: BaselineSettings) -> str:
-    """Name of the folder of a candidate: changes with everything that it is fitted with."""
-    if name in (TEXT_KNN, GAUSSIAN):
-        return fingerprint([section.fingerprint(), settings.text_knn.encoder])
-    return section.fingerprint()
 
 
 def can_tune(name: str) -> bool:

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
+from bigrec.settings.sections import ModelSettings
+
 if TYPE_CHECKING:
     from bigrec.settings.loading import Settings
 
@@ -27,15 +29,29 @@ def _is_retrieval(settings: "Settings") -> bool:
 
 _CONDITIONS = (
     _Condition("generative", _is_generative, "mode: generative"),
+    *(
+        _Condition(
+            f"model.{name}",
+            lambda s: s.uses_language_model,
+            "a language model: mode: retrieval or generative, compare.retrieval: true, or "
+            "text.encoder: base",
+        )
+        for name in ModelSettings.model_fields
+        if name != "device"
+    ),
     _Condition(
         "retrieval",
         lambda s: _is_retrieval(s) or s.compare.retrieval,
         "mode: retrieval, or compare.retrieval: true",
     ),
     _Condition("retrieval.train_on", _is_retrieval, "mode: retrieval"),
-    _Condition("compare.retrieval", _is_generative, "mode: generative"),
+    _Condition(
+        "compare.retrieval", lambda s: not _is_retrieval(s), "mode: text, or mode: generative"
+    ),
     _Condition("grounding.beams", _is_generative, "mode: generative"),
-    _Condition("fusion.cold_items", _is_retrieval, "mode: retrieval"),
+    _Condition(
+        "fusion.cold_items", lambda s: not _is_generative(s), "mode: text, or mode: retrieval"
+    ),
     _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
     _Condition(
         "data.max_train_examples",

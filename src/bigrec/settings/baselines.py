@@ -42,10 +42,8 @@ class TfIdfSettings(Section):
 
 
 class TextKnnSettings(Section):
-    """Untrained vectors of titles, ``text kNN``."""
+    """Untrained vectors of titles, ``text kNN``; ``text.encoder`` computes them."""
 
-    encoder: str = "all-minilm-l6-v2"
-    """Sentence encoder: a short name, hub id or folder that sentence-transformers can load."""
     decay: Annotated[float, Field(gt=0, le=1)] = 0.5
     """Weight of an item of the history relative to the next newer one."""
 
@@ -53,7 +51,7 @@ class TextKnnSettings(Section):
 class GaussianSettings(Section):
     """Decayed bags of title vectors, grounded by a Gaussian model in closed form, ``Gaussian``.
 
-    Titles are encoded by ``text_knn.encoder``. Only the ratio of popularity to distance ranks, so
+    ``text.encoder`` encodes the titles. Only the ratio of popularity to distance ranks, so
     that the distance's own weight is 1.
     """
 
@@ -93,10 +91,11 @@ class SequentialSettings(Section):
 class BaselineSettings(Section):
     """Hyperparameters of the models that are compared and fused."""
 
-    tune: Literal["off", "grid"] = "off"
-    """``grid`` selects the hyperparameters of every model from a small grid on validation, for all
-    data and for the few shots separately; the values below are then only where the grid is silent.
-    """
+    tune: Literal["none", "closed-form", "grid"] = "closed-form"
+    """``closed-form`` selects the hyperparameters of every model that is no network from a small
+    grid on validation, in seconds, for all data and for the few shots separately. ``grid`` does so
+    for networks too, which takes as many trainings as the grid has points. The values below are
+    then used only where the grid is silent."""
     windows: PositiveInt = 1
     """Validation windows: the validation part, and for each further one an equally large part of
     the training data just before it, with training data up to its start. Closed-form models and

@@ -15,6 +15,7 @@ from bigrec.settings.baselines import BaselineSettings
 from bigrec.settings.old_names import check_old_names, check_old_preset
 from bigrec.settings.plain_yaml import parse_yaml, read_yaml
 from bigrec.settings.sections import (
+    BASE,
     CompareSettings,
     DataSettings,
     EvaluationSettings,
@@ -25,6 +26,7 @@ from bigrec.settings.sections import (
     RecommendSettings,
     RetrievalSettings,
     Section,
+    TextSettings,
 )
 from bigrec.storage import write_text
 
@@ -35,14 +37,16 @@ _SHOWN = 20
 class Settings(Section):
     """All settings of a run."""
 
-    mode: Literal["retrieval", "generative"] = "retrieval"
-    """``retrieval``: the language model encodes a history, and items are ranked by distance to it.
-    ``generative``: it writes titles, which are embedded and grounded (paper). The section of the
-    other mode is refused."""
+    mode: Literal["text", "retrieval", "generative"] = "retrieval"
+    """``text``: a history is the bag of its titles' untrained vectors, which a Gaussian model
+    grounds in closed form; no language model is trained. ``retrieval``: the language model encodes
+    a history, and items are ranked by distance to it. ``generative``: it writes titles, which are
+    embedded and grounded (paper). The section of another mode is refused."""
     seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     """Seed of sampling, initialization, order and dropout."""
     data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
+    text: TextSettings = TextSettings()
     retrieval: RetrievalSettings = RetrievalSettings()
     generative: GenerativeSettings = GenerativeSettings()
     grounding: GroundingSettings = GroundingSettings()
@@ -58,6 +62,11 @@ class Settings(Section):
         if problems:
             raise PydanticCustomError("no_effect", "\n  ".join(problems))
         return self
+
+    @property
+    def uses_language_model(self) -> bool:
+        """Whether the base model is loaded."""
+        return self.mode != "text" or self.text.encoder == BASE or self.compare.retrieval
 
     @classmethod
     def read(

@@ -42,6 +42,7 @@ _OLD = {
     "compare.signals": "compare.baselines",
     "compare.external": "compare.precomputed",
     "compare.direct": "compare.retrieval",
+    "baselines.text_knn.encoder": "text.encoder",
     "data.kind": "data.format",
     "data.noun": "data.item_type",
     "data.also_train_on": "data.extra_train_sources",

@@ -10,6 +10,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bigrec.storage import fingerprint
 
+BASE = "base"
+"""The encoder that is the base model, among the names of encoders."""
+
 # A larger one would overflow somewhere below, without a word on its name.
 PositiveInt = Annotated[int, Field(ge=1, lt=2**31)]
 MAX_GAMMA = 1e6
@@ -111,6 +114,17 @@ class ModelSettings(Section):
     """Load the base in 4 or 8 bits (CUDA and bitsandbytes)."""
     trust_remote_code: bool = False
     """Run code that comes with the model. Only for authors you trust."""
+
+
+class TextSettings(Section):
+    """Text mode: untrained vectors of titles, grounded by a Gaussian model in closed form.
+
+    Its hyperparameters are those of the model ``Gaussian``, under ``baselines.gaussian``.
+    """
+
+    encoder: str = "all-minilm-l6-v2"
+    """Encoder of titles, for text kNN and Gaussian in every mode: a sentence encoder's short name,
+    hub id or folder, or ``base`` for the text features of the base model."""
 
 
 class RetrievalSettings(Section):
@@ -292,8 +306,8 @@ class FusionSettings(Section):
 
     signals: tuple[str, ...] | Literal["auto"] = "auto"
     """Models to fuse, such as ``[EASE, SASRec]``; they are saved in the bundle. ``auto`` is
-    co-occurrence and GRU4Rec, and EASE in a catalog of up to 5,000 items, where its matrix is
-    small. ``[]`` uses the language model alone."""
+    co-occurrence, EASE in a catalog of up to 5,000 items, where its matrix is small, and, in text
+    mode, text kNN, in the others Gaussian and GRU4Rec. ``[]`` uses the mode's model alone."""
     method: Literal["auto", "paper", "product", "weighted_sum", "rrf"] = "auto"
     """``auto`` tries every method and keeps the best on validation; ``paper`` is the product on
     the top beam; ``product`` may also use a floor and all beams; ``weighted_sum`` subtracts
@@ -304,7 +318,7 @@ class FusionSettings(Section):
     history: Literal["window", "full"] = "window"
     """Signals score the history that the language model reads, or the user's full history."""
     cold_items: Literal["knn", "lowest"] = "knn"
-    """Retrieval mode only. Scores of a signal for items it was not trained on: ``knn`` imputes
+    """Not in generative mode. Scores of a signal for items it was not trained on: ``knn`` imputes
     them from their nearest neighbors by title; ``lowest`` ranks them last. Signals that are ranked
     by themselves stay as they are."""
 
@@ -351,8 +365,8 @@ class CompareSettings(Section):
     few_shot: bool = True
     """Also train every baseline on the few shots: the examples of generative fine-tuning."""
     retrieval: bool = False
-    """Generative mode only: also train the language model for retrieval, on all data and on the
-    few shots, and compare it as ``LLM retrieval``."""
+    """Text and generative mode: also train the language model for retrieval, on all data and on
+    the few shots, and compare it as ``LLM retrieval``."""
     fusions: tuple[str, ...] | Literal["auto"] = "auto"
     """Signals to fuse into the distances, several at once joined by ``&``. ``auto`` is popularity,
     co-occurrence, EASE, text kNN, Gaussian, SASRec and GRU4Rec each by itself, co-occurrence &

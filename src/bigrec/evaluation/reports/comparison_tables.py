@@ -33,7 +33,7 @@ _HEADLINE = ("ndcg@10", "hr@10")
 _SIGNIFICANT = 0.05
 _DIFFERENCES = (
     "Over the same queries [95 % bootstrap interval over users]; above 0 the method is better. p "
-    "by paired randomization of users, Holm-corrected for all differences of both protocols; from "
+    "by paired randomization of users, Holm-corrected for all differences reported together; from "
     f"{_SIGNIFICANT} on, the difference may be chance."
 )
 _GAINS = "Gain by the language model over its signals, fused without it by the best rule"
@@ -121,9 +121,9 @@ def _tables(report: ComparisonReport, exclude_seen: bool) -> ComparisonTables:
             [row for row in rows if "@" in row.metric], validation=of(report.validation)
         ),
         whole_ranking=metric_tables([row for row in rows if "@" not in row.metric]),
-        differences=_differences(against, of(report.differences)),
-        gains=_differences(_GAINS, of(report.gains)),
-        order=_differences(_ORDER, of(report.order), note=_ORDER_NOTE),
+        differences=difference_tables(against, of(report.differences)),
+        gains=difference_tables(_GAINS, of(report.gains)),
+        order=difference_tables(_ORDER, of(report.order), note=_ORDER_NOTE),
         windows=_windows(of(report.windows)),
         targets=target_tables(
             report.segments,
@@ -139,9 +139,10 @@ def _tables(report: ComparisonReport, exclude_seen: bool) -> ComparisonTables:
     )
 
 
-def _differences(
+def difference_tables(
     title: str, rows: Sequence[ComparisonRow], *, note: str = _DIFFERENCES
 ) -> tuple[Table, ...]:
+    """Differences with their intervals and corrected p-values; no table without rows."""
     metrics = list(dict.fromkeys(row.metric for row in rows))
     by_key = {(row.method, row.metric): row for row in rows}
     lines = [

@@ -18,7 +18,7 @@ from bigrec.models.base import (
     write_model_folder,
 )
 from bigrec.models.histories import check_decay, decayed_histories
-from bigrec.models.text.vectors import check_vectors
+from bigrec.models.text.vectors import check_vectors, normalized
 from bigrec.storage.arrays import Expected
 from bigrec.types import FloatArray, IntArray
 
@@ -63,7 +63,7 @@ class TextKNN(HistoryScorer):
         """
         check_vectors(vectors)
         unique, rows = _distinct_rows(np.ascontiguousarray(vectors, dtype=np.float32))
-        return cls(decay, _normalized(unique), rows)
+        return cls(decay, normalized(unique), rows)
 
     def with_vectors(self, vectors: FloatArray) -> Self:
         """The model of a changed catalog.
@@ -121,7 +121,7 @@ class TextKNN(HistoryScorer):
             (weights.data, self._rows[weights.indices], weights.indptr),
             shape=(weights.shape[0], len(self._vectors)),
         )
-        queries = _normalized(by_row @ self._vectors)
+        queries = normalized(by_row @ self._vectors)
         result: FloatArray = (queries @ self._vectors.T)[:, self._rows]
         return result
 
@@ -157,10 +157,3 @@ def _distinct_rows(vectors: FloatArray) -> tuple[FloatArray, IntArray]:
     rows = [positions.setdefault(vector.tobytes(), len(positions)) for vector in vectors]
     first = np.unique(np.array(rows, dtype=np.int64), return_index=True)[1]
     return vectors[first], np.array(rows, dtype=np.int64)
-
-
-def _normalized(vectors: FloatArray) -> FloatArray:
-    """Rows of length 1, float32. Zero rows stay zero."""
-    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
-    scales = 1 / np.where(lengths > 0, lengths, 1)
-    return vectors * scales[:, None].astype(np.float32)

@@ -36,3 +36,10 @@ def check_vectors(vectors: FloatArray) -> None:
             f"{np.count_nonzero(~np.isfinite(vectors))} values that are not finite; expected "
             "finite numbers of shape [n, d], a row for each item of the catalog."
         )
+
+
+def normalized(vectors: FloatArray) -> FloatArray:
+    """Rows of length 1, float32. Zero rows stay zero."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors, dtype=np.float64))
+    scales = 1 / np.where(lengths > 0, lengths, 1)
+    return vectors * scales[:, None].astype(np.float32)

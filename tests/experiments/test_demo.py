@@ -1,0 +1,70 @@
+"""The demonstration: text mode first, then the trained mode and what it adds."""
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from bigrec.cli import app
+from bigrec.errors import DataError
+from bigrec.evaluation.method import MethodId
+from bigrec.evaluation.metrics import ndcg_at
+from bigrec.evaluation.query_table import QueryTable
+from bigrec.experiments.demo import gains_over_text, text_pipeline
+from bigrec.experiments.pipeline import Pipeline
+from tests.conftest import tiny_overrides, tiny_settings
+
+pytestmark = pytest.mark.model
+
+ADDED = "What training the language model adds"
+
+
+def arguments(folder: Path, tiny_files: Path, tiny_model: Path, *changes: str) -> list[str]:
+    overrides = tiny_overrides(tiny_model, *changes, mode="retrieval", signals="[popularity]")
+    sets = [part for override in overrides for part in ("--set", override)]
+    return ["demo", "--run-dir", str(folder), "--data", str(tiny_files), *sets]
+
+
+def test_the_demonstration_shows_text_mode_then_what_the_trained_mode_adds(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    command = arguments(tmp_path, tiny_files, tiny_model, "data.min_history=1")
+    done = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
+    assert done.exit_code == 0, done.output
+    parts = ["Audit", "Text mode", "Recommended", "Retrieval mode", "Recommended", ADDED]
+    places, start = [], 0
+    for part in parts:
+        start = done.stdout.index(part, start) + 1
+        places.append(start)
+    assert places == sorted(places)
+    values = json.loads(CliRunner().invoke(app, [*command, "--json"]).stdout)
+    assert list(values) == ["audit", "text", "retrieval", "gains"]
+    pairs = {(row["method"]["label"], row["reference"]["label"]) for row in values["gains"]}
+    assert pairs == {
+        ("LLM retrieval", "Gaussian"),
+        ("LLM retrieval + popularity", "Gaussian + popularity"),
+    }
+
+
+def test_gains_are_paired_over_the_queries_of_both_modes(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    settings = tiny_settings(tiny_model, f"data.source={tiny_files}", mode="retrieval")
+    trained, text = Pipeline(tmp_path, settings), text_pipeline(tmp_path, settings)
+    assert not text.settings.uses_language_model
+    figures = {}
+    for pipeline, name in ((trained, "LLM retrieval"), (text, "Gaussian")):
+        pipeline.evaluate()
+        table = QueryTable.load(pipeline.evaluation_stage.folder / "queries.parquet")
+        figures[name] = ndcg_at(table.ranks(MethodId(name), exclude_seen=True), k=10)
+    (gain,) = (row for row in gains_over_text(text, trained) if row.metric == "ndcg@10")
+    expected = figures["LLM retrieval"] - figures["Gaussian"]
+    assert gain.difference == pytest.approx(expected)
+    other = tiny_settings(
+        tiny_model, f"data.source={tiny_files}", "data.max_test_examples=3", mode="retrieval"
+    )
+    fewer = Pipeline(tmp_path, other)
+    fewer.evaluate()
+    with pytest.raises(DataError, match="were evaluated on other queries"):
+        gains_over_text(text, fewer)
