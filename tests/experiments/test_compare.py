@@ -416,3 +416,29 @@ def test_by_default_the_compared_baselines_are_fused(
         if result.method.fusion == "tuned" and result.method.model
     }
     assert tuned == {("co-occurrence",), ("EASE",), ("co-occurrence", "EASE")}
+
+
+def test_lists_without_an_item_have_no_novelty_and_the_comparison_ends(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    # Two titles, and everybody has seen both before the test.
+    rows = [
+        {"user_id": f"u{user}", "item_id": f"i{(user + step) % 2}", "timestamp": 10 * step + user}
+        for user in range(5)
+        for step in range(8)
+    ]
+    pl.DataFrame(rows).write_csv(tmp_path / "interactions.csv")
+    pl.DataFrame({"item_id": ["i0", "i1"], "title": ["A", "B"]}).write_csv(tmp_path / "items.csv")
+    changes = [
+        f"data.source={tmp_path}",
+        "data.split_method=leave_one_out",
+        "compare.baselines=[popularity, SASRec, 'SASRec, DROS']",
+        "compare.fusions=[popularity]",
+        "baselines.sequential.epochs=1",
+    ]
+    settings = tiny_settings(tiny_model, *changes, mode="retrieval")
+    report = compare_pipeline(Pipeline(tmp_path / "run", settings)).report
+    excluded = [row for row in report.beyond if row.exclude_seen]
+    assert {(row.coverage, row.novelty, row.gini) for row in excluded} == {(0.0, None, None)}
+    assert all(row.novelty is not None for row in report.beyond if not row.exclude_seen)
+    assert {row.value for row in report.rows if row.exclude_seen} == {0.0}

@@ -58,7 +58,7 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.scoring import ScoredQueries
 from bigrec.recommender.training_data import PreparedData
 from bigrec.recommender.windows import ScoredWindows
-from bigrec.types import ProgressFactory
+from bigrec.types import IntArray, ProgressFactory
 
 _SHORT = 10
 _HEADLINE = ("hr@10", "ndcg@10")
@@ -299,18 +299,20 @@ def _user_segments(dataset: Dataset, prepared: PreparedData) -> Segments | None:
 def _beyond(
     ranked: Sequence[RankedMethod], dataset: Dataset, prepared: PreparedData
 ) -> list[BeyondRow]:
-    catalog, counts = dataset.catalog, title_counts(dataset.catalog, prepared)
-    k = min(_SHORT, catalog.n_titles)
-    return [
-        BeyondRow(
-            method.result.method,
-            method.result.exclude_seen,
-            coverage=catalog_coverage(method.lists, n_items=catalog.n_titles, k=k),
-            novelty=novelty(method.lists, counts, k=k),
-            gini=gini(method.lists, n_items=catalog.n_titles, k=k),
-        )
-        for method in ranked
-    ]
+    counts = title_counts(dataset.catalog, prepared)
+    return [_beyond_row(method, counts, k=min(_SHORT, len(counts))) for method in ranked]
+
+
+def _beyond_row(method: RankedMethod, counts: IntArray, *, k: int) -> BeyondRow:
+    lists, n_titles = method.lists, len(counts)
+    any_listed = bool((lists[:, :k] >= 0).any())
+    return BeyondRow(
+        method.result.method,
+        method.result.exclude_seen,
+        coverage=catalog_coverage(lists, n_items=n_titles, k=k),
+        novelty=novelty(lists, counts, k=k) if any_listed else None,
+        gini=gini(lists, n_items=n_titles, k=k) if any_listed else None,
+    )
 
 
 def _agreement(

@@ -46,3 +46,9 @@ def test_markdown_has_the_p_value_beside_every_difference() -> None:
         "| 0.4000 |"
     )
     assert "p by paired randomization of users, Holm-corrected" in table.note
+
+
+def test_lists_without_an_item_have_empty_cells() -> None:
+    row = replace(REPORT.beyond[0], coverage=0.0, novelty=None, gini=None)
+    (table,) = comparison_tables(replace(REPORT, beyond=[row]))[True].beyond
+    assert [cell.text for cell in table.rows[0][1:]] == ["0.0%", "", ""]

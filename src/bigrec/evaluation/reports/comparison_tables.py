@@ -196,8 +196,8 @@ def _beyond(rows: Sequence[BeyondRow]) -> tuple[Table, ...]:
         (
             Cell(row.method.label),
             Cell(f"{row.coverage:.1%}"),
-            Cell(f"{row.novelty:.2f}"),
-            Cell(f"{row.gini:.3f}"),
+            Cell("" if row.novelty is None else f"{row.novelty:.2f}"),
+            Cell("" if row.gini is None else f"{row.gini:.3f}"),
         )
         for row in rows
     ]

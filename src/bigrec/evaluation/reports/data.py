@@ -84,15 +84,17 @@ class BeyondRow:
         method: The method.
         exclude_seen: Whether seen items are excluded from the ranking.
         coverage: Share of the catalog in at least one list, in [0, 1], higher is more varied.
-        novelty: Mean self-information of the listed items, in bits, higher is less popular.
-        gini: Inequality of the items' frequencies in lists, in [0, 1], lower is fairer.
+        novelty: Mean self-information of the listed items, in bits, higher is less popular; None
+            where all lists are empty, because every title was seen.
+        gini: Inequality of the items' frequencies in lists, in [0, 1], lower is fairer; None
+            likewise.
     """
 
     method: MethodId
     exclude_seen: bool
     coverage: float
-    novelty: float
-    gini: float
+    novelty: float | None
+    gini: float | None
 
 
 @dataclass(frozen=True, slots=True)
