@@ -7,9 +7,10 @@ RecTools needs NumPy 1, so each side runs in another environment. They share a f
     python benchmarks/rectools_sasrec.py --rectools FOLDER  # where rectools[torch] is installed
     python benchmarks/rectools_sasrec.py --report FOLDER    # where bigrec is installed
 
-MovieLens-100K, global-time split, histories of ten, full ranking, seen items included. Every
-setting of the grid is trained with early stopping on the validation NDCG@10, and the best one is
-tested. A setting that is in the folder is not trained again.
+MovieLens-100K, global-time split, histories of ten, full ranking, seen items included. Both sides
+are tuned alike: every setting of the grid, that of `baselines.tune: grid` for two sizes, is trained
+with early stopping on the validation NDCG@10, and the best one is tested. A setting that is in the
+folder is not trained again.
 
 RecTools trains on a user's newest interactions only, as many as fit into a session. Users with more
 are split into several, so that both sides train on every interaction.
@@ -30,7 +31,7 @@ import numpy as np
 
 GRID = {
     "learning_rate": (1e-3, 3e-3),
-    "dropout": (0.2,),
+    "dropout": (0.5, 0.2),
     "hidden_size": (64, 128),
 }
 MAX_LENGTH = 50
@@ -89,6 +90,8 @@ def fit_ours(folder: Path, settings: dict[str, Any], keep: Callable[..., None]) 
         max_length=MAX_LENGTH,
         epochs=EPOCHS,
         early_stopping_patience=PATIENCE,
+        # As both sides are ranked here.
+        exclude_seen=False,
         progress=lambda done, total: shares.append(done / total),
         **settings,
     )

@@ -11,7 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bigrec.cli import app
-from bigrec.errors import DataError, SettingsError
+from bigrec.errors import DataError, SettingsError, StorageError
 from bigrec.evaluation.metrics import ndcg_at
 from bigrec.experiments import tune as tuning
 from bigrec.experiments.pipeline import Pipeline
@@ -212,6 +212,27 @@ def test_what_fails_is_skipped_unless_it_is_the_first_or_all(
         tune(open_pipeline(), "EASE", n_trials=9)
     assert outcomes == []
     assert Settings.read(open_pipeline().folder / "tuned-ease.yaml")
+
+
+@needs("optuna")
+def test_a_damaged_study_is_one_clear_error(open_pipeline: OpenPipeline) -> None:
+    pipeline = open_pipeline()
+    tune(pipeline, "EASE", n_trials=1)
+    (file,) = pipeline.folder.glob("tuning-*/study.db")
+    file.write_bytes(b"no database" * 100)
+    with pytest.raises(StorageError, match=r"study\.db could not be used: .* remove .*tuning-"):
+        tune(open_pipeline(), "EASE", n_trials=2)
+
+
+@needs("optuna")
+def test_a_run_directory_may_have_any_name(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    settings = tiny_settings(tiny_model, f"data.source={tiny_files}", mode="retrieval")
+    for _ in range(2):
+        pipeline = Pipeline(tmp_path / "a?b=c#d %41", settings)
+        assert len(tune(pipeline, "tf-idf", n_trials=1).trials) == 1
+    assert len(list(pipeline.folder.glob("tuning-*/study.db"))) == 1
 
 
 @needs("optuna")

@@ -3,13 +3,16 @@
 import logging
 import math
 import shutil
+import sqlite3
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bigrec.errors import BigrecError, SettingsError
+from bigrec.errors import BigrecError, SettingsError, StorageError
 from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.experiments.pipeline import Pipeline
@@ -39,6 +42,7 @@ logger = logging.getLogger(__name__)
 
 _SHOWN = 10
 _MAX_FAILED = 3
+_STUDY = "study.db"
 
 
 @dataclass(frozen=True)
@@ -141,11 +145,13 @@ def tune(
     search = _Search(pipeline, model, search_space(model, pipeline.settings, searched))
     progress = pipeline.progress_factory(f"Tuning {model}")
     end = math.inf if minutes is None else time.monotonic() + 60 * minutes
-    while len(search.trials()) < n_trials and (not search.trials() or time.monotonic() < end):
-        search.run_trial()
-        progress(len(search.trials()), n_trials)
-    search.write_best()
-    return TuningResult(model, search.trials(), search.file, search.note())
+    with _storage_errors(search.folder):
+        search.open()
+        while len(search.trials()) < n_trials and (not search.trials() or time.monotonic() < end):
+            search.run_trial()
+            progress(len(search.trials()), n_trials)
+        search.write_best()
+        return TuningResult(model, search.trials(), search.file, search.note())
 
 
 class _Search:
@@ -174,8 +180,11 @@ class _Search:
         # A network is trained for the last window alone, as by `baselines.tune`.
         trained_once = model == LLM_RETRIEVAL or is_network(model)
         self._windows = on_all.windows[-1:] if trained_once else on_all.windows
-        self._folder = pipeline.folder / f"tuning-{self._key()[:8]}"
-        self._study = self._open()
+        self.folder = pipeline.folder / f"tuning-{self._key()[:8]}"
+
+    def open(self) -> None:
+        """Open the study, or begin it."""
+        self._study = self._opened()
 
     def trials(self) -> list[Trial]:
         """Complete trials, best first."""
@@ -200,7 +209,7 @@ class _Search:
         from optuna.trial import TrialState  # noqa: PLC0415 - an optional dependency
 
         trial = self._study.ask(_distributions(self._space))
-        place = self._folder / f"trial-{fingerprint(trial.params)}"
+        place = self.folder / f"trial-{fingerprint(trial.params)}"
         try:
             figure = self._figure(self._settings.changed(trial.params), place)
         except (BigrecError, ValueError) as error:
@@ -253,7 +262,7 @@ class _Search:
                 window,
                 settings,
                 store=FolderStore(place),
-                title_store=FolderStore(self._folder / "titles"),
+                title_store=FolderStore(self.folder / "titles"),
                 progress_factory=pipeline.progress_factory,
             ).retriever()
         fitter = BaselineFitter(
@@ -281,10 +290,13 @@ class _Search:
         models = pipeline.stage("models").folder.name
         return fingerprint([self._model, searched, of_model, models, len(self._windows)])
 
-    def _open(self) -> "Study":
+    def _opened(self) -> "Study":
         optuna = _optuna()
-        self._folder.mkdir(parents=True, exist_ok=True)
-        storage = optuna.storages.RDBStorage(f"sqlite:///{self._folder.resolve() / 'study.db'}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        file = self.folder.resolve() / _STUDY
+        # Not by an address, in which characters of a path may mean something else.
+        connect = partial(sqlite3.connect, file, check_same_thread=False)
+        storage = optuna.storages.RDBStorage("sqlite://", engine_kwargs={"creator": connect})
         study: Study = optuna.create_study(
             storage=storage, study_name=self._model, direction="maximize", load_if_exists=True
         )
@@ -299,6 +311,22 @@ class _Search:
             study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
             study.enqueue_trial(trial.params)
         return study
+
+
+@contextmanager
+def _storage_errors(folder: Path) -> Iterator[None]:
+    _optuna()
+    from sqlalchemy.exc import SQLAlchemyError  # noqa: PLC0415 - comes with Optuna
+
+    try:
+        yield
+    except SQLAlchemyError as error:
+        # The whole message repeats the statement.
+        cause = getattr(error, "orig", None) or error
+        raise StorageError(
+            f"{folder / _STUDY} could not be used: {cause}. Free some space, or remove {folder} to "
+            "begin the search anew."
+        ) from error
 
 
 def _optuna() -> Any:
