@@ -9,7 +9,10 @@ import numpy as np
 
 from bigrec.data.arguments import check_type
 from bigrec.data.catalog import Catalog
+from bigrec.data.columns import Frame
 from bigrec.data.dataset import Dataset
+from bigrec.data.interactions import Interactions
+from bigrec.data.repairs import Repairs
 from bigrec.errors import DataError, NotFittedError
 from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.ranks import check_length
@@ -239,6 +242,61 @@ class BIGRec:
             catalog, Catalog, name="catalog", cure="Make one of a frame with Catalog.from_frame."
         )
         self._fitted = fitted.with_catalog(catalog, progress=progress)
+        return self
+
+    def update(
+        self,
+        interactions: Frame,
+        *,
+        user_id: str = "user_id",
+        item_id: str = "item_id",
+        time: str | None = "timestamp",
+        order: str | None = None,
+    ) -> Self:
+        """Add later interactions to what text mode was fitted to, at once and without another fit.
+
+        The result is as if the model had been fitted to all of them; its hyperparameters, the
+        fusion rules and the signals stay as they are. Users continue where the training data, or
+        the last update, ended; a user may be new.
+
+        Args:
+            interactions: One row for each interaction, of items in the catalog, later than all
+                that was fitted of their users.
+            user_id: Column of the user. For this and the next three options see
+                `Interactions.from_frame`.
+            item_id: Column of the item id.
+            time: Column of the timestamp.
+            order: Column of the position in the user's history.
+
+        Raises:
+            NotFittedError: If the recommender is not fitted.
+            DataError: If a column is missing, or a row cannot be used. Nothing is added then.
+            ValueError: If the recommender is not of text mode.
+        """
+        repairs = Repairs()
+        table = Interactions.from_frame(
+            interactions,
+            self.catalog,
+            user_id=user_id,
+            item_id=item_id,
+            time=time,
+            order=order,
+            rating=None,
+            split=None,
+            repairs=repairs,
+        )
+        n_rows = max(repair.total for repair in repairs.as_rows())
+        if len(table) != n_rows:
+            dropped = "; ".join(
+                f"{repair.name}: {repair.count}, such as {repair.examples[0]}"
+                for repair in repairs.as_rows()
+                if repair.count and repair.examples
+            )
+            raise DataError(
+                f"{n_rows - len(table)} of {n_rows} interactions cannot be "
+                f"used ({dropped}). Remove them, or add new items with update_catalog() first."
+            )
+        self._fitted = self.fitted.updated(table)
         return self
 
     def save(self, folder: str | Path, *, metrics: Any = None) -> None:

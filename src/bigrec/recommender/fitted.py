@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.interactions import Interactions
 from bigrec.data.stored_tables import damaged_table, read_table
 from bigrec.errors import BundleError
 from bigrec.grounding.beams import BeamMode, EncodedQueries
@@ -117,6 +118,31 @@ class FittedRecommender:
             sentences=self._new_titles,
             embed=self.title_encoder.embed,
             progress=progress,
+        )
+
+    def updated(self, interactions: Interactions) -> "FittedRecommender":
+        """The same recommender, fitted to later interactions as well; signals stay as they are.
+
+        Args:
+            interactions: Of this catalog, later than all that was fitted of their users.
+
+        Raises:
+            ValueError: If the mode's model can only be fitted by training.
+        """
+        encoder = self.encoder.updated(interactions)
+        if encoder is None:
+            raise ValueError(
+                f"a recommender of {self.settings.mode} mode cannot be updated; expected text "
+                "mode. Fit it again with the new interactions."
+            )
+        return FittedRecommender(
+            self.settings,
+            encoder,
+            catalog=self.catalog,
+            counts=self.counts,
+            item_type=self.item_type,
+            title_encoder=self.title_encoder,
+            fusion=self.fusion,
         )
 
     def _changed(

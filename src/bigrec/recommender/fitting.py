@@ -42,6 +42,7 @@ from bigrec.recommender.training_data import (
     few_shot_training_data,
     prepare_examples,
 )
+from bigrec.recommender.user_histories import UserHistories
 from bigrec.settings import Settings
 from bigrec.storage import read_json, write_json
 from bigrec.types import IntArray, ProgressCallback, ProgressFactory
@@ -303,7 +304,12 @@ class Fitting:
             catalog=self._dataset.catalog,
             counts=self.prepared.counts,
             title_encoder=self.title_encoder,
-            max_history_length=self._settings.data.max_history_length,
+            users=UserHistories.of(
+                self._dataset.interactions,
+                self.prepared.train_rows,
+                catalog=self._dataset.catalog,
+                length=self._settings.data.max_history_length,
+            ),
         )
 
     def _retrieval_encoder(self) -> RetrievalQueryEncoder:

@@ -13,6 +13,7 @@ from typing import Protocol, Self
 import numpy as np
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.interactions import Interactions
 from bigrec.errors import ModelError, StaleIndexError
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import BeamMode, EncodedQueries
@@ -100,12 +101,23 @@ class QueryEncoder(Protocol):
         """
         ...
 
+    def updated(self, interactions: Interactions) -> Self | None:
+        """The encoder fitted to later interactions as well; None if that takes training."""
+        ...
+
     def save(self, folder: Path) -> None:
         """Write what was trained and the item index into a bundle's folder."""
         ...
 
 
-class GenerativeQueryEncoder:
+class _Trained:
+    """The part of `QueryEncoder` that is the same for language models."""
+
+    def updated(self, interactions: Interactions) -> None:
+        """None: it takes training."""
+
+
+class GenerativeQueryEncoder(_Trained):
     """Generative mode: writes titles and embeds them, as in the paper.
 
     Args:
@@ -230,7 +242,7 @@ class GenerativeQueryEncoder:
         self.ranker.index.save(folder / _INDEX)
 
 
-class RetrievalQueryEncoder:
+class RetrievalQueryEncoder(_Trained):
     """Retrieval mode: the language model's state after a history is the query.
 
     Args:

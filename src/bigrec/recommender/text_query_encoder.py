@@ -7,6 +7,7 @@ from typing import Self
 import numpy as np
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.interactions import Interactions
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
@@ -16,10 +17,11 @@ from bigrec.models.registry import GAUSSIAN
 from bigrec.models.text import GaussianText
 from bigrec.models.text.vectors import normalized
 from bigrec.recommender.title_encoder import TitleEncoder
+from bigrec.recommender.user_histories import UserHistories
 from bigrec.storage import fingerprint
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
-_TEXT = "text"
+_TEXT, _USERS = "text", "users.parquet"
 
 
 class TextQueryEncoder:
@@ -30,7 +32,7 @@ class TextQueryEncoder:
         catalog: The items.
         counts: Occurrences of each item in the training split, ``[n]``.
         title_encoder: Embeds new titles.
-        max_history_length: Number of newest items that are read of a history.
+        users: Newest items of every user, as many as are read of a history.
     """
 
     methods: Mapping[BeamMode, MethodId] = {"top1": MethodId(GAUSSIAN)}
@@ -43,12 +45,13 @@ class TextQueryEncoder:
         catalog: Catalog,
         counts: IntArray,
         title_encoder: TitleEncoder,
-        max_history_length: int,
+        users: UserHistories,
     ) -> None:
         self.model = model
         self._catalog = catalog
+        self._counts = counts
         self._title_encoder = title_encoder
-        self._max_history_length = max_history_length
+        self._users = users
         # Row of each distinct title: that of its first item.
         firsts = np.unique(catalog.title_ids, return_index=True)[1]
         self._rows = model.rows[firsts]
@@ -65,7 +68,7 @@ class TextQueryEncoder:
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
-        newest = [history[-self._max_history_length :] for history in histories]
+        newest = [history[-self._users.length :] for history in histories]
         points = self.model.grounding.query_points(self.model.states(newest))
         if progress is not None:
             progress(len(histories), len(histories))
@@ -97,21 +100,23 @@ class TextQueryEncoder:
             return np.stack([vectors[title] for title in titles])
 
         model = self.model.with_titles(catalog.titles, old_titles=self._catalog.titles, embed=embed)
-        return self._with_model(model, catalog=catalog, counts=counts)
+        return type(self)(
+            model,
+            catalog=catalog,
+            counts=counts,
+            title_encoder=self._title_encoder,
+            users=self._users,
+        )
 
-    def updated(
-        self, histories: Sequence[IntArray], targets: IntArray, *, counts: IntArray
-    ) -> Self:
-        """The same encoder after further pairs of a history and the item that came next.
-
-        Args:
-            histories: Item numbers before each target, oldest first.
-            targets: Item number of each target.
-            counts: Occurrences of each item, with the new ones, ``[n]``.
-        """
-        newest = [history[-self._max_history_length :] for history in histories]
-        return self._with_model(
-            self.model.updated(newest, targets), catalog=self._catalog, counts=counts
+    def updated(self, interactions: Interactions) -> Self:
+        """See `QueryEncoder`."""
+        histories, targets, users = self._users.followed_by(interactions, self._catalog)
+        return type(self)(
+            self.model.updated(histories, targets),
+            catalog=self._catalog,
+            counts=self._counts,
+            title_encoder=self._title_encoder,
+            users=users,
         )
 
     def cold_item_imputer(self, known: BoolArray) -> ColdItemImputer:
@@ -121,6 +126,7 @@ class TextQueryEncoder:
     def save(self, folder: Path) -> None:
         """See `QueryEncoder`."""
         self.model.save(folder / _TEXT)
+        self._users.save(folder / _USERS)
 
     @classmethod
     def load(
@@ -132,7 +138,14 @@ class TextQueryEncoder:
         title_encoder: TitleEncoder,
         max_history_length: int,
     ) -> Self:
-        """Read what `save` wrote into a bundle's folder; the other arguments are the class's.
+        """Read what `save` wrote into a bundle's folder.
+
+        Args:
+            folder: The bundle.
+            catalog: The items.
+            counts: Occurrences of each item in the training split, ``[n]``.
+            title_encoder: Embeds new titles.
+            max_history_length: Number of newest items that are read of a history.
 
         Raises:
             BundleError: If a file is missing, damaged or of another version.
@@ -142,19 +155,10 @@ class TextQueryEncoder:
             catalog=catalog,
             counts=counts,
             title_encoder=title_encoder,
-            max_history_length=max_history_length,
+            users=UserHistories.load(folder / _USERS, length=max_history_length),
         )
 
     def _embed(
         self, titles: Sequence[str], progress: ProgressCallback | None
     ) -> Iterable[FloatArray]:
         return self._title_encoder.embed(titles, progress=progress) if titles else ()
-
-    def _with_model(self, model: GaussianText, *, catalog: Catalog, counts: IntArray) -> Self:
-        return type(self)(
-            model,
-            catalog=catalog,
-            counts=counts,
-            title_encoder=self._title_encoder,
-            max_history_length=self._max_history_length,
-        )
