@@ -68,7 +68,7 @@ class _Response(_Received):
 
 
 class _Model(_Received):
-    id: str
+    id: _Text
 
 
 class _Models(_Received):
