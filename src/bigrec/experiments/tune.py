@@ -1,6 +1,5 @@
 """Hyperparameters of one model, searched by Optuna on validation, and the settings that do best."""
 
-import logging
 import math
 import shutil
 import sqlite3
@@ -26,6 +25,7 @@ from bigrec.experiments.search_space import (
 from bigrec.models.base import Scorer
 from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import is_network
+from bigrec.printable import get_logger
 from bigrec.recommender.baselines import BaselineFitter
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitting import Fitting
@@ -38,7 +38,7 @@ from bigrec.storage import fingerprint
 if TYPE_CHECKING:
     from optuna import Study
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _SHOWN = 10
 _MAX_FAILED = 3
