@@ -4,12 +4,11 @@ from collections.abc import Container, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bigrec.errors import BundleError, ModelError, StaleIndexError
+from bigrec.errors import ModelError, StaleIndexError
 from bigrec.grounding.embedding import (
     embed_checked,
     embed_in_parts,
@@ -17,16 +16,14 @@ from bigrec.grounding.embedding import (
     remove_parts,
     write_embeddings,
 )
+from bigrec.grounding.index_file import INDEX_FORMAT, MAX_JSON_BYTES, damaged, read_index
 from bigrec.grounding.search.duplicates import EqualRows
 from bigrec.grounding.search.l2 import ExactL2, blocks
 from bigrec.grounding.space import Normalization, Space, check_normalization
 from bigrec.storage import (
     atomic_folder,
-    check_format,
     file_digest,
     fingerprint,
-    first_problems,
-    read_json,
     write_json,
 )
 from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
@@ -34,12 +31,9 @@ from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
 MAX_BYTES = 256 * 1024**2
 """Default working memory of a pass over many queries."""
 
-_FORMAT = 2
-_MAX_JSON_BYTES = 1 << 30
 _LARGEST = 1e15
 _JSON = "index.json"
 _EMBEDDINGS = "embeddings.safetensors"
-_CURE = "Build the item index again."
 
 
 @dataclass(frozen=True, eq=False)
@@ -177,7 +171,7 @@ class ItemIndex:
     def key(self) -> str:
         """Fingerprint of the embedder, the normalization, the titles and the file format."""
         return fingerprint(
-            [_FORMAT, self.embedder_fingerprint, self.normalization, list(self.titles)]
+            [INDEX_FORMAT, self.embedder_fingerprint, self.normalization, list(self.titles)]
         )
 
     def belongs_to(
@@ -308,7 +302,7 @@ class ItemIndex:
         with atomic_folder(folder) as temporary:
             write_embeddings(temporary / _EMBEDDINGS, self.embeddings)
             content = {
-                "format": _FORMAT,
+                "format": INDEX_FORMAT,
                 "key": self.key,
                 "embedder_fingerprint": self.embedder_fingerprint,
                 "normalization": self.normalization,
@@ -318,7 +312,7 @@ class ItemIndex:
             write_json(temporary / _JSON, content)
 
     @classmethod
-    def load(cls, folder: Path, *, max_bytes: int = _MAX_JSON_BYTES) -> Self:
+    def load(cls, folder: Path, *, max_bytes: int = MAX_JSON_BYTES) -> Self:
         """Read a saved index.
 
         Args:
@@ -328,12 +322,12 @@ class ItemIndex:
         Raises:
             BundleError: If a file is missing, damaged or of another version; names it.
         """
-        content = _read_content(folder / _JSON, max_bytes=max_bytes)
+        content = read_index(folder / _JSON, max_bytes=max_bytes)
         path = folder / _EMBEDDINGS
         if not path.is_file():
-            raise _damage(path, "it is missing")
+            raise damaged(path, "it is missing")
         if file_digest(path) != content.embeddings_sha256:
-            raise _damage(path, "its bytes do not match the checksum in index.json")
+            raise damaged(path, "its bytes do not match the checksum in index.json")
         embeddings = read_embeddings(path)
         try:
             index = cls(
@@ -343,11 +337,11 @@ class ItemIndex:
                 content.normalization,
             )
         except ValueError as error:
-            raise _damage(
+            raise damaged(
                 folder / _JSON, f"its fields do not fit together: {str(error).rstrip('.')}"
             ) from None
         if index.key != content.key:
-            raise _damage(folder / _JSON, "its titles, normalization or model do not match its key")
+            raise damaged(folder / _JSON, "its titles, normalization or model do not match its key")
         return index
 
     @cached_property
@@ -382,26 +376,6 @@ class ItemIndex:
         return points
 
 
-class _Content(BaseModel):
-    model_config = ConfigDict(frozen=True, strict=True, extra="forbid")
-
-    format: int
-    key: str
-    embedder_fingerprint: str
-    normalization: Any
-    embeddings_sha256: str
-    titles: list[str]
-
-
-def _read_content(path: Path, *, max_bytes: int) -> _Content:
-    content = read_json(path, max_bytes=max_bytes)
-    check_format(content, _FORMAT, what=str(path), cure=_CURE)
-    try:
-        return _Content.model_validate(content)
-    except ValidationError as error:
-        raise _damage(path, first_problems(error)) from None
-
-
 def _check_titles(titles: Sequence[str]) -> None:
     if not titles:
         raise ValueError("titles is empty; an index needs at least one title.")
@@ -413,7 +387,3 @@ def _check_titles(titles: Sequence[str]) -> None:
                 "by title id."
             )
         seen.add(title)
-
-
-def _damage(path: Path, reason: str) -> BundleError:
-    return BundleError(f"{path} cannot be used: {reason}. {_CURE}")

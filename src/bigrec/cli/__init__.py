@@ -1,22 +1,31 @@
 """The ``bigrec`` command: parses, calls, prints. What it calls is the library."""
 
-import functools
 import json
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 from rich.console import Console
 
 from bigrec import __version__, console
+from bigrec.cli.options import (
+    DEFAULT_RUN_DIR,
+    BundleArgument,
+    ConfigOption,
+    DataOption,
+    ItemsOption,
+    JsonOption,
+    ModelOption,
+    RunDirOption,
+    SetOption,
+    guarded,
+)
 from bigrec.console import steps
-from bigrec.errors import BigrecError
 from bigrec.printable import json_text
-from bigrec.settings import Settings, preset_names
-from bigrec.storage import interrupts
+from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
 from bigrec.types import ProgressFactory
 
@@ -39,73 +48,6 @@ bundle_app = typer.Typer(
     help="Sign bundles and check their signatures.", no_args_is_help=True, add_completion=False
 )
 app.add_typer(bundle_app, name="bundle")
-
-RunDirOption = Annotated[
-    Path,
-    typer.Option("--run-dir", "-r", help="Holds all stages; those that are complete are reused."),
-]
-ConfigOption = Annotated[
-    str | None,
-    typer.Option(
-        "--config",
-        "-c",
-        help="A YAML file or a preset (" + ", ".join(preset_names()) + "). "
-        "By default the settings of the run directory's last command.",
-    ),
-]
-SetOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Change one value, as in --set generative.finetune.epochs=3. May be given many times.",
-    ),
-]
-DataOption = Annotated[
-    str | None,
-    typer.Option(
-        "--data", "-d", help="Short for --set data.source=…: a folder, a file or ml-100k."
-    ),
-]
-ItemsOption = Annotated[
-    str | None, typer.Option("--items", help="Short for --set data.items=…: the file of titles.")
-]
-ModelOption = Annotated[
-    str | None,
-    typer.Option(
-        "--model", "-m", help="Short for --set model.base=…: hub id, folder, .gguf or short name."
-    ),
-]
-BundleArgument = Annotated[
-    Path, typer.Argument(help="The folder that evaluate or save() wrote.", show_default=False)
-]
-JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
-_P = ParamSpec("_P")
-
-DEFAULT_RUN_DIR = Path("runs/default")
-
-
-def _guarded(command: Callable[_P, None]) -> Callable[_P, None]:
-    """Tell our errors in one message, without a traceback; what was done stays."""
-
-    @functools.wraps(command)
-    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-            interrupts.check()
-        except BaseException as error:
-            # A library may have turned Ctrl-C into an error.
-            if interrupts.requested() or isinstance(error, KeyboardInterrupt):
-                console.tell_stopped()
-                raise typer.Exit(interrupts.EXIT_CODE) from None
-            if not isinstance(error, BigrecError | ValueError) or os.environ.get(
-                "BIGREC_TRACEBACK"
-            ):
-                raise
-            console.tell_error(error)
-            raise typer.Exit(2) from None
-
-    return guarded
 
 
 @app.callback(invoke_without_command=True)
@@ -163,7 +105,7 @@ def _add_steps(
                 values = {key: value for shown in done for key, value in shown.values.items()}
                 _show(as_json, console.Shown("", values))
 
-    app.command(name, help=about)(_guarded(command))
+    app.command(name, help=about)(guarded(command))
 
 
 def _settings(run_dir: Path, config: str | None, overrides: list[str]) -> Settings:
@@ -250,7 +192,7 @@ _add_steps(
 
 
 @app.command()
-@_guarded
+@guarded
 def tune(
     name: Annotated[str, typer.Argument(metavar="MODEL", help="Such as EASE, or 'LLM retrieval'.")],
     run_dir: RunDirOption = DEFAULT_RUN_DIR,
@@ -287,7 +229,7 @@ def tune(
 
 
 @app.command()
-@_guarded
+@guarded
 def recommend(
     history: Annotated[
         list[str],
@@ -362,7 +304,7 @@ def recommend(
 
 
 @bundle_app.command()
-@_guarded
+@guarded
 def keygen(
     key: Annotated[
         Path, typer.Argument(help="The private key's file to write.", show_default=False)
@@ -375,7 +317,7 @@ def keygen(
 
 
 @bundle_app.command()
-@_guarded
+@guarded
 def sign(
     bundle: BundleArgument,
     key: Annotated[Path, typer.Option("--key", help="A private Ed25519 key, PEM or OpenSSH.")],
@@ -389,7 +331,7 @@ def sign(
 
 
 @bundle_app.command()
-@_guarded
+@guarded
 def verify(
     bundle: BundleArgument,
     key: Annotated[Path, typer.Option("--key", help="A public Ed25519 key, PEM or OpenSSH.")],
@@ -403,7 +345,7 @@ def verify(
 
 
 @app.command()
-@_guarded
+@guarded
 def info(
     folder: Annotated[
         Path, typer.Argument(help="A run directory or a bundle.", show_default=False)
@@ -415,7 +357,7 @@ def info(
 
 
 @app.command()
-@_guarded
+@guarded
 def config(as_json: JsonOption = False) -> None:
     """Show every setting, its default and its effect."""
     _show(as_json, console.settings_help())
