@@ -1,6 +1,7 @@
 """An interrupted training is resumed exactly."""
 
 import logging
+import signal
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -51,30 +52,63 @@ def test_a_resumed_training_equals_an_uninterrupted_one(
     assert_equal(resumed, fit(architecture, **ARGUMENTS, **options))
 
 
-@pytest.mark.parametrize(
-    "options", [{}, {"early_stopping_patience": 1}, {"stop_after": 3}], ids=str
-)
-def test_a_training_killed_at_every_save_equals_an_uninterrupted_one(
-    options: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+KILLED: list[tuple[Architecture, dict[str, Any]]] = [
+    ("GRU4Rec", {}),
+    ("GRU4Rec", {"early_stopping_patience": 1}),
+    ("GRU4Rec", {"stop_after": 2}),
+    ("SASRec", {"robust": True, "n_negatives": 4, "epochs": 2}),
+    ("Caser", {"epochs": 2}),
+]
+
+
+@pytest.mark.parametrize(("architecture", "options"), KILLED, ids=str)
+def test_a_training_killed_at_every_step_equals_an_uninterrupted_one(
+    architecture: Architecture,
+    options: dict[str, Any],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    killed: list[int] = []
+    killed: list[tuple[int, int]] = []
 
     def save_and_die(folder: Path, state: TrainingState, **kwargs: Any) -> None:
         save_checkpoint(folder, state, **kwargs)
-        if state.epoch not in killed:
-            killed.append(state.epoch)
+        if (state.epoch, state.n_batches) not in killed:
+            killed.append((state.epoch, state.n_batches))
             raise SystemExit
 
     options = ARGUMENTS | options
-    whole = fit("GRU4Rec", folder=tmp_path / "whole", **options)
+    whole = fit(architecture, folder=tmp_path / "whole", **options)
     monkeypatch.setattr("bigrec.models.neural.trainer.save_checkpoint", save_and_die)
+    monkeypatch.setattr("bigrec.models.neural.trainer.SAVE_EVERY_S", -1.0)
     resumed = None
     while resumed is None:
         with suppress(SystemExit):
-            resumed = fit("GRU4Rec", folder=tmp_path / "killed", **options)
-    assert killed == [entry["epoch"] for entry in whole.log]
+            resumed = fit(architecture, folder=tmp_path / "killed", **options)
+    after_epochs = [epoch for epoch, batch in killed if batch == 0]
+    assert after_epochs == [entry["epoch"] for entry in whole.log]
+    assert len(killed) >= 2 * len(after_epochs)
     assert_equal(resumed, whole)
     assert resumed.log == whole.log
+
+
+def test_ctrl_c_within_an_epoch_is_saved_and_resumed(tmp_path: Path, handled_sigint: None) -> None:
+    stopped: list[int] = []
+
+    def press(done: int, total: int) -> None:
+        if not stopped:
+            stopped.append(done)
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(KeyboardInterrupt):
+        fit("GRU4Rec", folder=tmp_path, progress=press, **ARGUMENTS)
+    reported: list[int] = []
+    resumed = fit(
+        "GRU4Rec", folder=tmp_path, progress=lambda done, _: reported.append(done), **ARGUMENTS
+    )
+    every: list[int] = []
+    whole = fit("GRU4Rec", progress=lambda done, _: every.append(done), **ARGUMENTS)
+    assert stopped + reported == every
+    assert_equal(resumed, whole)
 
 
 def test_a_finished_training_is_loaded(tmp_path: Path) -> None:

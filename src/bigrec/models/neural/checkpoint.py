@@ -19,7 +19,7 @@ logger = get_logger(__name__)
 
 _KIND = "training checkpoint"
 _FOLDER = "checkpoint"
-_WEIGHTS, _BEST, _OPTIMIZER = "weights.", "best.", "optimizer."
+_WEIGHTS, _BEST, _OPTIMIZER, _RANDOM = "weights.", "best.", "optimizer.", "random."
 
 
 @dataclass
@@ -33,6 +33,10 @@ class TrainingState:
         best_ndcg: The best validation NDCG@10.
         log: ``epoch``, ``loss`` (mean over targets) and ``ndcg@10`` (validation) of every epoch.
         best: The weights after the best epoch.
+        n_batches: Batches done of the next epoch.
+        n_targets: Targets in them.
+        loss_sum: Summed loss of these targets.
+        random: Random states after these batches, by device type.
     """
 
     epoch: int = 0
@@ -40,6 +44,10 @@ class TrainingState:
     best_ndcg: float = -1.0
     log: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    n_batches: int = 0
+    n_targets: int = 0
+    loss_sum: float = 0.0
+    random: dict[str, Tensor] = field(default_factory=dict)
 
 
 class _Stored(StoredSettings):
@@ -48,6 +56,9 @@ class _Stored(StoredSettings):
     patience_start: int
     best_ndcg: float
     log: list[dict[str, float]]
+    n_batches: int
+    n_targets: int
+    loss_sum: float
 
 
 def save_checkpoint(
@@ -71,7 +82,7 @@ def save_checkpoint(
         StorageError: If the folder cannot be written.
     """
     arrays = as_arrays(network.state_dict(), prefix=_WEIGHTS)
-    arrays |= as_arrays(state.best, prefix=_BEST)
+    arrays |= as_arrays(state.best, prefix=_BEST) | as_arrays(state.random, prefix=_RANDOM)
     for number, averages in optimizer.state_dict()["state"].items():
         arrays |= as_arrays(averages, prefix=f"{_OPTIMIZER}{number}.")
     stored = _Stored(
@@ -80,6 +91,9 @@ def save_checkpoint(
         patience_start=state.patience_start,
         best_ndcg=state.best_ndcg,
         log=state.log,
+        n_batches=state.n_batches,
+        n_targets=state.n_targets,
+        loss_sum=state.loss_sum,
     )
     write_model_folder(folder / _FOLDER, _KIND, settings=stored.model_dump(), arrays=arrays)
 
@@ -122,11 +136,9 @@ def load_checkpoint(
     optimizer.load_state_dict({**optimizer.state_dict(), "state": averages})
     logger.info("Training is resumed after epoch %d", stored.epoch)
     return TrainingState(
-        stored.epoch,
-        stored.patience_start,
-        stored.best_ndcg,
-        stored.log,
-        as_tensors(arrays, prefix=_BEST),
+        **stored.model_dump(exclude={"fingerprint"}),
+        best=as_tensors(arrays, prefix=_BEST),
+        random=as_tensors(arrays, prefix=_RANDOM),
     )
 
 

@@ -1,7 +1,9 @@
 """The training loop of all networks: seeded, with early stopping and resumable."""
 
 import math
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -24,11 +26,15 @@ from bigrec.models.neural.networks import SequenceNetwork
 from bigrec.models.neural.sequences import Windows, batches_by_length
 from bigrec.models.neural.validation import ndcg_at_10
 from bigrec.printable import get_logger
-from bigrec.storage import fingerprint
+from bigrec.storage import fingerprint, interrupts
 from bigrec.types import ProgressCallback
 
 logger = get_logger(__name__)
 
+SAVE_EVERY_S = 300.0
+"""Longest time between two checkpoints, in seconds, but for the validation after an epoch."""
+
+_STOPPING = "Stopping after this step. Press Ctrl-C again to stop without saving."
 _MAX_CELLS = 1 << 26
 _BETAS = (0.9, 0.98)
 _MAX_GRADIENT_NORM = 1.0
@@ -61,7 +67,8 @@ def train_network(
         arguments: Hyperparameters.
         stop_after: Train exactly so many epochs without validation and keep the last weights. The
             learning rate follows the schedule of ``arguments.epochs`` all the same.
-        folder: Folder for a checkpoint after every epoch; training is resumed from it.
+        folder: Folder for a checkpoint, written after every epoch and at least every
+            `SAVE_EVERY_S` seconds; training is resumed from it to the same bits.
         progress: Called with (targets done, targets in all epochs).
 
     Returns:
@@ -71,28 +78,23 @@ def train_network(
 
     Raises:
         StorageError: If the folder cannot be written.
-        KeyboardInterrupt: On Ctrl-C; the checkpoint of the last complete epoch stays.
+        KeyboardInterrupt: On Ctrl-C, with a folder after a checkpoint is written.
     """
-    trainer = _Trainer(network, dataset, arguments, stop_after=stop_after)
-    state = TrainingState()
-    if folder is not None:
-        state = trainer.load(folder)
-    if stop_after is not None:
-        while state.epoch < stop_after:
+    trainer = _Trainer(network, dataset, arguments, stop_after=stop_after, folder=folder)
+    state = trainer.load()
+    with nullcontext() if folder is None else interrupts.deferred(_STOPPING):
+        if stop_after is not None:
+            while state.epoch < stop_after:
+                trainer.run_epoch(state, progress)
+            network.eval()
+            return state.log
+        if network.useful_untrained and not state.best:
+            trainer.validate_untrained(state)
+        while (
+            state.epoch < arguments.epochs
+            and state.epoch - state.patience_start < arguments.early_stopping_patience
+        ):
             trainer.run_epoch(state, progress)
-            if folder is not None:
-                trainer.save(folder, state)
-        network.eval()
-        return state.log
-    if network.useful_untrained and not state.best:
-        trainer.validate_untrained(state)
-    while (
-        state.epoch < arguments.epochs
-        and state.epoch - state.patience_start < arguments.early_stopping_patience
-    ):
-        trainer.run_epoch(state, progress)
-        if folder is not None:
-            trainer.save(folder, state)
     network.load_state_dict(state.best)
     network.eval()
     return state.log
@@ -116,7 +118,10 @@ class _Trainer:
         arguments: TrainingArguments,
         *,
         stop_after: int | None,
+        folder: Path | None,
     ) -> None:
+        self._folder = folder
+        self._saved_at = time.monotonic()
         self._network = network
         self._dataset = dataset
         self._arguments = arguments
@@ -152,36 +157,43 @@ class _Trainer:
             score=lambda histories: self._log_popularity.repeat(len(histories), 1),
         )
 
-    def load(self, folder: Path) -> TrainingState:
-        """Restore the folder's checkpoint, if it is of this training."""
+    def load(self) -> TrainingState:
+        """Restore the folder's checkpoint, if there is one of this training."""
+        if self._folder is None:
+            return TrainingState()
         return load_checkpoint(
-            folder,
+            self._folder,
             network=self._network,
             optimizer=self._optimizer,
             fingerprint=self._fingerprint,
         )
 
-    def save(self, folder: Path, state: TrainingState) -> None:
-        """Write a checkpoint to the folder."""
+    def _save(self, state: TrainingState) -> None:
+        """Write a checkpoint to the folder, and stop after Ctrl-C."""
+        if self._folder is None:
+            return
         save_checkpoint(
-            folder,
+            self._folder,
             state,
             network=self._network,
             optimizer=self._optimizer,
             fingerprint=self._fingerprint,
         )
+        self._saved_at = time.monotonic()
+        if interrupts.requested():
+            raise KeyboardInterrupt
 
     def run_epoch(self, state: TrainingState, progress: ProgressCallback | None) -> None:
-        """Train for an epoch, validate the weights where asked for, and update ``state``."""
-        loss = self._train_epoch(state.epoch, progress)
+        """Train for an epoch, validate the weights where asked for, update and save ``state``."""
+        self._train_epoch(state, progress)
+        entry = {"epoch": state.epoch + 1, "loss": state.loss_sum / state.n_targets}
         state.epoch += 1
-        if self._stop_after is not None:
-            state.log.append({"epoch": state.epoch, "loss": loss})
-            logger.info("Epoch %d: loss %.4f", state.epoch, loss)
-            return
-        ndcg = self.validate(state)
-        state.log.append({"epoch": state.epoch, "loss": loss, _FIGURE: ndcg})
-        logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, ndcg)
+        state.n_batches, state.n_targets, state.loss_sum, state.random = 0, 0, 0.0, {}
+        if self._stop_after is None:
+            entry[_FIGURE] = self.validate(state)
+        state.log.append(entry)
+        logger.info("Epoch %s", ", ".join(f"{name} {value:.4g}" for name, value in entry.items()))
+        self._save(state)
 
     def validate_untrained(self, state: TrainingState) -> None:
         """Validate the initial weights, logged as epoch 0."""
@@ -206,23 +218,31 @@ class _Trainer:
             state.best = {name: weight.clone() for name, weight in weights.items()}
         return ndcg
 
-    def _train_epoch(self, epoch: int, progress: ProgressCallback | None) -> float:
-        """Train for one pass over all windows; returns the mean loss over targets."""
+    def _train_epoch(self, state: TrainingState, progress: ProgressCallback | None) -> None:
+        """Train for one pass over all windows, or what is left of it."""
         self._network.train()
-        total, count = 0.0, 0
+        epoch = state.epoch
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
-            # The seed of every epoch is different, so that a checkpoint needs no random state.
+            # The seed of every epoch is different, so that its order needs no random state.
             torch.manual_seed(self._arguments.seed * _EPOCHS_PER_SEED + epoch + 1)
             epochs = self._arguments.epochs if self._stop_after is None else self._stop_after
             all_targets = epochs * self._targets_per_epoch
-            for batch, epoch_share in self._batches():
+            for batch, epoch_share in self._batches(state):
                 self._set_learning_rate(epoch + epoch_share)
                 loss, n_targets = self._step(batch.to(self._device))
-                total += loss
-                count += n_targets
+                state.n_batches += 1
+                state.n_targets += n_targets
+                state.loss_sum += loss
                 if progress is not None:
-                    progress(epoch * self._targets_per_epoch + count, all_targets)
-        return total / count
+                    progress(epoch * self._targets_per_epoch + state.n_targets, all_targets)
+                # After the last batch come the validation and then a checkpoint anyway.
+                if epoch_share < 1 and self._is_save_due():
+                    state.random = _random_states(self._device)
+                    self._save(state)
+
+    def _is_save_due(self) -> bool:
+        is_late = time.monotonic() - self._saved_at > SAVE_EVERY_S
+        return self._folder is not None and (is_late or interrupts.requested())
 
     def _set_learning_rate(self, epochs_done: float) -> None:
         """Set the learning rate of the batch that ends at a (fractional) number of epochs."""
@@ -234,8 +254,12 @@ class _Trainer:
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = arguments.learning_rate * factor
 
-    def _batches(self) -> Iterator[tuple[Tensor, float]]:
-        """Batches of windows in random order, each with the share of the epoch done after it."""
+    def _batches(self, state: TrainingState) -> Iterator[tuple[Tensor, float]]:
+        """The batches of windows that are left of an epoch, in random order.
+
+        Yields:
+            Each with the share of the epoch done after it.
+        """
         windows = self._windows()
         n_targets = torch.ones(len(windows), dtype=torch.long)
         if self._network.predicts_all_positions:
@@ -243,7 +267,9 @@ class _Trainer:
         batches = batches_by_length(
             windows.end - windows.first, n_targets, batch_size=self._arguments.batch_size
         )
-        for count, numbers in enumerate(batches, start=1):
+        _set_random_states(state.random, self._device)
+        done = state.n_batches
+        for count, numbers in enumerate(batches[done:], start=done + 1):
             yield windows.batch(numbers, padding=self._network.n_items), count / len(batches)
 
     def _windows(self) -> Windows:
@@ -308,6 +334,22 @@ class _Trainer:
             robust = robust_loss(candidates, temperature=arguments.robust_temperature)
             loss = loss + arguments.robust_weight * robust
         return loss
+
+
+def _random_states(device: torch.device) -> dict[str, Tensor]:
+    """Torch's random states by device type."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def _set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Restore what `_random_states` gave; nothing where there is nothing."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _items_before_targets(inputs: Tensor, has_target: Tensor, *, padding: int) -> Tensor:
