@@ -16,7 +16,7 @@ import typer
 from bigrec.storage.interrupts import EXIT_CODE
 from torture.processes import tail, wait
 from torture.runs import CASES, Runs, scratch
-from torture.tally import Tally, finish
+from torture.tally import Tally, finish, report
 
 _MOST_IN_A_ROW = 3
 
@@ -60,6 +60,7 @@ def main(
                 rng = random.Random(f"{seed}-{attempt}")
                 fault = attack(runs, rng, signal.Signals[f"SIG{name}"])
                 tally.count(fault and f"seed {seed}, try {attempt}: {fault}")
+            report(tally.test, [tally])
     finish("Killed at random instants", tallies)
 
 

@@ -13,7 +13,7 @@ import typer
 from torture.countdown import Countdown
 from torture.processes import tail, wait
 from torture.runs import CASES, Runs, scratch
-from torture.tally import Tally, finish
+from torture.tally import Tally, finish, report
 
 
 def attack(runs: Runs, folder: Path, *, every: int) -> Tally:
@@ -46,7 +46,8 @@ def main(
         if case is None or chosen.name in case:
             with scratch() as folder:
                 runs = Runs(chosen, folder / "runs")
-                tallies.append(attack(runs, folder, every=every))
+                tallies.append(tally := attack(runs, folder, every=every))
+                report(tally.test, [tally])
     finish("Killed before each storage operation", tallies)
 
 

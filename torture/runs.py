@@ -47,15 +47,17 @@ class Case:
         return f"{self.command}-{self.mode}"
 
 
+_EPOCHS = "baselines.sequential.epochs=3"
 _COMPARE = (
-    "compare.baselines=[popularity, co-occurrence, EASE, GRU4Rec]",
+    _EPOCHS,
+    "compare.baselines=[popularity, GRU4Rec]",
+    "compare.fusions=[GRU4Rec]",
     "compare.few_shot=false",
-    "baselines.networks.epochs=2",
 )
 # A checkpoint after every step.
 _GENERATIVE = ("generative.finetune.save_every_s=1e-9", "generative.finetune.epochs=2")
 CASES = [
-    Case("evaluate", "retrieval", ("fusion.signals=[popularity, GRU4Rec]",)),
+    Case("evaluate", "retrieval", (_EPOCHS, "fusion.signals=[popularity, GRU4Rec]")),
     Case("evaluate", "generative", _GENERATIVE),
     Case("compare", "retrieval", _COMPARE),
     Case("compare", "generative", (*_COMPARE, *_GENERATIVE)),

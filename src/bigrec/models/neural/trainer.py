@@ -186,13 +186,17 @@ class _Trainer:
     def run_epoch(self, state: TrainingState, progress: ProgressCallback | None) -> None:
         """Train for an epoch, validate the weights where asked for, update and save ``state``."""
         self._train_epoch(state, progress)
-        entry = {"epoch": state.epoch + 1, "loss": state.loss_sum / state.n_targets}
+        loss = state.loss_sum / state.n_targets
         state.epoch += 1
         state.n_batches, state.n_targets, state.loss_sum, state.random = 0, 0, 0.0, {}
+        entry = {"epoch": state.epoch, "loss": loss}
         if self._stop_after is None:
             entry[_FIGURE] = self.validate(state)
+            figure = entry[_FIGURE]
+            logger.info("Epoch %d: loss %.4f, validation NDCG@10 %.4f", state.epoch, loss, figure)
+        else:
+            logger.info("Epoch %d: loss %.4f", state.epoch, loss)
         state.log.append(entry)
-        logger.info("Epoch %s", ", ".join(f"{name} {value:.4g}" for name, value in entry.items()))
         self._save(state)
 
     def validate_untrained(self, state: TrainingState) -> None:
