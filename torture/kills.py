@@ -46,16 +46,18 @@ def main(
     name: Annotated[
         Literal["KILL", "INT"], typer.Option("--signal", help="KILL, or INT for Ctrl-C.")
     ] = "KILL",
+    case: Annotated[list[str] | None, typer.Option(help="Only these cases; repeatable.")] = None,
 ) -> None:
     """Kill runs at random instants."""
     tallies = []
     with scratch() as folder:
-        for place, case in enumerate(CASES):
-            of_case = range(place, tries, len(CASES))
+        cases = [known for known in CASES if case is None or known.name in case]
+        for place, chosen in enumerate(cases):
+            of_case = range(place, tries, len(cases))
             if not of_case:
                 continue
-            runs = Runs(case, Path(folder) / case.name)
-            tallies.append(tally := Tally(f"{case.name}, SIG{name}"))
+            runs = Runs(chosen, Path(folder) / chosen.name)
+            tallies.append(tally := Tally(f"{chosen.name}, SIG{name}"))
             for attempt in of_case:
                 rng = random.Random(f"{seed}-{attempt}")
                 fault = attack(runs, rng, signal.Signals[f"SIG{name}"])
