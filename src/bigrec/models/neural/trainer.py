@@ -189,7 +189,8 @@ class _Trainer:
         loss = state.loss_sum / state.n_targets
         state.epoch += 1
         state.n_batches, state.n_targets, state.loss_sum, state.random = 0, 0, 0.0, {}
-        entry = {"epoch": state.epoch, "loss": loss}
+        # A float, as it is once it was stored: the log of a resumed training is the same text.
+        entry = {"epoch": float(state.epoch), "loss": loss}
         if self._stop_after is None:
             entry[_FIGURE] = self.validate(state)
             figure = entry[_FIGURE]
@@ -202,7 +203,7 @@ class _Trainer:
     def validate_untrained(self, state: TrainingState) -> None:
         """Validate the initial weights, logged as epoch 0."""
         ndcg = self.validate(state)
-        state.log.append({"epoch": 0, _FIGURE: ndcg})
+        state.log.append({"epoch": 0.0, _FIGURE: ndcg})
         logger.info("Untrained: validation NDCG@10 %.4f", ndcg)
 
     def validate(self, state: TrainingState) -> float:
