@@ -258,3 +258,13 @@ def test_a_catalog_file_with_other_columns_is_reported(tmp_path: Path) -> None:
     pl.DataFrame({"item_id": ["x"]}).write_parquet(tmp_path / "catalog.parquet")
     with pytest.raises(BundleError, match="could not be read as a catalog"):
         Catalog.load(tmp_path / "catalog.parquet")
+
+
+def test_a_joined_catalog_has_its_own_items_first() -> None:
+    own = Catalog.from_frame(pl.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]}))
+    frame = pl.DataFrame({"item_id": ["c", "a"], "title": ["B", "Other"], "category": ["x", "y"]})
+    joined = own.joined(Catalog.from_frame(frame, category="category"))
+    assert joined.item_ids == ["a", "b", "c"]
+    assert joined.titles == ["A", "B", "B"]
+    assert joined.title_ids.tolist() == [0, 1, 1]
+    assert joined.categories == ["", "", "x"]

@@ -51,7 +51,7 @@ class _SentenceEmbedder:
 
     def __init__(self, name: str, **_: Any) -> None: ...
 
-    fingerprint = "letters"
+    fingerprint = "0123456789abcdef"
 
     def embed(self, texts: list[str], **_: Any) -> FloatArray:
         return np.array(
@@ -63,8 +63,7 @@ class _SentenceEmbedder:
 @pytest.fixture(scope="module", autouse=True)
 def _no_sentence_encoder() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        for module in ("fitted", "baselines"):
-            patch.setattr(f"bigrec.recommender.{module}.SentenceEmbedder", _SentenceEmbedder)
+        patch.setattr("bigrec.recommender.title_encoder.SentenceEmbedder", _SentenceEmbedder)
         yield
 
 

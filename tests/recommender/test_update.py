@@ -101,3 +101,29 @@ def test_a_trained_mode_cannot_be_updated(tiny_model: Path) -> None:
     model = fitted(tiny_model, tiny_dataset(), mode="retrieval")
     with pytest.raises(ValueError, match="retrieval mode cannot be updated; expected text mode"):
         model.update(later(7))
+
+
+def test_items_that_are_absent_during_an_update_keep_what_was_learned(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    model = fitted(tiny_model, dataset(days=DAYS), "fusion.signals=[popularity, text kNN]")
+    stored = tmp_path / "fitted"
+    model.save(stored)
+    rows = pl.DataFrame({"user_id": ["u1", "u2"], "item_id": ["i4", "i5"], "timestamp": [900, 901]})
+    expected = BIGRec.load(stored, device="cpu").update(rows)
+    every = model.catalog
+    some = every.to_frame().filter(pl.col("item_id").is_in(["i9", "i5", "i4"]))
+    new = pl.DataFrame({"item_id": ["new"], "title": ["Heat (1995)"]})
+    model.update_catalog(Catalog.from_frame(pl.concat([new, some]))).update(rows)
+    assert model.catalog.item_ids == ["new", "i4", "i5", "i9"]
+    assert len(model.recommend(["i4"], exclude_seen=False)) == 4
+    model.save(tmp_path / "updated")
+    model = BIGRec.load(tmp_path / "updated", device="cpu").update_catalog(every)
+    np.testing.assert_array_equal(model.fitted.counts, expected.fitted.counts)
+    for history in HISTORIES:
+        found, wanted = (
+            {item.item_id: item.score for item in each.recommend(history, k=12)}
+            for each in (model, expected)
+        )
+        assert found.keys() == wanted.keys()
+        np.testing.assert_allclose([found[item] for item in wanted], list(wanted.values()), 1e-4)

@@ -134,6 +134,12 @@ class Catalog:
             raise DataError(self._unknown_items_message(list(dict.fromkeys(unknown))))
         return np.array(numbers, dtype=np.int64)
 
+    def joined(self, other: "Catalog") -> Self:
+        """The catalog with the items of another one whose ids it lacks after its own."""
+        known = set(self.item_ids)
+        more = other.to_frame().filter([item not in known for item in other.item_ids])
+        return self._build(pl.concat([self.to_frame(), more], how="diagonal"))
+
     def to_frame(self) -> pl.DataFrame:
         """The items as columns ``item_id``, ``title`` and, if known, ``category``."""
         columns = {"item_id": self.item_ids, "title": self.titles}

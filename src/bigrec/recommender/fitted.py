@@ -129,21 +129,27 @@ class FittedRecommender:
         Raises:
             ValueError: If the mode's model can only be fitted by training.
         """
-        encoder = self.encoder.updated(interactions)
+        whole = self
+        if self._origin is not self:
+            # Absent items keep what was learned of them. Their numbers come last, so that those of
+            # the interactions stay as they are.
+            whole = self.with_catalog(self.catalog.joined(self._origin.catalog))
+        encoder = whole.encoder.updated(interactions)
         if encoder is None:
             raise ValueError(
                 f"a recommender of {self.settings.mode} mode cannot be updated; expected text "
                 "mode. Fit it again with the new interactions."
             )
-        return FittedRecommender(
+        updated = FittedRecommender(
             self.settings,
             encoder,
-            catalog=self.catalog,
-            counts=self.counts,
+            catalog=whole.catalog,
+            counts=whole.counts,
             item_type=self.item_type,
             title_encoder=self.title_encoder,
-            fusion=self.fusion,
+            fusion=whole.fusion,
         )
+        return updated if whole is self else updated.with_catalog(self.catalog)
 
     def _changed(
         self,
