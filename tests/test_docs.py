@@ -24,7 +24,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 # In a Python block: the text on the page, and what the test runs instead.
-SUBSTITUTES = {'"model.base=smollm2-135m"': "*{overrides}"}
+SUBSTITUTES = {'"mode=text"': "*{overrides}"}
 
 # Inline code that has the form of a setting and is none.
 NOT_SETTINGS = {"model.generate"}
@@ -165,7 +165,7 @@ def test_a_python_block_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    overrides = tiny_overrides(tiny_model, mode="retrieval")
+    overrides = tiny_overrides(tiny_model, mode="text")
     substitutes = {
         written: instead.format(overrides=overrides) for written, instead in SUBSTITUTES.items()
     }
