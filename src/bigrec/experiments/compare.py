@@ -28,9 +28,9 @@ _AUTO = "auto"
 _PAIR = "co-occurrence & EASE"
 _WINDOWS_NOTE = (
     " With several validation windows (baselines.windows), hyperparameters and fusions of "
-    "closed-form models alone are selected by the mean over them; what takes part of a network or "
-    "the language model by the last one, the validation part. Within one standard error of the "
-    "best, over users, fewer signals are fused, and the simpler hyperparameters are taken."
+    "closed-form models alone are selected by the mean over them; what a network or the "
+    "recommender takes part in by the last one, the validation part. Within one standard error of "
+    "the best, over users, fewer signals are fused, and the simpler hyperparameters are taken."
 )
 _AUTO_FUSIONS = (
     *("popularity", "co-occurrence", "EASE", "text kNN", "Gaussian", "SASRec", "GRU4Rec", _PAIR),
