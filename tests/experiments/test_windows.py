@@ -31,6 +31,7 @@ def pipeline(
     changes = [
         f"data.source={tiny_files}",
         "data.max_valid_examples=20",
+        "baselines.tune=none",
         "baselines.windows=2",
         "baselines.sequential.epochs=1",
         "compare.few_shot=false",
