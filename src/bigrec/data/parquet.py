@@ -19,11 +19,11 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
     Raises:
         polars.exceptions.PolarsError: If it is damaged; so does reading the frame.
     """
-    with _no_panic_shown():
+    with no_panic_shown():
         schema = pl.scan_parquet(path, glob=False).collect_schema()
 
     def batches(selected: Sequence[str]) -> Iterator[pl.DataFrame]:
-        with _no_panic_shown():
+        with no_panic_shown():
             frame = pl.scan_parquet(path, glob=False).select(selected).collect()
         yield frame
 
@@ -31,7 +31,7 @@ def scan_parquet(path: Path) -> pl.LazyFrame:
 
 
 @contextmanager
-def _no_panic_shown() -> Iterator[None]:
+def no_panic_shown() -> Iterator[None]:
     """Hold back what is written to stderr, and drop it if the block fails.
 
     Raises:

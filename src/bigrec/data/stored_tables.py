@@ -5,6 +5,7 @@ from pathlib import Path
 
 import polars as pl
 
+from bigrec.data.parquet import no_panic_shown
 from bigrec.errors import BundleError
 from bigrec.storage.forks import check_threads
 
@@ -45,13 +46,14 @@ def read_table(
     if not path.is_file():
         raise damaged_table(path, "it is missing", what=what)
     try:
-        table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
-        schema = table.collect_schema()
-        _check_schema(path, schema, columns, optional or {}, what=what)
-        rows = int(table.select(pl.len()).collect().item())
-        _check_rows(path, rows, n_rows, what=what)
-        frame = table.collect()
-    except (OSError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        with no_panic_shown():
+            table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
+            schema = table.collect_schema()
+            _check_schema(path, schema, columns, optional or {}, what=what)
+            rows = int(table.select(pl.len()).collect().item())
+            _check_rows(path, rows, n_rows, what=what)
+            frame = table.collect()
+    except (OSError, pl.exceptions.PolarsError) as error:
         reason = str(error).partition("\n")[0]
         raise damaged_table(path, reason, what=what) from None
     _check_values(path, frame, columns, what=what)
