@@ -17,7 +17,7 @@ from tests.conftest import tiny_overrides, tiny_settings
 
 pytestmark = pytest.mark.model
 
-ADDED = "What training the language model adds"
+ADDED = "What the trained mode adds to text mode"
 
 
 def arguments(folder: Path, tiny_files: Path, tiny_model: Path, *changes: str) -> list[str]:

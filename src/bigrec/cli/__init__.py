@@ -185,7 +185,7 @@ _add_steps(
     "demo",
     [_demonstrate_text, _demonstrate_trained],
     about="All of bigrec on MovieLens-100K: text mode in a minute, then the language model of the "
-    "settings' mode, and what it adds.",
+    "settings' mode, and what that adds.",
     run_dir=Path("runs/demo"),
     config="demo",
 )

@@ -275,7 +275,7 @@ def demonstration(pipeline: "Pipeline", gains: Sequence[ComparisonRow]) -> Shown
     """
     shown = _evaluation_and_example(pipeline)
     heading = Rule(f"{pipeline.settings.mode.capitalize()} mode: a language model is trained")
-    added = map(rich_table, difference_tables("What training the language model adds", gains))
+    added = map(rich_table, difference_tables("What the trained mode adds to text mode", gains))
     values = {
         pipeline.settings.mode: shown.values,
         "gains": [_difference_json(row) for row in gains],
