@@ -13,6 +13,7 @@ from bigrec.evaluation.metrics import ndcg_at
 from bigrec.evaluation.query_table import QueryTable
 from bigrec.experiments.demo import gains_over_text, text_pipeline
 from bigrec.experiments.pipeline import Pipeline
+from bigrec.settings import Settings
 from tests.conftest import tiny_overrides, tiny_settings
 
 pytestmark = pytest.mark.model
@@ -68,3 +69,26 @@ def test_gains_are_paired_over_the_queries_of_both_modes(
     fewer.evaluate()
     with pytest.raises(DataError, match="were evaluated on other queries"):
         gains_over_text(text, fewer)
+
+
+def test_text_mode_adds_nothing_to_itself(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    settings = tiny_settings(tiny_model, f"data.source={tiny_files}", mode="text")
+    pipeline = Pipeline(tmp_path, settings)
+    pipeline.evaluate()
+    assert gains_over_text(text_pipeline(tmp_path, settings), pipeline) == []
+
+
+def test_the_modes_share_the_stages_and_not_the_bundle(
+    tiny_files: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    settings = tiny_settings(
+        tiny_model, f"data.source={tiny_files}", mode="retrieval", signals="[EASE]"
+    )
+    pipelines = text_pipeline(tmp_path, settings), Pipeline(tmp_path, settings)
+    for pipeline in pipelines:
+        pipeline.evaluate()
+    assert len({pipeline.bundle for pipeline in pipelines}) == 2
+    assert len(list(tmp_path.glob("data-*"))) == len(list(tmp_path.glob("models-*"))) == 1
+    assert Settings.read(tmp_path / "settings.yaml").mode == "retrieval"

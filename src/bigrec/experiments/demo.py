@@ -13,14 +13,13 @@ from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
 from bigrec.types import ProgressFactory
 
-TEXT_FOLDER = "text"
-"""Text mode's run directory in that of the demonstration."""
+_TEXT_BUNDLE = "text-bundle"
 
 
 def text_pipeline(
     run_dir: Path, settings: Settings, *, progress_factory: ProgressFactory = no_progress
 ) -> Pipeline:
-    """The pipeline of text mode on the same data.
+    """The pipeline of text mode on the same data, whose stages both modes share.
 
     Args:
         run_dir: The run directory of the demonstration.
@@ -28,11 +27,19 @@ def text_pipeline(
         progress_factory: Called with the name of each long step; gives its progress callback.
     """
     text = Settings.checked(settings.model_copy(update={"mode": "text"}).to_dict())
-    return Pipeline(run_dir / TEXT_FOLDER, text, progress_factory=progress_factory)
+    return Pipeline(
+        run_dir,
+        text,
+        progress_factory=progress_factory,
+        write_settings=False,
+        bundle=run_dir / _TEXT_BUNDLE,
+    )
 
 
 def gains_over_text(text: Pipeline, trained: Pipeline) -> list[ComparisonRow]:
     """Differences of the trained mode to text mode, each by itself and with its signals.
+
+    There are none of text mode to itself.
 
     Args:
         text: Evaluated.
@@ -41,6 +48,8 @@ def gains_over_text(text: Pipeline, trained: Pipeline) -> list[ComparisonRow]:
     Raises:
         DataError: If the queries differ.
     """
+    if trained.settings.mode == "text":
+        return []
     tables = [
         QueryTable.load(pipeline.evaluation_stage.folder / "queries.parquet")
         for pipeline in (text, trained)

@@ -57,6 +57,7 @@ class Pipeline(Workspace):
         settings: The settings of the experiment.
         progress_factory: Called with the name of each long step; gives its progress callback.
         write_settings: Write the folder's ``settings.yaml``, from which the next command starts.
+        bundle: Where the recommender is saved; the folder ``bundle`` in it by default.
 
     Raises:
         ModelError: If the base model or the sentence encoder cannot be found; before any work is
@@ -70,8 +71,9 @@ class Pipeline(Workspace):
         *,
         progress_factory: ProgressFactory = no_progress,
         write_settings: bool = True,
+        bundle: Path | None = None,
     ) -> None:
-        super().__init__(folder, settings)
+        super().__init__(folder, settings, bundle=bundle)
         self.progress_factory = progress_factory
         if settings.uses_language_model:
             check_base_model(
@@ -188,8 +190,7 @@ class Pipeline(Workspace):
         """What a reader must know to judge the figures."""
         prepared, catalog = self.fitting.tested.prepared, self.dataset.catalog
         trained_on = f"{len(prepared.train)} training examples of {prepared.sizes['train']}"
-        mode, retrieval = self.settings.mode, self.settings.retrieval
-        if mode == "text" or (mode == "retrieval" and retrieval.train_on == "interactions"):
+        if not self.settings.trains_on_examples:
             trained_on = f"{int(prepared.train_rows.sum())} training interactions"
         examples = (
             f"{trained_on}; {len(prepared.test_queries)} test examples of {prepared.sizes['test']}."

@@ -39,27 +39,31 @@ class Workspace:
     Args:
         folder: Holds all stages, also those of earlier settings.
         settings: The settings of the experiment.
+        bundle: Where the recommender is saved; the folder ``bundle`` in it by default.
         refitted: Whether its stages are those fitted once more, to training and validation.
     """
 
-    def __init__(self, folder: Path, settings: Settings, *, refitted: bool = False) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        settings: Settings,
+        *,
+        bundle: Path | None = None,
+        refitted: bool = False,
+    ) -> None:
         self.folder = folder
         self.settings = settings
+        self.bundle = bundle or folder / "bundle"
         self._refitted = refitted
 
     def refit(self) -> "Workspace":
         """See `bigrec.recommender.fit_store.FitStore`."""
-        return Workspace(self.folder, self.settings, refitted=True)
+        return Workspace(self.folder, self.settings, bundle=self.bundle, refitted=True)
 
     @property
     def tested_store(self) -> "Workspace":
         """The stages of what is tested: these, or by ``evaluation.refit`` those fitted again."""
         return self if self.settings.evaluation.refit == "none" else self.refit()
-
-    @property
-    def bundle(self) -> Path:
-        """Where the recommender is saved."""
-        return self.folder / "bundle"
 
     @property
     def data_stage(self) -> Stage:

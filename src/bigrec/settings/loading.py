@@ -68,6 +68,13 @@ class Settings(Section):
         """Whether the base model is loaded."""
         return self.mode != "text" or self.text.encoder == BASE or self.compare.retrieval
 
+    @property
+    def trains_on_examples(self) -> bool:
+        """Whether the mode's model is trained on the few shots, not on all interactions."""
+        if self.mode == "retrieval":
+            return self.retrieval.train_on == "examples"
+        return self.mode == "generative"
+
     @classmethod
     def read(
         cls,
