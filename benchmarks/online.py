@@ -12,7 +12,6 @@ import polars as pl
 import typer
 
 from bigrec.data.dataset import Dataset
-from bigrec.data.splits import TRAIN, split_dataset
 from bigrec.evaluation.clusters import describe_users, number_users
 from bigrec.evaluation.metrics import query_values
 from bigrec.evaluation.significance import paired_differences
@@ -26,12 +25,12 @@ METRIC = "ndcg@10"
 
 
 def frame_of(dataset: Dataset) -> pl.DataFrame:
-    """All interactions as rows, with their row number."""
+    """All interactions as rows."""
     table = dataset.interactions
     users = pl.Series(table.user_ids, dtype=pl.String).gather(table.users())
     items = pl.Series(dataset.catalog.item_ids, dtype=pl.String).gather(table.items)
     columns = {"user_id": users, "item_id": items, "timestamp": table.times}
-    return pl.DataFrame(columns).with_row_index("row")
+    return pl.DataFrame(columns)
 
 
 def ranks_of(fitted: FittedRecommender, queries: EvalQueries, positions: Sequence[int]) -> IntArray:
@@ -56,21 +55,20 @@ def main() -> None:
     dataset = load_source(settings.data)
     if dataset.interactions.times is None:
         parser.error(f"{arguments.data} has no timestamps: expected data with times.")
-    queries = prepare_examples(dataset, settings).test_queries
-    split = split_dataset(
-        dataset.interactions,
-        method=settings.data.split_method,
-        max_history_length=settings.data.max_history_length,
-        min_history=settings.data.min_history,
-    )
-    rows = frame_of(dataset)
-    test_rows = split.test.sample(settings.data.max_test_examples, seed=0).rows
-    times = dataset.interactions.times[test_rows]
+    prepared = prepare_examples(dataset, settings)
+    queries = prepared.test_queries
+    starts = dict(zip(dataset.interactions.user_ids, dataset.interactions.user_start, strict=False))
+    # A target comes right after all that its user had before.
+    targets = [
+        starts[user] + len(before)
+        for user, before in zip(queries.user_ids, queries.full_histories, strict=True)
+    ]
+    times = dataset.interactions.times[targets]
     model = BIGRec(settings).fit(dataset)
     frozen = ranks_of(model.fitted, queries, range(len(queries)))
     updated = np.empty_like(frozen)
-    trained = split.row_splits == TRAIN
-    later = rows.filter(~pl.Series(trained)).sort("timestamp", maintain_order=True)
+    rows = frame_of(dataset).filter(~pl.Series(prepared.train_rows))
+    later = rows.sort("timestamp", maintain_order=True)
     done, seconds = 0, []
     for chunk in np.array_split(np.argsort(times, kind="stable"), arguments.chunks):
         until = int(np.searchsorted(later["timestamp"].to_numpy(), times[chunk].min()))

@@ -173,6 +173,14 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 MODES: tuple[Mode, ...] = ("text", "retrieval", "generative")
 """Every end-to-end fixture runs all."""
 
+
+@pytest.fixture(scope="module", params=MODES)
+def mode(request: pytest.FixtureRequest) -> Mode:
+    """Each mode in turn."""
+    found: Mode = request.param
+    return found
+
+
 TRAINED_MODES: tuple[Mode, ...] = ("retrieval", "generative")
 """The modes with a language model."""
 

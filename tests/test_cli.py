@@ -38,12 +38,6 @@ def invoke(*args: str, ok: bool = True) -> Any:
     return result
 
 
-@pytest.fixture(scope="module", params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    found: Mode = request.param
-    return found
-
-
 @pytest.fixture(scope="module")
 def evaluated(
     tiny_files: Path, tiny_model: Path, mode: Mode, tmp_path_factory: pytest.TempPathFactory

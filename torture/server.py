@@ -130,18 +130,20 @@ def many(write: Write, rng: random.Random, _key: str) -> None:
     reply(write, b'{"choices":[' + b",".join([entry] * count) + b"]}")
 
 
+DRIPS = (
+    (b"", b"H"),
+    (HEAD, b"X-Y: z\r\n"),
+    (HEAD + b"Content-Length: 100000\r\n\r\n", b" "),
+    (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
+    (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+    (b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n", b"x"),
+)
+"""Beginnings of answers, with the part that comes again and again after each."""
+
+
 def drip(write: Write, rng: random.Random, _key: str) -> None:
     """Parts that come one after the other, for 20 s."""
-    start, part = rng.choice(
-        [
-            (b"", b"H"),
-            (HEAD, b"X-Y: z\r\n"),
-            (HEAD + b"Content-Length: 100000\r\n\r\n", b" "),
-            (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-            (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-            (b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n", b"x"),
-        ]
-    )
+    start, part = rng.choice(DRIPS)
     write(start)
     pause_s = rng.choice([0.001, 0.01, 0.1])
     for _ in range(round(20 / pause_s)):

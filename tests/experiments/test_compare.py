@@ -22,7 +22,7 @@ from bigrec.grounding.fusion.formulas import fuse_product, min_max
 from bigrec.grounding.ranks import target_ranks
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.settings import Settings
-from tests.conftest import MODES, Mode, tiny_settings
+from tests.conftest import Mode, tiny_settings
 
 pytestmark = pytest.mark.model
 
@@ -43,12 +43,6 @@ def open_pipeline(
 ) -> Pipeline:
     source = f"data.source={tiny_files}"
     return Pipeline(folder, tiny_settings(tiny_model, source, *QUICK, *changes, mode=mode))
-
-
-@pytest.fixture(scope="module", params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    found: Mode = request.param
-    return found
 
 
 @pytest.fixture(scope="module")

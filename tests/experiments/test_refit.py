@@ -13,7 +13,7 @@ from bigrec.grounding.ranks import target_ranks
 from bigrec.models.ease import Ease
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.bundle import read_manifest
-from tests.conftest import MODES, Mode, tiny_settings
+from tests.conftest import Mode, tiny_settings
 
 pytestmark = pytest.mark.model
 
@@ -23,12 +23,6 @@ QUICK = [
     "compare.baselines=[EASE, GRU4Rec, tf-idf]",
     "compare.fusions=[EASE & GRU4Rec]",
 ]
-
-
-@pytest.fixture(scope="module", params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    found: Mode = request.param
-    return found
 
 
 @pytest.fixture(scope="module")

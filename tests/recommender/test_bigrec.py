@@ -10,7 +10,6 @@ from bigrec.data.catalog import Catalog
 from bigrec.errors import BundleError, DataError, NotFittedError
 from bigrec.recommender.bigrec import BIGRec
 from tests.conftest import (
-    MODES,
     TITLES,
     Mode,
     save_tiny_model,
@@ -21,12 +20,6 @@ from tests.conftest import (
 pytestmark = pytest.mark.model
 
 HISTORY = ["i0", "i3", "i5"]
-
-
-@pytest.fixture(scope="module", params=MODES)
-def mode(request: pytest.FixtureRequest) -> Mode:
-    found: Mode = request.param
-    return found
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,7 @@
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,12 @@ BASE_MODEL = BaseModelRecord(name="a/b", fingerprint="0123456789abcdef", dtype="
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "bundle"
-    for name in FILES:
+    return write_bundle(tmp_path / "bundle")
+
+
+def write_bundle(folder: Path, files: Sequence[str] = FILES) -> Path:
+    """A bundle whose files hold nothing of use."""
+    for name in files:
         (folder / name).parent.mkdir(exist_ok=True, parents=True)
         (folder / name).write_bytes(b"abc")
     write_manifest(folder, item_type="movie", base_model=BASE_MODEL, title_encoder=None)

@@ -8,11 +8,10 @@ import pytest
 from bigrec.errors import BundleError, StorageError
 from bigrec.recommender.bundle import (
     MANIFEST,
-    BaseModelRecord,
     read_manifest,
-    write_manifest,
 )
 from bigrec.recommender.signing import SIGNATURE, generate_keys, sign_manifest
+from tests.recommender.test_bundle import write_bundle
 from torture.damage import resign
 
 FILES = ("settings.yaml", "catalog.parquet", "counts.parquet", "index/index.json")
@@ -20,13 +19,7 @@ FILES = ("settings.yaml", "catalog.parquet", "counts.parquet", "index/index.json
 
 @pytest.fixture
 def bundle(tmp_path: Path) -> Path:
-    folder = tmp_path / "bundle"
-    for name in FILES:
-        (folder / name).parent.mkdir(exist_ok=True, parents=True)
-        (folder / name).write_bytes(b"abc")
-    record = BaseModelRecord(name="a/b", fingerprint="0123456789abcdef", dtype="float32")
-    write_manifest(folder, item_type="movie", base_model=record, title_encoder=None)
-    return folder
+    return write_bundle(tmp_path / "bundle", FILES)
 
 
 @pytest.fixture

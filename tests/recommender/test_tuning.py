@@ -22,7 +22,7 @@ from bigrec.recommender.training_data import EvalQueries, prepare_examples, prep
 from bigrec.recommender.tuning import can_tune, tune_model
 from bigrec.settings import Settings
 from bigrec.settings.baselines import BaselineSettings
-from bigrec.types import IntArray, ProgressCallback
+from bigrec.types import IntArray, ProgressCallback, ProgressFactory
 from tests.conftest import save_tiny_model, tiny_dataset
 from tests.models.fakes import N, ring
 
@@ -138,20 +138,26 @@ def test_every_model_but_popularity_has_hyperparameters() -> None:
     assert all(can_tune(name) for name in NAMES if name != "popularity")
 
 
+def baseline_fitter(
+    settings: Settings, folder: Path, *, progress_factory: ProgressFactory = no_progress
+) -> BaselineFitter:
+    dataset = tiny_dataset()
+    return BaselineFitter(
+        dataset,
+        prepare_examples(dataset, settings),
+        settings,
+        title_encoder=TitleEncoder(settings),
+        folder=folder,
+        progress_factory=progress_factory,
+    )
+
+
 @pytest.mark.parametrize("few_shot", [False, True])
 def test_a_tuned_baseline_is_fitted_with_the_selected_hyperparameters(
     tmp_path: Path, few_shot: bool
 ) -> None:
     settings = Settings.read(overrides=["baselines.tune=grid", "data.max_valid_examples=20"])
-    dataset = tiny_dataset()
-    fitter = BaselineFitter(
-        dataset,
-        prepare_examples(dataset, settings),
-        settings,
-        title_encoder=TitleEncoder(settings),
-        folder=tmp_path,
-        progress_factory=no_progress,
-    )
+    fitter = baseline_fitter(settings, tmp_path)
     model = fitter.fit("EASE", few_shot=few_shot)
     assert isinstance(model, Ease)
     (label,) = fitter.tuned
@@ -171,7 +177,6 @@ def test_a_tuned_baseline_is_fitted_with_the_selected_hyperparameters(
 def test_the_selected_network_is_not_trained_again(tmp_path: Path) -> None:
     changes = ["data.max_valid_examples=20", "baselines.sequential.epochs=1"]
     settings = Settings.read(overrides=["baselines.tune=grid", *changes])
-    dataset = tiny_dataset()
     steps: dict[str, int] = {}
 
     def counted(name: str) -> ProgressCallback:
@@ -180,15 +185,7 @@ def test_the_selected_network_is_not_trained_again(tmp_path: Path) -> None:
 
         return progress
 
-    fitter = BaselineFitter(
-        dataset,
-        prepare_examples(dataset, settings),
-        settings,
-        title_encoder=TitleEncoder(settings),
-        folder=tmp_path,
-        progress_factory=counted,
-    )
-    fitter.fit("GRU4Rec")
+    baseline_fitter(settings, tmp_path, progress_factory=counted).fit("GRU4Rec")
     # One epoch of one batch for each of the four candidates.
     assert steps == {"Tuning GRU4Rec": 4, "Training GRU4Rec": 4}
 
@@ -258,15 +255,7 @@ def test_another_encoder_of_titles_is_tuned_anew(tiny_model: Path, tmp_path: Pat
     other = save_tiny_model(tmp_path / "other", chat=True, seed=9)
     for encoder in (tiny_model, other, tiny_model):
         settings = Settings.read(overrides=[f"text.encoder={encoder}"])
-        dataset = tiny_dataset()
-        BaselineFitter(
-            dataset,
-            prepare_examples(dataset, settings),
-            settings,
-            title_encoder=TitleEncoder(settings),
-            folder=tmp_path / "models",
-            progress_factory=no_progress,
-        ).fit("text kNN")
+        baseline_fitter(settings, tmp_path / "models").fit("text kNN")
     assert len(list((tmp_path / "models" / "text-knn").glob("*/tuning"))) == 2
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, TypeAdapter
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.rule import Rule
@@ -278,14 +278,9 @@ def demonstration(pipeline: "Pipeline", gains: Sequence[ComparisonRow]) -> Shown
     added = map(rich_table, difference_tables("What the trained mode adds to text mode", gains))
     values = {
         pipeline.settings.mode: shown.values,
-        "gains": [_difference_json(row) for row in gains],
+        "gains": TypeAdapter(list[ComparisonRow]).dump_python(list(gains), mode="json"),
     }
     return Shown(Group(heading, shown.view, *added), values)
-
-
-def _difference_json(row: ComparisonRow) -> dict[str, Any]:
-    methods = {"method": row.method.to_json(), "reference": row.reference.to_json()}
-    return {**asdict(row), **methods}
 
 
 def _evaluation_and_example(pipeline: "Pipeline") -> Shown:

@@ -107,6 +107,11 @@ class Catalog:
         """Number of distinct titles, ``t``."""
         return len(self.unique_titles)
 
+    def counts_by_title(self, counts: IntArray) -> IntArray:
+        """Counts of items, ``[n]``, added up for each title, ``[t]`` int64."""
+        sums = np.bincount(self.title_ids, weights=counts, minlength=self.n_titles)
+        return sums.astype(np.int64)
+
     @cached_property
     def fingerprint(self) -> str:
         """Identifies the ids, the titles and their order."""

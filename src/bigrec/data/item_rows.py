@@ -137,37 +137,40 @@ def _changed(
 
 def _without_page_code(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
     is_code = pl.Series([title is not None and is_page_code(title) for title in rows["title"]])
-    kept, dropped = rows.filter(~is_code), rows.filter(is_code)
-    repairs.add(
+    return _without_titles(
+        rows,
+        is_code,
         "page scripts as titles",
-        dropped.height,
-        total=rows.height,
-        examples=_examples(dropped),
-        done="The items are dropped from the catalog.",
+        repairs,
+        all_are=f"all {rows.height} are the script of a web page",
     )
-    if kept.is_empty():
-        raise DataError(
-            f"no item has a title: all {rows.height} are the script of a web page. Name another "
-            "column with title=..."
-        )
-    return kept
 
 
 def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
-    blank = pl.col("title").is_null() | pl.col("title").is_in(MISSING)
-    kept, dropped = rows.filter(~blank), rows.filter(blank)
-    repairs.add(
+    is_blank = rows["title"].is_null() | rows["title"].is_in(MISSING)
+    return _without_titles(
+        rows,
+        is_blank,
         "empty titles",
+        repairs,
+        all_are=f"all {rows.height} titles are empty",
+    )
+
+
+def _without_titles(
+    rows: pl.DataFrame, unusable: pl.Series, name: str, repairs: Repairs, *, all_are: str
+) -> pl.DataFrame:
+    """The rows whose titles can be used, the others recorded as a check of this name."""
+    kept, dropped = rows.filter(~unusable), rows.filter(unusable)
+    repairs.add(
+        name,
         dropped.height,
         total=rows.height,
         examples=_examples(dropped),
         done="The items are dropped from the catalog.",
     )
     if kept.is_empty():
-        raise DataError(
-            f"no item has a title: all {rows.height} titles are empty. Name another column with "
-            "title=..."
-        )
+        raise DataError(f"no item has a title: {all_are}. Name another column with title=...")
     return kept
 
 

@@ -61,6 +61,11 @@ class MethodId:
         fused = _JOINED.join(self.signals)
         return f"{self.model} {_SIGNS[self.fusion]} {fused}" if self.model else fused
 
+    @property
+    def folder_name(self) -> str:
+        """The label as a name of files: ``llm-retrieval-few-shot``."""
+        return self.label.replace(", ", "-").replace(" ", "-").lower()
+
     def to_json(self) -> dict[str, Any]:
         """The fields and the label as JSON-like values."""
         values: dict[str, Any] = TypeAdapter(MethodId).dump_python(self, mode="json")

@@ -117,7 +117,7 @@ def _signal_ids(settings: Settings) -> dict[str, MethodId]:
             for name in compare.baselines
             if name not in TEXT_MODELS
         ]
-        on_all = settings.mode == "retrieval" and settings.retrieval.train_on == "interactions"
+        on_all = settings.mode == "retrieval" and not settings.trains_on_examples
         if compare.retrieval or on_all:
             few_shot_retrieval = [MethodId(LLM_RETRIEVAL, training_data="few-shot")]
     ids += [*retrieval, *few_shot, *few_shot_retrieval, *precomputed]

@@ -44,7 +44,6 @@ from bigrec.evaluation.significance import (
     compare_to_shuffled,
     over_seeds,
 )
-from bigrec.experiments.fitted_to import title_counts
 from bigrec.experiments.fusions import SelectedFusion, trace_gamma_paths
 from bigrec.experiments.methods import (
     LIST_LENGTH,
@@ -257,7 +256,7 @@ def _segments(
     lengths = np.array([len(history) for history in queries.full_histories], dtype=np.int64)
     families = {
         TARGET_COUNTS: target_segments(
-            title_ids[queries.targets], title_counts(dataset.catalog, prepared)
+            title_ids[queries.targets], dataset.catalog.counts_by_title(prepared.counts)
         ),
         "target's popularity": popularity_segments(queries.targets, prepared.counts),
         "items before the target": history_segments(lengths, starts=(0, 1, 3, 5, 10, 20, 50)),
@@ -299,7 +298,7 @@ def _user_segments(dataset: Dataset, prepared: PreparedData) -> Segments | None:
 def _beyond(
     ranked: Sequence[RankedMethod], dataset: Dataset, prepared: PreparedData
 ) -> list[BeyondRow]:
-    counts = title_counts(dataset.catalog, prepared)
+    counts = dataset.catalog.counts_by_title(prepared.counts)
     return [_beyond_row(method, counts, k=min(_SHORT, len(counts))) for method in ranked]
 
 

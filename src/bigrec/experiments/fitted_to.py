@@ -1,6 +1,7 @@
 """What the methods of an experiment were fitted to."""
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,12 +12,9 @@ from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import NAMES, TEXT_MODELS
 from bigrec.recommender.training_data import PreparedData
 from bigrec.settings import Settings
-from bigrec.types import IntArray
 
-
-def title_counts(catalog: Catalog, prepared: PreparedData) -> IntArray:
-    """Training interactions of each title, ``[t]``: as many as of all of its items together."""
-    return _by_title(catalog, prepared.counts)
+if TYPE_CHECKING:
+    from bigrec.types import IntArray
 
 
 def fitted_to(
@@ -38,9 +36,9 @@ def fitted_to(
         prepared: What the models were fitted to.
         settings: What the language model is trained on.
     """
-    on_all = title_counts(catalog, prepared)
+    on_all = catalog.counts_by_title(prepared.counts)
     few_shots = np.bincount(np.concatenate(prepared.train_items), minlength=catalog.n_items)
-    on_few_shots = _by_title(catalog, few_shots)
+    on_few_shots = catalog.counts_by_title(few_shots)
     counts: dict[str, IntArray] = {}
     for method in signals:
         if method.model in TEXT_MODELS:
@@ -48,13 +46,7 @@ def fitted_to(
         elif method.model in (*NAMES, LLM_RETRIEVAL):
             is_few_shot = method.training_data == "few-shot"
             counts[method.label] = on_few_shots if is_few_shot else on_all
-    on_examples = settings.mode == "generative" or settings.retrieval.train_on == "examples"
     for method in recommenders:
-        counts[method.label] = on_few_shots if on_examples else on_all
+        counts[method.label] = on_few_shots if settings.trains_on_examples else on_all
     targets = catalog.title_ids[prepared.test_queries.targets]
     return cold_rows(methods, targets=targets, counts=counts)
-
-
-def _by_title(catalog: Catalog, counts: IntArray) -> IntArray:
-    weights = np.bincount(catalog.title_ids, weights=counts, minlength=catalog.n_titles)
-    return weights.astype(np.int64)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bigrec.errors import BigrecError, SettingsError, StorageError
+from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.experiments.pipeline import Pipeline
@@ -167,8 +168,7 @@ class _Search:
             # A grid would take the place of what is found here.
             settings = settings.changed({"baselines.tune": "none"})
         self._settings = settings
-        slug = model.replace(", ", "-").replace(" ", "-").lower()
-        self.file = pipeline.folder / f"tuned-{slug}.yaml"
+        self.file = pipeline.folder / f"tuned-{MethodId(model).folder_name}.yaml"
         on_all = BaselineFitter(
             pipeline.dataset,
             pipeline.prepared,

@@ -42,3 +42,16 @@ def decayed_histories(
         starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(starts), window))])
     weights = (decay**ages).astype(np.float32)
     return csr_array((weights, items, starts), shape=(n_queries, n_items))
+
+
+def by_title(weights: csr_array, rows: IntArray, *, n_titles: int) -> csr_array:
+    """Weights of items as weights of their titles, ``[q, t]``; a title may occur repeatedly.
+
+    Args:
+        weights: Of items, ``[q, n]``.
+        rows: Row of each item's title, ``[n]``.
+        n_titles: Number of titles, ``t``.
+    """
+    return csr_array(
+        (weights.data, rows[weights.indices], weights.indptr), shape=(weights.shape[0], n_titles)
+    )

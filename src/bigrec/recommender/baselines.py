@@ -90,9 +90,10 @@ class BaselineFitter:
             DataError: If it cannot be fitted to these interactions.
             ModelError: If the sentence encoder of text models cannot be loaded.
         """
-        label = MethodId(name, training_data="few-shot" if few_shot else "all").label
+        method = MethodId(name, training_data="few-shot" if few_shot else "all")
+        label = method.label
         data = self._data(self._prepared, few_shot=few_shot)
-        folder = self._folder / label.replace(", ", "-").replace(" ", "-").lower()
+        folder = self._folder / method.folder_name
         if self._selected is not None:
             choice = self._selected.choice(name, few_shot=few_shot)
             return self._fit(name, label, data, choice.settings, folder, stop_after=choice.epochs)

@@ -170,16 +170,9 @@ class FittedRecommender:
             progress: Called with (titles embedded, titles to embed).
         """
         vectors = dict(sentences)
-
-        def embed_once(titles: Sequence[str]) -> FloatArray:
-            new = [title for title in titles if title not in vectors]
-            if new:
-                vectors.update(zip(new, embed(new), strict=True))
-            return np.stack([vectors[title] for title in titles])
-
         fusion = self.fusion
         if fusion is not None:
-            fusion = fusion.with_catalog(self.catalog, catalog, embed=embed_once)
+            fusion = fusion.with_catalog(self.catalog, catalog, embed=embed, vectors=vectors)
         count_of = dict(zip(self.catalog.item_ids, self.counts.tolist(), strict=True))
         counts = np.array([count_of.get(item, 0) for item in catalog.item_ids], dtype=np.int64)
         return FittedRecommender(

@@ -273,7 +273,7 @@ class Fitting:
 
     def _retriever_data(self, few_shot: bool) -> TrainingData:
         settings = self._settings
-        on_examples = settings.mode == "retrieval" and settings.retrieval.train_on == "examples"
+        on_examples = settings.mode == "retrieval" and settings.trains_on_examples
         make = few_shot_training_data if few_shot or on_examples else all_training_data
         return make(self._dataset, self.prepared)
 

@@ -28,6 +28,7 @@ from bigrec.models.registry import (
     check_names,
     load_scoring_model,
 )
+from bigrec.models.text.vectors import remembering
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
 from bigrec.recommender.windows import WindowQueries
 from bigrec.settings import Settings
@@ -88,15 +89,23 @@ class SignalFusion:
         ]
         return CatalogFusion(self.rules, scorers)
 
-    def with_catalog(self, old: Catalog, new: Catalog, *, embed: EmbedTitles) -> Self:
+    def with_catalog(
+        self,
+        old: Catalog,
+        new: Catalog,
+        *,
+        embed: EmbedTitles,
+        vectors: dict[str, FloatArray] | None = None,
+    ) -> Self:
         """The fusion of a changed catalog: signals of titles score its new items, too.
 
         Args:
             old: The present catalog.
             new: The new one.
             embed: Embeds titles for text kNN and Gaussian; called with each title once.
+            vectors: Known vectors of titles, to which those of new ones are added.
         """
-        embed = _embed_once(embed)
+        embed = remembering(embed, {} if vectors is None else vectors)
         signals, item_ids = dict(self.signals), dict(self.item_ids)
         for name, signal in self.signals.items():
             grown = signal.with_titles(new.titles, old_titles=old.titles, embed=embed)
@@ -196,19 +205,6 @@ def _read_items(folder: Path, signal: ScoringModel) -> list[str]:
     return items.to_list()
 
 
-def _embed_once(embed: EmbedTitles) -> EmbedTitles:
-    """``embed``, called with each title once."""
-    vectors: dict[str, FloatArray] = {}
-
-    def embed_once(titles: Sequence[str]) -> FloatArray:
-        new = [title for title in dict.fromkeys(titles) if title not in vectors]
-        if new:
-            vectors.update(zip(new, embed(new), strict=True))
-        return np.stack([vectors[title] for title in titles])
-
-    return embed_once
-
-
 def select_rule(
     valid: ScoredQueries,
     signals: Sequence[str],
@@ -251,5 +247,4 @@ def select_rule(
 
 def known_titles(catalog: Catalog, counts: IntArray) -> BoolArray:
     """Titles with training interactions, ``[t]``."""
-    occurrences = np.bincount(catalog.title_ids, weights=counts, minlength=catalog.n_titles)
-    return np.asarray(occurrences > 0)
+    return np.asarray(catalog.counts_by_title(counts) > 0)

@@ -1,6 +1,6 @@
 """Text mode as a query encoder: bags of untrained title vectors, grounded by a Gaussian model."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
@@ -15,7 +15,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
 from bigrec.models.registry import GAUSSIAN
 from bigrec.models.text import GaussianText
-from bigrec.models.text.vectors import normalized
+from bigrec.models.text.vectors import normalized, remembering
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.user_histories import UserHistories
 from bigrec.storage import fingerprint
@@ -92,14 +92,14 @@ class TextQueryEncoder:
         """See `QueryEncoder`."""
 
         def embed(titles: Sequence[str]) -> FloatArray:
-            known = {} if embedded is None else embedded.rows
-            new = [title for title in titles if title not in known]
-            vectors = dict(zip(new, self._embed(new, progress), strict=True))
-            if embedded is not None:
-                vectors |= {title: embedded.embeddings[row] for title, row in known.items()}
-            return np.stack([vectors[title] for title in titles])
+            return self._title_encoder.embed(titles, progress=progress)
 
-        model = self.model.with_titles(catalog.titles, old_titles=self._catalog.titles, embed=embed)
+        known = {}
+        if embedded is not None:
+            known = dict(zip(embedded.titles, embedded.embeddings, strict=True))
+        model = self.model.with_titles(
+            catalog.titles, old_titles=self._catalog.titles, embed=remembering(embed, known)
+        )
         return type(self)(
             model,
             catalog=catalog,
@@ -157,8 +157,3 @@ class TextQueryEncoder:
             title_encoder=title_encoder,
             users=UserHistories.load(folder / _USERS, length=max_history_length),
         )
-
-    def _embed(
-        self, titles: Sequence[str], progress: ProgressCallback | None
-    ) -> Iterable[FloatArray]:
-        return self._title_encoder.embed(titles, progress=progress) if titles else ()

@@ -33,7 +33,7 @@ class TitleEncoder:
     @property
     def used(self) -> str | None:
         """Fingerprint of the encoder of the titles embedded so far; None if there are none."""
-        return self._embedder.fingerprint if "_embedder" in vars(self) else self._made_with
+        return self._made_with
 
     @property
     def fingerprint(self) -> str:
@@ -74,6 +74,7 @@ class TitleEncoder:
                 f"{self.name!r} ({embedder.fingerprint}). Load the bundle with that encoder, or "
                 "fit again."
             )
+        self._made_with = embedder.fingerprint
         return embedder
 
 

@@ -25,7 +25,7 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
-from bigrec.models.histories import check_decay, decayed_histories
+from bigrec.models.histories import by_title, check_decay, decayed_histories
 from bigrec.models.text.vectors import checked_vectors
 from bigrec.settings.sections import PositiveInt
 from bigrec.storage.arrays import Expected, unusable
@@ -271,10 +271,7 @@ class GaussianText(HistoryScorer):
         by_item = decayed_histories(
             histories, n_items=self.n_items, decay=self.decay, window=self.window
         )
-        weights = csr_array(
-            (by_item.data, self.rows[by_item.indices], by_item.indptr),
-            shape=(by_item.shape[0], len(self.titles)),
-        )
+        weights = by_title(by_item, self.rows, n_titles=len(self.titles))
         return _states(weights, self.vectors), np.diff(weights.indptr) > 0
 
 

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import ClassVar, Self
 
 import numpy as np
-from scipy.sparse import csr_array
 
 from bigrec.models.base import (
     Decay,
@@ -17,7 +16,7 @@ from bigrec.models.base import (
     read_model_folder,
     write_model_folder,
 )
-from bigrec.models.histories import check_decay, decayed_histories
+from bigrec.models.histories import by_title, check_decay, decayed_histories
 from bigrec.models.text.vectors import check_vectors, normalized
 from bigrec.storage.arrays import Expected
 from bigrec.types import FloatArray, IntArray
@@ -117,11 +116,8 @@ class TextKNN(HistoryScorer):
             ValueError: If an item number is out of range.
         """
         weights = decayed_histories(histories, n_items=self.n_items, decay=self.decay)
-        by_row = csr_array(
-            (weights.data, self._rows[weights.indices], weights.indptr),
-            shape=(weights.shape[0], len(self._vectors)),
-        )
-        queries = normalized(by_row @ self._vectors)
+        titles = by_title(weights, self._rows, n_titles=len(self._vectors))
+        queries = normalized(titles @ self._vectors)
         result: FloatArray = (queries @ self._vectors.T)[:, self._rows]
         return result
 

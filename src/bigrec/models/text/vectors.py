@@ -1,8 +1,29 @@
 """Vectors of titles."""
 
+from collections.abc import Callable, Sequence
+
 import numpy as np
 
 from bigrec.types import FloatArray
+
+
+def remembering(
+    embed: Callable[[Sequence[str]], FloatArray], vectors: dict[str, FloatArray]
+) -> Callable[[Sequence[str]], FloatArray]:
+    """A function that embeds titles and asks ``embed`` only for those that it does not know.
+
+    Args:
+        embed: From different titles to their vectors ``[m, d]``.
+        vectors: Known vectors by title, to which new ones are added.
+    """
+
+    def embed_new(titles: Sequence[str]) -> FloatArray:
+        new = [title for title in dict.fromkeys(titles) if title not in vectors]
+        if new:
+            vectors.update(zip(new, embed(new), strict=True))
+        return np.stack([vectors[title] for title in titles])
+
+    return embed_new
 
 
 def checked_vectors(vectors: FloatArray, *, n_titles: int) -> FloatArray:

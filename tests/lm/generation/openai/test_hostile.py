@@ -22,11 +22,11 @@ from tests.lm.generation.openai.server import (
     completion,
     refusal,
 )
+from torture.server import DRIPS, HEAD
 
 pytestmark = pytest.mark.model
 
 KEY = "sk-proj-Ab1_Cd2-Ef3Gh4Ij5Kl6Mn7"
-HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n"
 Write = Callable[[BufferedIOBase], None]
 
 
@@ -69,14 +69,7 @@ def failure(connect: Connect, answer: Answer, **options: Any) -> str:
 
 @pytest.mark.parametrize(
     ("start", "part"),
-    [
-        (b"", b"H"),
-        (HEAD, b"X-Y: z\r\n"),
-        (HEAD + b"Content-Length: 100000\r\n\r\n", b" "),
-        (HEAD + b"Transfer-Encoding: chunked\r\n\r\n", b"1\r\n \r\n"),
-        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
-        (b"HTTP/1.1 503 Busy\r\nContent-Length: 100000\r\n\r\n", b"x"),
-    ],
+    DRIPS,
     ids=["status", "headers", "body", "chunks", "continue", "error"],
 )
 def test_a_dripping_server_does_not_hold_a_prompt_beyond_its_time(
