@@ -144,7 +144,9 @@ def finetune(
         settings=settings,
         progress=progress,
     )
-    log = [_finite_numbers(entry) for entry in trainer.state.log_history]
+    # Not the summary at the end, which in a resumed training is of its last steps alone.
+    losses = (entry for entry in trainer.state.log_history if "train_runtime" not in entry)
+    log = [_finite_numbers(entry) for entry in losses]
     if trainer.is_world_process_zero():
         write_json(folder / "loss.json", log)
         lm.save_adapter(adapter)
