@@ -1,7 +1,7 @@
 """The catalog: every item that can be recommended, with its title."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Self
@@ -12,6 +12,15 @@ from rapidfuzz import fuzz, process
 
 from bigrec.data.columns import Frame
 from bigrec.data.ids import read_ids
+from bigrec.data.item_columns import (
+    CATEGORY,
+    FLAT,
+    STORED,
+    check_names,
+    from_stored,
+    parsed,
+    to_stored,
+)
 from bigrec.data.item_rows import clean_items, read_items
 from bigrec.data.repairs import Repairs
 from bigrec.data.stored_tables import damaged_table, read_table
@@ -34,7 +43,9 @@ class Catalog:
     Attributes:
         item_ids: ``[n]`` unique ids.
         titles: ``[n]`` repaired titles.
-        categories: ``[n]`` categories, "" for an item without one; None if the data has none.
+        columns: Further columns, ``n`` rows in the order of the items: text, lists of texts, true
+            and false, whole numbers or numbers, null where a value is missing. The category, if
+            there is one, is the column ``category``.
         title_ids: ``[n]`` int64 title id of every item, in order of first appearance. Items with
             the same title share a title id.
         unique_titles: ``[t]`` title of every title id.
@@ -42,7 +53,7 @@ class Catalog:
 
     item_ids: list[str] = field(repr=False)
     titles: list[str] = field(repr=False)
-    categories: list[str] | None = field(repr=False)
+    columns: pl.DataFrame = field(repr=False)
     title_ids: IntArray = field(repr=False)
     unique_titles: list[str] = field(repr=False)
 
@@ -55,6 +66,7 @@ class Catalog:
         title: str = "title",
         category: str | None = None,
         year: str | None = None,
+        columns: Sequence[str] = (),
         decode_html: bool = True,
         article_first: bool = False,
         repairs: Repairs | None = None,
@@ -70,29 +82,47 @@ class Catalog:
             title: Column of the title.
             category: Column of the category, text or a list of texts.
             year: Column of the year, appended as in "Toy Story (1995)" unless the title ends in it.
+            columns: Further columns to keep, such as a price, under their names: text, lists of
+                texts, true and false, numbers or dates, which become text. NaN and infinities are
+                missing.
             decode_html: Turn ``&amp;`` in titles into ``&``.
             article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
             repairs: Records every check, if given.
 
         Raises:
-            DataError: If a column is missing, no item remains, or an id has two titles.
+            DataError: If a column is missing or cannot be kept, no item remains, or an id has two
+                titles.
         """
         repairs = Repairs() if repairs is None else repairs
-        rows = read_items(frame, item_id=item_id, title=title, category=category, year=year)
+        check_names(columns)
+        if CATEGORY in columns and category in {None, CATEGORY}:
+            category, columns = CATEGORY, [name for name in columns if name != CATEGORY]
+        elif CATEGORY in columns:
+            raise DataError(
+                f"{CATEGORY!r} is among the item columns, and the category is column "
+                f"{category!r}: expected one of the two. Rename or omit the other."
+            )
+        rows = read_items(
+            frame, item_id=item_id, title=title, category=category, year=year, columns=columns
+        )
         rows = clean_items(
             rows, decode_entities=decode_html, article_first=article_first, repairs=repairs
         )
-        return cls._build(rows)
+        further = rows.select(pl.exclude("item_id", "title", "year"))
+        return cls._build(rows, further.rename(lambda name: name.removeprefix(FLAT)))
 
     @classmethod
-    def _build(cls, rows: pl.DataFrame) -> Self:
+    def _build(cls, rows: pl.DataFrame, columns: pl.DataFrame) -> Self:
         titles = rows["title"].to_list()
         id_of_title: dict[str, int] = {}
         title_ids = [id_of_title.setdefault(title, len(id_of_title)) for title in titles]
+        if CATEGORY in columns:
+            category = pl.col(CATEGORY)
+            columns = columns.with_columns(pl.when(category != "").then(category).alias(CATEGORY))
         return cls(
             item_ids=rows["item_id"].to_list(),
             titles=titles,
-            categories=rows["category"].fill_null("").to_list() if "category" in rows else None,
+            columns=columns,
             title_ids=np.array(title_ids, dtype=np.int64),
             unique_titles=list(id_of_title),
         )
@@ -107,6 +137,13 @@ class Catalog:
         """Number of distinct titles, ``t``."""
         return len(self.unique_titles)
 
+    @property
+    def categories(self) -> list[str] | None:
+        """``[n]`` categories, "" for an item without one; None if the data has none."""
+        if CATEGORY not in self.columns:
+            return None
+        return self.columns[CATEGORY].fill_null("").to_list()
+
     def counts_by_title(self, counts: IntArray) -> IntArray:
         """Counts of items, ``[n]``, added up for each title, ``[t]`` int64."""
         sums = np.bincount(self.title_ids, weights=counts, minlength=self.n_titles)
@@ -118,7 +155,27 @@ class Catalog:
         return fingerprint([self.item_ids, self.titles])
 
     def resolve(self, items: Iterable[str], *, name: str = "items") -> IntArray:
-        """Item numbers of ids or titles, int64, in their order.
+        """Item numbers of ids or titles, int64, in their order; see `find`.
+
+        Raises:
+            DataError: Naming the items that are not in the catalog, with similar titles. If the
+                items are one text instead of several, or one of them is missing.
+            TypeError: If the items are no list, or one of them is not text.
+        """
+        numbers, unknown = self.find(items, name=name)
+        if unknown:
+            raise DataError(self._unknown_items_message(unknown))
+        return numbers
+
+    @cached_property
+    def content_fingerprint(self) -> str:
+        """Identifies the items, their order and their further columns."""
+        return fingerprint([self.fingerprint, self.columns.to_dict(as_series=False)])
+
+    def find(
+        self, items: Iterable[str], *, name: str = "items"
+    ) -> tuple[IntArray, tuple[str, ...]]:
+        """Item numbers of those ids or titles that are in the catalog, and the others.
 
         An id takes precedence over an exact title, and an exact title over one that differs in
         case or whitespace only. Of several items with the title, the first is taken.
@@ -127,35 +184,52 @@ class Catalog:
             items: Any iterable; it is read once.
             name: Names the items in messages.
 
+        Returns:
+            Item numbers, int64, in the order of the items; and the unknown ones, each once.
+
         Raises:
-            DataError: Naming the items that are not in the catalog, with similar titles. If the
-                items are one text instead of several, or one of them is missing.
+            DataError: If the items are one text instead of several, or one of them is missing.
             TypeError: If the items are no list, or one of them is not text.
         """
         items = read_ids(items, name=name)
         numbers = [self._number_of(item) for item in items]
         unknown = [item for item, number in zip(items, numbers, strict=True) if number is None]
-        if unknown:
-            raise DataError(self._unknown_items_message(list(dict.fromkeys(unknown))))
-        return np.array(numbers, dtype=np.int64)
+        known = [number for number in numbers if number is not None]
+        return np.array(known, dtype=np.int64), tuple(dict.fromkeys(unknown))
+
+    def parsed(self) -> Self:
+        """The catalog of a text file, whose further columns get the types of their values."""
+        further = parsed(self.columns.select(pl.exclude(CATEGORY)))
+        return replace(self, columns=self.columns.with_columns(further))
 
     def joined(self, other: "Catalog") -> Self:
-        """The catalog with the items of another one whose ids it lacks after its own."""
+        """The catalog with the items of another one whose ids it lacks after its own.
+
+        Where a column of the other one is of another type, its values are missing.
+        """
         known = set(self.item_ids)
         more = other.to_frame().filter([item not in known for item in other.item_ids])
-        return self._build(pl.concat([self.to_frame(), more], how="diagonal"))
+        own = self.to_frame()
+        schema = own.schema
+        kept = [name for name in more.columns if more.schema[name] == schema.get(name)]
+        kept += [name for name in more.columns if name not in schema]
+        rows = pl.concat([own, more.select(kept)], how="diagonal")
+        return self._build(rows, rows.select(pl.exclude("item_id", "title")))
 
     def to_frame(self) -> pl.DataFrame:
-        """The items as columns ``item_id``, ``title`` and, if known, ``category``."""
-        columns = {"item_id": self.item_ids, "title": self.titles}
-        if self.categories is not None:
-            columns["category"] = self.categories
-        return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String))
+        """The items as columns ``item_id`` and ``title``, followed by the further columns."""
+        ids = {"item_id": self.item_ids, "title": self.titles}
+        frame = pl.DataFrame(ids, schema=dict.fromkeys(ids, pl.String))
+        return frame.hstack(self.columns)
 
     def save(self, path: Path) -> None:
         """Write a Parquet file, atomically."""
+        stored = self.to_frame().select(
+            "item_id", "title", *([CATEGORY] if self.categories else [])
+        )
+        further = to_stored(self.columns.select(pl.exclude(CATEGORY)))
         with atomic_file(path) as temporary:
-            self.to_frame().write_parquet(temporary)
+            stored.hstack(further).write_parquet(temporary)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -168,7 +242,8 @@ class Catalog:
         rows = read_table(
             path,
             {"item_id": text, "title": text},
-            optional={"category": text},
+            optional={CATEGORY: text},
+            prefixed=STORED,
             what="a catalog",
         )
         repeated = rows.filter(pl.col("item_id").is_duplicated())
@@ -178,7 +253,11 @@ class Catalog:
         if rows.is_empty() or rows["title"].str.strip_chars().eq("").any():
             reason = "an item has no title" if len(rows) else "it has no items"
             raise damaged_table(path, reason, what="a catalog")
-        return cls._build(rows)
+        try:
+            columns = from_stored(rows.select(pl.exclude("item_id", "title")))
+        except ValueError as error:
+            raise damaged_table(path, str(error).rstrip("."), what="a catalog") from None
+        return cls._build(rows, columns)
 
     def _number_of(self, item: str) -> int | None:
         number = self._number_of_id.get(item)

@@ -1,5 +1,6 @@
 """A dataset: interactions, their catalog, and the repairs made in both."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -55,6 +56,7 @@ class Dataset:
         title: str = "title",
         category: str | None = None,
         year: str | None = None,
+        item_columns: Sequence[str] = (),
         decode_html: bool = True,
         article_first: bool = False,
     ) -> Self:
@@ -74,10 +76,11 @@ class Dataset:
             split: Column of the split.
             min_rating: Drop interactions with a lower rating or none.
             tie_seed: Seed of the order of interactions that tie in time.
-            title: Column of the title. For this and the next four options see
+            title: Column of the title. For this and the next five options see
                 `Catalog.from_frame`.
             category: Column of the category.
             year: Column of the year.
+            item_columns: Further columns of the items to keep.
             decode_html: Turn ``&amp;`` in titles into ``&``.
             article_first: Turn "Matrix, The (1999)" into "The Matrix (1999)".
 
@@ -92,6 +95,7 @@ class Dataset:
             title=title,
             category=category,
             year=year,
+            columns=item_columns,
             decode_html=decode_html,
             article_first=article_first,
             repairs=repairs,

@@ -1,6 +1,6 @@
 """Cleaning of item rows: one title for each id."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import polars as pl
 
@@ -13,6 +13,7 @@ from bigrec.data.id_columns import (
     record_spelling,
     written_text,
 )
+from bigrec.data.item_columns import FLAT, typed
 from bigrec.data.repairs import Repairs
 from bigrec.data.titles import (
     append_year,
@@ -27,22 +28,30 @@ _WHAT = "items"
 
 
 def read_items(
-    frame: Frame, *, item_id: str, title: str, category: str | None, year: str | None
+    frame: Frame,
+    *,
+    item_id: str,
+    title: str,
+    category: str | None,
+    year: str | None,
+    columns: Sequence[str] = (),
 ) -> pl.DataFrame:
-    """Select the named columns as text.
+    """Select the named columns, further ones as they are typed and the others as text.
 
     Returns:
         Columns ``item_id``, ``title`` and, if named, ``category`` and ``year``, and ``written
-        item_id`` (text of ids that are read otherwise, else null).
+        item_id`` (text of ids that are read otherwise, else null). Names of further columns begin
+        with `FLAT`.
 
     Raises:
-        DataError: If a column is missing or there are no rows.
+        DataError: If a column is missing or of another type, or there are no rows.
     """
     names = column_names(frame, what=_WHAT)
     named = {"item_id": item_id, "title": title, "category": category, "year": year}
     selected = {option: name for option, name in named.items() if name is not None}
-    require_columns(names, selected, what=_WHAT)
-    lazy = lazy_frame(frame, selected.values(), what=_WHAT)
+    further = {f"columns[{place}]": name for place, name in enumerate(columns)}
+    require_columns(names, {**selected, **further}, what=_WHAT)
+    lazy = lazy_frame(frame, [*selected.values(), *columns], what=_WHAT)
     schema = lazy.collect_schema()
     check_exact(lazy, item_id, schema[item_id], what=_WHAT)
     ids = {
@@ -54,7 +63,8 @@ def read_items(
         for option, name in selected.items()
         if option != "item_id"
     }
-    rows = lazy.select(**ids, **texts).collect()
+    kept = {FLAT + name: typed(name, schema[name], what=_WHAT) for name in columns}
+    rows = lazy.select(**ids, **texts, **kept).collect()
     if rows.is_empty():
         raise DataError("the items have no rows: expected one row for each item.")
     return rows

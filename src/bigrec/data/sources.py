@@ -1,14 +1,14 @@
 """Datasets from files of any known format."""
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample
-from bigrec.data.files import check_regular, iter_blocks, reading
+from bigrec.data.files import check_regular, iter_blocks, reading, suffix_of
 from bigrec.data.interactions import Interactions
 from bigrec.data.json_rows import parse_json
 from bigrec.data.readers import amazon, movielens, recbole
@@ -55,6 +55,7 @@ def load_dataset(
     rating: str | None = None,
     split: str | None = None,
     category: str | None = None,
+    item_columns: Sequence[str] = (),
 ) -> Dataset:
     """Read a dataset from files.
 
@@ -81,6 +82,8 @@ def load_dataset(
         rating: Column of the rating.
         split: Column of the split: train, valid or test.
         category: Column of the category.
+        item_columns: Further columns of the items to keep, such as a price; see
+            `Catalog.from_frame`. Those of a text file get the types that their values have.
 
     Raises:
         DataError: If a file is missing, damaged or holds invalid values.
@@ -95,7 +98,7 @@ def load_dataset(
     if time is not None:
         # The caller's timestamp replaces the reader's position.
         columns.pop("order", None)
-    item_columns = {"item_id": item_id, "title": title, "category": category, "year": None}
+    named_of_items = {"item_id": item_id, "title": title, "category": category, "year": None}
     interaction_columns = {
         "user_id": user_id,
         "item_id": item_id,
@@ -108,11 +111,14 @@ def load_dataset(
     with reading(tables.items_path):
         catalog = Catalog.from_frame(
             tables.items,
+            columns=item_columns,
             decode_html=decode_html,
             article_first=article_first,
             repairs=repairs,
-            **_named_columns(item_columns, defaults=columns),
+            **_named_columns(named_of_items, defaults=columns),
         )
+        if suffix_of(tables.items_path) != ".parquet":
+            catalog = catalog.parsed()
     with reading(tables.interactions_path):
         interactions = Interactions.from_frame(
             tables.interactions,

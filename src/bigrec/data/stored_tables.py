@@ -1,6 +1,6 @@
 """Parquet files that bigrec wrote, read with their size checked first."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +15,7 @@ _FEW_ROWS = 10_000
 # A text that is repeated takes its place once in the file and in every row afterwards.
 _BYTES_PER_ROW = 1 << 12
 _FEW_BYTES = 1 << 24
+_MAX_COLUMNS = 300
 _CURE = "Write it again with the command that made it."
 
 
@@ -23,6 +24,7 @@ def read_table(
     columns: Mapping[str, type[pl.DataType]],
     *,
     optional: Mapping[str, type[pl.DataType]] | None = None,
+    prefixed: Mapping[str, Sequence[type[pl.DataType]]] | None = None,
     n_rows: int | None = None,
     what: str = "a table",
 ) -> pl.DataFrame:
@@ -32,12 +34,13 @@ def read_table(
         path: A Parquet file.
         columns: Types of the columns by name.
         optional: Those of columns that may be missing.
+        prefixed: Possible types of any further columns by the start of their names.
         n_rows: Expected number of rows; None if every row has another id, which limits how many a
             file can hold.
         what: What the table is, for the message.
 
     Returns:
-        The columns; none but the optional ones holds a missing value.
+        The columns; of the required ones, none holds a missing value.
 
     Raises:
         BundleError: If the file is missing, damaged, of other columns or has too many rows.
@@ -49,7 +52,8 @@ def read_table(
         with no_panic_shown():
             table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
             schema = table.collect_schema()
-            _check_schema(path, schema, columns, optional or {}, what=what)
+            further = _prefixed_types(schema, prefixed or {})
+            _check_schema(path, schema, columns, {**(optional or {}), **further}, what=what)
             rows = int(table.select(pl.len()).collect().item())
             _check_rows(path, rows, n_rows, what=what)
             frame = table.collect()
@@ -65,6 +69,18 @@ def damaged_table(path: Path, reason: str, *, what: str) -> BundleError:
     return BundleError(f"{path} could not be read as {what}: {reason}. {_CURE}")
 
 
+def _prefixed_types(
+    schema: pl.Schema, prefixed: Mapping[str, Sequence[type[pl.DataType]]]
+) -> dict[str, type[pl.DataType]]:
+    """Expected types of the columns whose names begin with a prefix."""
+    return {
+        name: next((known for known in types if dtype == known), types[0])
+        for prefix, types in prefixed.items()
+        for name, dtype in schema.items()
+        if name.startswith(prefix)
+    }
+
+
 def _check_schema(
     path: Path,
     schema: pl.Schema,
@@ -74,6 +90,8 @@ def _check_schema(
     what: str,
 ) -> None:
     known = {**columns, **optional}
+    if len(schema) > _MAX_COLUMNS:
+        raise damaged_table(path, f"it has {len(schema):,} columns", what=what)
     for name in {**columns, **schema}:
         if name not in schema:
             raise damaged_table(path, f"it has no column {name!r}", what=what)
@@ -104,13 +122,14 @@ def _check_values(
     path: Path, frame: pl.DataFrame, columns: Mapping[str, type[pl.DataType]], *, what: str
 ) -> None:
     """Refuse missing values, and texts that take far more memory than they take in the file."""
+    size = 0
     for name in frame.columns:
         values = frame[name]
         if name in columns and values.null_count():
             raise damaged_table(path, f"{values.null_count():,} rows have no {name}", what=what)
         if values.dtype == pl.String:
-            size = int(values.str.len_bytes().sum() or 0)
+            size += int(values.str.len_bytes().sum() or 0)
             if size > _FEW_BYTES + _BYTES_PER_ROW * len(frame):
                 raise damaged_table(
-                    path, f"column {name!r} holds {size:,} bytes of text", what=what
+                    path, f"up to column {name[:100]!r} it holds {size:,} bytes of text", what=what
                 )

@@ -54,6 +54,8 @@ class SourceSettings(Section):
     """Column of the title."""
     category: str | None = None
     """Column of the category, optional."""
+    item_columns: tuple[str, ...] = ()
+    """Further columns of the items, such as price, by which recommendations can be filtered."""
     time: str | None = None
     """Column of the timestamp."""
     order: str | None = None

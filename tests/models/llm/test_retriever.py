@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import torch
 
@@ -118,7 +119,9 @@ def test_a_history_reads_a_cold_title_alike_before_and_after_a_change_of_the_cat
     histories = [np.array([2, N - 1]), np.array([N - 1, 3])]
     expected = retriever.encode(histories)
     titles = [*TITLES[:N], TITLES[8]]
-    changed = retriever.with_catalog(Catalog(titles, titles, None, np.arange(N + 1), titles))
+    changed = retriever.with_catalog(
+        Catalog(titles, titles, pl.DataFrame(), np.arange(N + 1), titles)
+    )
     np.testing.assert_allclose(changed.encode(histories), expected, atol=1e-6)
     # Its ID embedding is 0 in both, as that of a new title is.
     for network, cold in ((retriever.network, [N - 1]), (changed.network, [N - 1, N])):
@@ -149,7 +152,13 @@ def test_new_titles_need_no_training_and_change_no_other_scores(lm: LanguageMode
     before = retriever.scores([np.array([2, 3])])
     titles = [TITLES[8], *TITLES[:N]]
     grown = retriever.with_catalog(
-        Catalog([str(number) for number in range(N + 1)], titles, None, np.arange(N + 1), titles)
+        Catalog(
+            [str(number) for number in range(N + 1)],
+            titles,
+            pl.DataFrame(),
+            np.arange(N + 1),
+            titles,
+        )
     )
     # Every old item's number is one more, the new one's is 0.
     after = grown.scores([np.array([3, 4])])
