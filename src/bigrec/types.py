@@ -15,7 +15,7 @@ Shape letters in docstrings:
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +32,11 @@ ProgressCallback = Callable[[int, int], None]
 
 ProgressFactory = Callable[[str], ProgressCallback]
 """Called with the name of a long step at its start; returns the callback for its progress."""
+
+
+Source = Literal["llm", "text", "fused", "popularity"]
+"""What ranked a list: the language model, text mode, either with signals fused in, or the training
+interactions of the items alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +63,11 @@ class Recommendation:
         title: Title of the item in the catalog.
         score: What the list is ranked by, never increasing with the rank: higher is better,
             comparable within one list only. Without fused signals and with one beam it is
-            ``-distance``.
+            ``-distance``. By popularity it is the number of training interactions.
         distance: L2 distance from the title to the query vector of the language model, at least 0,
             lower is better; in generative mode to the embedded text that the item was grounded
-            from. With fused signals or several beams it does not follow the ranks.
+            from. With fused signals or several beams it does not follow the ranks. None by
+            popularity.
         generated_text: The generated text that the item was grounded from; None in retrieval mode.
     """
 
@@ -69,7 +75,7 @@ class Recommendation:
     item_id: str
     title: str
     score: float
-    distance: float
+    distance: float | None
     generated_text: str | None
 
 

@@ -49,6 +49,7 @@ def test_every_recommendation_is_an_item_of_the_catalog_in_order(fitted: BIGRec)
     assert scores == sorted(scores, reverse=True)
     for one in found:
         assert fitted.catalog.titles[int(one.item_id[1:])] == one.title
+        assert one.distance is not None
         assert one.distance >= 0
 
 

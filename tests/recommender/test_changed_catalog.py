@@ -92,7 +92,7 @@ def changed(model: BIGRec, rows: Rows) -> BIGRec:
 def scores(model: BIGRec, history: list[str] | None = None) -> Mapping[str, tuple[float, float]]:
     """Score and distance of every listed item."""
     every = model.recommend(history or HISTORY, k=100, exclude_seen=False)
-    return {item.item_id: (item.score, item.distance) for item in every}
+    return {item.item_id: (item.score, item.distance or 0.0) for item in every}
 
 
 def assert_equal(actual: BIGRec, expected: BIGRec, history: list[str] | None = None) -> None:

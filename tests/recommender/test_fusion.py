@@ -27,6 +27,10 @@ from tests.conftest import MODES, Mode, tiny_dataset, tiny_frames, tiny_settings
 
 DISTANCES = np.array([[0.0, 1.0, 2.0, 4.0]])
 HISTORY = [np.array([0])]
+RULES = {
+    True: FusionRule("weighted_sum", "all", (1.0,)),
+    False: FusionRule("weighted_sum", "all", (0.5,)),
+}
 
 
 def catalog(*ids: str) -> Catalog:
@@ -36,28 +40,25 @@ def catalog(*ids: str) -> Catalog:
 def fusion(counts: list[int], *ids: str) -> SignalFusion:
     return SignalFusion(
         {"popularity": Popularity.fit(np.array(counts))},
-        {
-            True: FusionRule("weighted_sum", "all", (1.0,)),
-            False: FusionRule("weighted_sum", "all", (0.5,)),
-        },
+        RULES,
         item_ids={"popularity": ids},
     )
 
 
-def test_signals_are_fused_by_the_rule_of_the_protocol() -> None:
+def test_signals_are_fused_by_a_rule() -> None:
     fused = fusion([0, 2, 4, 4], *"abcd").for_catalog(catalog(*"abcd"))
     # normalized 0, 1/4, 1/2, 1 less gamma times the weights 0, 1/2, 1, 1
     np.testing.assert_allclose(
-        fused.fuse(DISTANCES, HISTORY, exclude_seen=True), [[0, -0.25, -0.5, 0]]
+        fused.fuse(DISTANCES, HISTORY, rule=RULES[True]), [[0, -0.25, -0.5, 0]]
     )
-    np.testing.assert_allclose(fused.fuse(DISTANCES, HISTORY, exclude_seen=False), [[0, 0, 0, 0.5]])
+    np.testing.assert_allclose(fused.fuse(DISTANCES, HISTORY, rule=RULES[False]), [[0, 0, 0, 0.5]])
 
 
 def test_an_item_that_a_signal_does_not_know_weighs_nothing() -> None:
     # Of the catalog's b, x, d and a, the signal knows all but x; counts 2, none, 4 and 0.
     fused = fusion([0, 2, 4, 4], *"abcd").for_catalog(catalog(*"bxda"))
     np.testing.assert_allclose(
-        fused.fuse(DISTANCES, HISTORY, exclude_seen=True), [[-0.5, 0.25, -0.5, 1]]
+        fused.fuse(DISTANCES, HISTORY, rule=RULES[True]), [[-0.5, 0.25, -0.5, 1]]
     )
 
 
@@ -66,9 +67,9 @@ def test_a_cold_title_weighs_as_much_as_its_nearest_neighbor() -> None:
     imputer = ColdItemImputer(np.array([4]), np.array([[2]]), np.array([[1.0]]))
     distances = np.array([[0.0, 1.0, 1.0, 1.0, 1.0]])
     signals = fusion([0, 2, 4, 3], *"abcd")
-    lowest = signals.for_catalog(catalog(*"abcde")).fuse(distances, HISTORY, exclude_seen=True)
+    lowest = signals.for_catalog(catalog(*"abcde")).fuse(distances, HISTORY, rule=RULES[True])
     imputed = signals.for_catalog(catalog(*"abcde"), imputer=imputer).fuse(
-        distances, HISTORY, exclude_seen=True
+        distances, HISTORY, rule=RULES[True]
     )
     assert lowest[0, 4] == 1
     assert imputed[0, 4] == imputed[0, 2] < 1
@@ -84,7 +85,7 @@ def test_signals_are_read_back_as_they_were_saved(tmp_path: Path) -> None:
     for exclude_seen in (False, True):
         first, second = (
             signals.for_catalog(catalog(*"abcd")).fuse(
-                DISTANCES, HISTORY, exclude_seen=exclude_seen
+                DISTANCES, HISTORY, rule=signals.rules[exclude_seen]
             )
             for signals in (loaded, saved)
         )
@@ -175,7 +176,7 @@ def test_a_signal_whose_scores_overflow_is_named() -> None:
         np.errstate(over="ignore"),
         pytest.raises(ModelError, match="the signal EASE gives scores that are NaN or infinite"),
     ):
-        fused.fuse(DISTANCES, [np.array([0, 1, 2])], exclude_seen=True)
+        fused.fuse(DISTANCES, [np.array([0, 1, 2])], rule=RULES[True])
 
 
 @pytest.mark.parametrize(
@@ -217,7 +218,7 @@ def test_a_recommender_with_signals_lists_by_the_fused_distances(fused: BIGRec) 
         distances = catalog_fusion.fuse(
             chunk.combine(fitted.fusion.rules[exclude_seen].beams)[0],
             [history],
-            exclude_seen=exclude_seen,
+            rule=fitted.fusion.rules[exclude_seen],
         )[0]
         if exclude_seen:
             distances[history] = np.inf

@@ -5,28 +5,29 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
-
 from bigrec.data.arguments import check_type
 from bigrec.data.catalog import Catalog
 from bigrec.data.columns import Frame
 from bigrec.data.dataset import Dataset
 from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
+from bigrec.data.where import Where
 from bigrec.errors import DataError, NotFittedError
 from bigrec.grounding.beams import BeamMode
-from bigrec.grounding.ranks import check_length
+from bigrec.recommender.answering import Request, answer
 from bigrec.recommender.bundle import MANIFEST, BaseModelRecord, write_manifest
+from bigrec.recommender.candidates import OnUnknown
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitted import FittedRecommender
+from bigrec.recommender.fitted_files import save_fitted
 from bigrec.recommender.fitting import Fitting, no_progress
 from bigrec.recommender.loading import SETTINGS, Access, load_fitted, stored_settings
-from bigrec.recommender.recommendations import Candidates, Recommendations, to_recommendations
+from bigrec.recommender.recommendations import Recommendations
 from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
 from bigrec.storage.locks import exclusive
-from bigrec.types import IntArray, ProgressCallback, ProgressFactory
+from bigrec.types import ProgressCallback, ProgressFactory
 
 
 class BIGRec:
@@ -108,6 +109,22 @@ class BIGRec:
         """The items that can be recommended."""
         return self.fitted.catalog
 
+    @property
+    def version(self) -> str:
+        """Identifies the fitted model and its catalog; changes with `update`, `update_catalog`.
+
+        It stays when the recommender is saved and loaded.
+        """
+        return self.fitted.version
+
+    @property
+    def signals(self) -> Mapping[str, float]:
+        """Gammas of the fused signals by their names, for the setting's ``exclude_seen``."""
+        fusion = self.fitted.fusion
+        if fusion is None:
+            return {}
+        return fusion.gammas(exclude_seen=self.settings.recommend.exclude_seen)
+
     def recommend(
         self,
         history: Iterable[str],
@@ -116,17 +133,14 @@ class BIGRec:
         exclude_seen: bool | None = None,
         items: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
+        where: Where | None = None,
+        unknown: OnUnknown = "error",
+        gammas: Mapping[str, float] | None = None,
         beams: BeamMode | None = None,
     ) -> Recommendations:
         """Recommend items for one history; see `recommend_batch`."""
-        return self._recommend(
-            {"the history": history},
-            k=k,
-            exclude_seen=exclude_seen,
-            items=items,
-            exclude=exclude,
-            beams=beams,
-        )[0]
+        request = Request(k, exclude_seen, items, exclude, where, unknown, gammas, beams)
+        return answer(self.fitted, {"the history": history}, request)[0]
 
     def recommend_batch(
         self,
@@ -136,6 +150,9 @@ class BIGRec:
         exclude_seen: bool | None = None,
         items: Iterable[str] | None = None,
         exclude: Iterable[str] = (),
+        where: Where | None = None,
+        unknown: OnUnknown = "error",
+        gammas: Mapping[str, float] | None = None,
         beams: BeamMode | None = None,
         progress: ProgressCallback | None = None,
     ) -> list[Recommendations]:
@@ -152,6 +169,12 @@ class BIGRec:
             exclude_seen: Exclude the history, with all items of its titles; the setting by default.
             items: Ids or titles of the only items to recommend; None for the whole catalog.
             exclude: Ids or titles of items that are never recommended.
+            where: Conditions on the catalog's columns that every recommended item satisfies, such
+                as ``{"in_stock": True, "price": {"lt": 20}}``; see `bigrec.data.where.matching`.
+            unknown: What becomes of items that the catalog lacks. ``skip`` ignores and reports
+                them, and answers a history of which nothing is left by popularity.
+            gammas: Other gammas of some fused signals than the selected ones, by their names, at
+                least 0.
             beams: Generative mode without fusion: ground the top beam or all; the setting by
                 default.
             progress: Called with (histories done, histories in total).
@@ -161,69 +184,18 @@ class BIGRec:
 
         Raises:
             NotFittedError: If the recommender is not fitted.
-            DataError: If a history is empty, or an item is missing or not in the catalog.
+            DataError: If a history is empty or an item is not in the catalog, unless these are
+                skipped, or an item is missing.
             TypeError: If a history is a set, which has no order, an item is not text, or ``k`` is
                 not a whole number, or ``exclude_seen`` not a bool.
-            ValueError: If ``k`` is below 1, or ``beams`` has no effect.
+            ValueError: If ``k`` is below 1, a condition does not fit the catalog, a signal is not
+                fused, or ``beams`` has no effect.
         """
         if isinstance(histories, str | bytes) or not isinstance(histories, Iterable):
             raise TypeError(f"histories is {histories!r}: expected a list of histories.")
         named = {f"histories[{place}]": history for place, history in enumerate(histories)}
-        return self._recommend(
-            named,
-            k=k,
-            exclude_seen=exclude_seen,
-            items=items,
-            exclude=exclude,
-            beams=beams,
-            progress=progress,
-        )
-
-    def _recommend(
-        self,
-        histories: Mapping[str, Iterable[str]],
-        *,
-        k: int,
-        exclude_seen: bool | None,
-        items: Iterable[str] | None,
-        exclude: Iterable[str],
-        beams: BeamMode | None,
-        progress: ProgressCallback | None = None,
-    ) -> list[Recommendations]:
-        """Lists for histories by the names that messages give them."""
-        fitted = self.fitted
-        check_length(k)
-        # Every text would be true, "false" too.
-        if not isinstance(exclude_seen, bool | np.bool_ | None):
-            raise TypeError(
-                f"exclude_seen is {exclude_seen!r}; expected True, False, or None for the setting."
-            )
-        if beams is not None and (fitted.fusion is not None or beams not in fitted.encoder.methods):
-            raise ValueError(
-                f"beams is {beams!r}, which has no effect here: expected None unless generative "
-                "mode is used without fusion. A fusion rule grounds the beams it was selected for."
-            )
-        seen = [self._resolve(history, name=name) for name, history in histories.items()]
-        if not seen:
-            return []
-        candidates = Candidates.select(fitted.catalog, fitted.counts, items=items, exclude=exclude)
-        encoded = fitted.encoder.encode(seen, progress=progress)
-        if exclude_seen is None:
-            exclude_seen = self.settings.recommend.exclude_seen
-        lists = fitted.rank(
-            encoded,
-            seen,
-            k=min(int(k), fitted.catalog.n_titles),
-            exclude_seen=exclude_seen,
-            exclude=[candidates.excluded_items] * len(seen),
-            beams=beams,
-        )
-        return [
-            to_recommendations(
-                fitted.catalog, lists, query, texts=encoded.texts[query], shown=candidates.shown
-            )
-            for query in range(len(seen))
-        ]
+        request = Request(k, exclude_seen, items, exclude, where, unknown, gammas, beams)
+        return answer(self.fitted, named, request, progress=progress)
 
     def update_catalog(self, catalog: Catalog, *, progress: ProgressCallback | None = None) -> Self:
         """Recommend from another catalog without training: only new titles are embedded.
@@ -316,7 +288,7 @@ class BIGRec:
             raise ValueError(f"{folder} exists and is no bundle: choose another folder.")
         lm = fitted.encoder.lm
         with atomic_folder(folder) as temporary:
-            fitted.save(temporary)
+            save_fitted(fitted, temporary)
             stored_settings(self.settings).write(temporary / SETTINGS)
             if metrics is not None:
                 write_json(temporary / "metrics.json", metrics)
@@ -369,16 +341,3 @@ class BIGRec:
             verify_key=None if verify_key is None else Path(verify_key),
         )
         return cls.of(load_fitted(Path(folder), access))
-
-    def _resolve(self, history: Iterable[str], *, name: str) -> IntArray:
-        if isinstance(history, set | frozenset):
-            raise TypeError(
-                f"{name} is a set, which has no order: expected a list of item ids or titles, "
-                "oldest first."
-            )
-        numbers = self.catalog.resolve(history, name=name)
-        if not len(numbers):
-            raise DataError(
-                f"{name} is empty: expected a list of at least one item id or title, oldest first."
-            )
-        return numbers

@@ -1,34 +1,32 @@
 """A fitted recommender: encode a history, rank the catalog, fuse signals."""
 
+import copy
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
-import polars as pl
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.interactions import Interactions
-from bigrec.data.stored_tables import damaged_table, read_table
-from bigrec.errors import BundleError
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse
 from bigrec.models.base import EmbedTitles, Scorer
 from bigrec.recommender.fusion import SignalFusion, known_titles
-from bigrec.recommender.query_encoders import QueryEncoder, json_bytes
+from bigrec.recommender.query_encoders import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.training_data import EvalQueries
+from bigrec.recommender.version import (
+    version_of_catalog,
+    version_of_fit,
+    version_of_update,
+)
 from bigrec.settings import Settings
-from bigrec.types import FloatArray, IntArray, ProgressCallback
-
-_CATALOG, _COUNTS, _SIGNALS = "catalog.parquet", "counts.parquet", "signals"
-_COUNTS_TABLE = "counts of items"
-# A catalog other than the fitted one: the items, and embeddings of titles that are new in it.
-_CHANGED, _EMBEDDINGS, _SENTENCES = "changed", "index", "sentences"
+from bigrec.types import FloatArray, IntArray, ProgressCallback, Source
 
 
 class FittedRecommender:
@@ -45,8 +43,9 @@ class FittedRecommender:
         item_type: What the prompt calls one item.
         title_encoder: Embeds new titles for models of titles.
         fusion: Signals and rules; None for the mode's model alone.
-        origin: The fitted recommender, if this one is of another catalog.
+        origin: The fitted recommender, if this one is of another catalog; else it is this one.
         new_titles: Sentence vectors of titles that the origin's catalog lacks.
+        version: Its version, where it is not that of a new fit.
     """
 
     def __init__(
@@ -61,6 +60,7 @@ class FittedRecommender:
         fusion: SignalFusion | None = None,
         origin: "FittedRecommender | None" = None,
         new_titles: Mapping[str, FloatArray] | None = None,
+        version: str | None = None,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
@@ -69,11 +69,66 @@ class FittedRecommender:
         self.item_type = item_type
         self.title_encoder = title_encoder
         self.fusion = fusion
-        self._origin = origin or self
-        self._new_titles = new_titles or {}
+        self.origin = origin or self
+        self.new_titles = new_titles or {}
+        self._version = version
         self._catalog_fusion = (
             None if fusion is None else fusion.for_catalog(catalog, imputer=self._imputer)
         )
+
+    @cached_property
+    def version(self) -> str:
+        """Identifies what was fitted, the updates since and the catalog."""
+        if self.origin is not self:
+            return version_of_catalog(self.origin.version, self.catalog)
+        return self._version or version_of_fit(
+            self.settings,
+            self.catalog,
+            self.counts,
+            index=self.encoder.ranker.index,
+            fusion=self.fusion,
+        )
+
+    @property
+    def source(self) -> Source:
+        """What ranks the lists."""
+        if self.fusion is not None:
+            return "fused"
+        return "text" if self.settings.mode == "text" else "llm"
+
+    @cached_property
+    def rising_items(self) -> IntArray:
+        """Item numbers by training interactions, the fewest first, ``[n]``.
+
+        Of a tie the first in the catalog comes last.
+        """
+        return np.lexsort((-np.arange(self.catalog.n_items), self.counts))
+
+    @cached_property
+    def title_counts(self) -> IntArray:
+        """Training interactions of every title, ``[t]`` int64."""
+        return self.catalog.counts_by_title(self.counts)
+
+    def rule(
+        self, *, exclude_seen: bool, gammas: Mapping[str, float] | None = None
+    ) -> FusionRule | None:
+        """The rule that fuses signals; None without signals.
+
+        Args:
+            exclude_seen: The protocol that it was selected for.
+            gammas: Other gammas of some signals, by their names.
+
+        Raises:
+            ValueError: If a signal is not fused or a gamma is out of range.
+        """
+        if self.fusion is not None:
+            return self.fusion.rule(exclude_seen=exclude_seen, gammas=gammas)
+        if gammas is not None:
+            raise ValueError(
+                f"gammas is {gammas!r}, and no signals are fused here: expected None. Fit with "
+                "fusion.signals to have some."
+            )
+        return None
 
     @cached_property
     def _imputer(self) -> ColdItemImputer | None:
@@ -109,16 +164,25 @@ class FittedRecommender:
             catalog: The items. Items of the fitted catalog have their counts; new items have none.
             progress: Called with (titles embedded, titles to embed).
         """
-        fitted = self._origin.catalog
-        if catalog.fingerprint == fitted.fingerprint and catalog.categories == fitted.categories:
-            return self._origin
-        return self._origin._changed(
+        for known in (self, self.origin):
+            if catalog.fingerprint == known.catalog.fingerprint:
+                return known._with_columns(catalog)
+        return self.origin.changed(
             catalog,
             embedded=self.encoder.title_embeddings,
-            sentences=self._new_titles,
+            sentences=self.new_titles,
             embed=self.title_encoder.embed,
             progress=progress,
         )
+
+    def _with_columns(self, catalog: Catalog) -> "FittedRecommender":
+        """The same recommender for a catalog of the same items that differs in its columns."""
+        if catalog.content_fingerprint == self.origin.catalog.content_fingerprint:
+            return self.origin
+        other = copy.copy(self)
+        other.catalog = catalog
+        other.__dict__.pop("version", None)
+        return other
 
     def updated(self, interactions: Interactions) -> "FittedRecommender":
         """The same recommender, fitted to later interactions as well; signals stay as they are.
@@ -130,10 +194,10 @@ class FittedRecommender:
             ValueError: If the mode's model can only be fitted by training.
         """
         whole = self
-        if self._origin is not self:
+        if self.origin is not self:
             # Absent items keep what was learned of them. Their numbers come last, so that those of
             # the interactions stay as they are.
-            whole = self.with_catalog(self.catalog.joined(self._origin.catalog))
+            whole = self.with_catalog(self.catalog.joined(self.origin.catalog))
         encoder = whole.encoder.updated(interactions)
         if encoder is None:
             raise ValueError(
@@ -148,10 +212,11 @@ class FittedRecommender:
             item_type=self.item_type,
             title_encoder=self.title_encoder,
             fusion=whole.fusion,
+            version=version_of_update(self.version, interactions, self.catalog.item_ids),
         )
         return updated if whole is self else updated.with_catalog(self.catalog)
 
-    def _changed(
+    def changed(
         self,
         catalog: Catalog,
         *,
@@ -160,7 +225,7 @@ class FittedRecommender:
         embed: EmbedTitles,
         progress: ProgressCallback | None = None,
     ) -> "FittedRecommender":
-        """The fitted recommender for another catalog.
+        """The fitted recommender, which this is, for another catalog.
 
         Args:
             catalog: The items.
@@ -203,6 +268,7 @@ class FittedRecommender:
         exclude_seen: bool,
         exclude: Sequence[IntArray] | None = None,
         beams: BeamMode | None = None,
+        gammas: Mapping[str, float] | None = None,
     ) -> RankedLists:
         """Rank the catalog for encoded histories.
 
@@ -213,6 +279,10 @@ class FittedRecommender:
             exclude_seen: Whether titles in the histories are excluded.
             exclude: Item numbers that each list must not hold either, with their titles.
             beams: The generated texts that are grounded; as `beams` gives them by default.
+            gammas: Other gammas of some signals than those of the selected rule, by their names.
+
+        Raises:
+            ValueError: If a signal is not fused or a gamma is out of range.
         """
         excluded = (
             list(exclude) if exclude is not None else [np.zeros(0, dtype=np.int64)] * len(histories)
@@ -226,7 +296,7 @@ class FittedRecommender:
             k=k,
             beams=beams or self.beams(exclude_seen=exclude_seen),
             exclude=excluded,
-            fuse=self._fuse(histories, exclude_seen=exclude_seen),
+            fuse=self._fuse(histories, self.rule(exclude_seen=exclude_seen, gammas=gammas)),
         )
 
     def score(
@@ -252,67 +322,10 @@ class FittedRecommender:
             full_history=self.settings.fusion.history == "full",
         )
 
-    def save(self, folder: Path) -> None:
-        """Write everything but the base model and the settings into a bundle's folder.
-
-        That is the fitted recommender, and a changed catalog with the embeddings of new titles.
-        """
-        origin = self._origin
-        origin.encoder.save(folder)
-        origin.catalog.save(folder / _CATALOG)
-        pl.DataFrame({"count": origin.counts}).write_parquet(folder / _COUNTS)
-        if origin.fusion is not None:
-            origin.fusion.save(folder / _SIGNALS)
-        if origin is not self:
-            self._save_change(folder / _CHANGED)
-
-    def _save_change(self, folder: Path) -> None:
-        folder.mkdir()
-        self.catalog.save(folder / _CATALOG)
-        new = self.encoder.title_embeddings.without(self._origin.encoder.title_embeddings.rows)
-        if new is not None:
-            new.save(folder / _EMBEDDINGS)
-        if self._new_titles:
-            vectors = np.stack(list(self._new_titles.values()))
-            ItemIndex(tuple(self._new_titles), vectors, _SENTENCES).save(folder / _SENTENCES)
-
-    def with_stored_catalog(self, folder: Path) -> "FittedRecommender":
-        """This recommender, as loaded from a bundle, with the catalog that it had when saved.
-
-        Args:
-            folder: The bundle.
-
-        Raises:
-            BundleError: If a file is missing or damaged, or a new title has no embedding.
-        """
-        changed = folder / _CHANGED
-        if not changed.is_dir():
-            return self
-        catalog = Catalog.load(changed / _CATALOG)
-        embedded, sentences = (
-            ItemIndex.load(place, max_bytes=json_bytes(catalog.unique_titles))
-            if (place := changed / name).is_dir()
-            else None
-            for name in (_EMBEDDINGS, _SENTENCES)
-        )
-
-        def refuse(titles: Sequence[str]) -> FloatArray:
-            raise BundleError(
-                f"{changed} cannot be used: it lacks embeddings of {len(titles)} titles, such as "
-                f"{titles[0]!r}. Save the recommender again."
-            )
-
-        known = self.encoder.title_embeddings.joined(embedded).rows
-        missing = [title for title in catalog.unique_titles if title not in known]
-        if missing:
-            refuse(missing)
-        vectors = zip(sentences.titles, sentences.embeddings, strict=True) if sentences else ()
-        return self._changed(catalog, embedded=embedded, sentences=dict(vectors), embed=refuse)
-
-    def _fuse(self, histories: Sequence[IntArray], *, exclude_seen: bool) -> Fuse | None:
+    def _fuse(self, histories: Sequence[IntArray], rule: FusionRule | None) -> Fuse | None:
         """Fuses the signals into the distances of some of the histories; None without signals."""
         fusion = self._catalog_fusion
-        if fusion is None:
+        if fusion is None or rule is None:
             return None
         scored = histories
         if self.settings.fusion.history == "window":
@@ -320,29 +333,6 @@ class FittedRecommender:
             scored = [history[-length:] for history in histories]
 
         def fuse(rows: slice, distances: FloatArray) -> FloatArray:
-            return fusion.fuse(distances, scored[rows], exclude_seen=exclude_seen)
+            return fusion.fuse(distances, scored[rows], rule=rule)
 
         return fuse
-
-
-def load_catalog(folder: Path) -> tuple[Catalog, IntArray]:
-    """Catalog and counts that `FittedRecommender.save` wrote.
-
-    Raises:
-        BundleError: If a file is missing or damaged.
-    """
-    catalog = Catalog.load(folder / _CATALOG)
-    path = folder / _COUNTS
-    counts = read_table(path, {"count": pl.Int64}, n_rows=catalog.n_items, what=_COUNTS_TABLE)
-    if (counts["count"] < 0).any():
-        raise damaged_table(path, "a count is negative", what=_COUNTS_TABLE)
-    return catalog, counts["count"].to_numpy()
-
-
-def load_fusion(folder: Path) -> SignalFusion:
-    """Signals that `FittedRecommender.save` wrote.
-
-    Raises:
-        BundleError: If a file is missing, damaged or of another version.
-    """
-    return SignalFusion.load(folder / _SIGNALS)

@@ -32,7 +32,7 @@ from bigrec.models.text.vectors import remembering
 from bigrec.recommender.scoring import CatalogFusion, ScoredQueries, TitleScorer
 from bigrec.recommender.windows import WindowQueries
 from bigrec.settings import Settings
-from bigrec.settings.sections import FusionSettings
+from bigrec.settings.sections import MAX_GAMMA, FusionSettings
 from bigrec.storage import (
     atomic_folder,
     check_format,
@@ -87,7 +87,46 @@ class SignalFusion:
             TitleScorer(signal, catalog, item_ids=self.item_ids[name], imputer=imputer)
             for name, signal in self.signals.items()
         ]
-        return CatalogFusion(self.rules, scorers)
+        return CatalogFusion(scorers)
+
+    def gammas(self, *, exclude_seen: bool) -> dict[str, float]:
+        """Gamma of each signal by its name; reciprocal ranks count each as 1.
+
+        Args:
+            exclude_seen: The protocol whose rule is meant.
+        """
+        gammas = self.rules[exclude_seen].gammas or (1.0,) * len(self.signals)
+        return dict(zip(self.signals, gammas, strict=True))
+
+    def rule(self, *, exclude_seen: bool, gammas: Mapping[str, float] | None = None) -> FusionRule:
+        """The rule of a protocol, as it was selected or with other gammas.
+
+        Args:
+            exclude_seen: The protocol.
+            gammas: Other gammas of some signals, by their names.
+
+        Raises:
+            TypeError: If the gammas are no mapping.
+            ValueError: If a signal is not fused or a gamma is out of range.
+        """
+        rule = self.rules[exclude_seen]
+        if gammas is None:
+            return rule
+        if not isinstance(gammas, Mapping):
+            raise TypeError(f"gammas is {gammas!r}; expected gammas by the names of signals.")
+        for name, gamma in gammas.items():
+            if name not in self.signals:
+                raise ValueError(
+                    f"gammas names {name!r}, which is not fused: expected some of "
+                    f"{', '.join(self.signals)}."
+                )
+            is_number = isinstance(gamma, int | float) and not isinstance(gamma, bool)
+            if not is_number or not 0 <= gamma <= MAX_GAMMA:
+                raise ValueError(
+                    f"the gamma of {name} is {gamma!r}; expected a number from 0 to {MAX_GAMMA:g}."
+                )
+        merged = {**self.gammas(exclude_seen=exclude_seen), **gammas}
+        return replace(rule, gammas=tuple(float(gamma) for gamma in merged.values()))
 
     def with_catalog(
         self,

@@ -16,9 +16,11 @@ from bigrec.lm.identity import truncated_fingerprint
 from bigrec.lm.locate import SENTENCE_ENCODERS, SHORT_NAMES
 from bigrec.recommender.bundle import Manifest, read_manifest
 from bigrec.recommender.factory import load_encoder_model
-from bigrec.recommender.fitted import FittedRecommender, load_catalog, load_fusion
+from bigrec.recommender.fitted import FittedRecommender
+from bigrec.recommender.fitted_files import load_catalog, load_fusion, with_stored_catalog
 from bigrec.recommender.query_encoders import load_query_encoder
 from bigrec.recommender.title_encoder import TitleEncoder
+from bigrec.recommender.version import load_version
 from bigrec.settings import Settings
 from bigrec.settings.sections import BASE, ServerSettings
 
@@ -76,6 +78,7 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
     with reading_part(folder):
         catalog, counts = load_catalog(folder)
         fusion = load_fusion(folder) if settings.fusion.signals else None
+        version = load_version(folder)
 
     def check(fingerprint: str) -> None:
         layers = settings.retrieval.truncate_layers
@@ -107,7 +110,7 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
                         f"{folder} cannot be used: a fusion rule is of {rule.beams!r} beams, which "
                         f"{settings.mode} mode does not have. Fit it and save it again."
                     )
-        return FittedRecommender(
+        fitted = FittedRecommender(
             settings,
             encoder,
             catalog=catalog,
@@ -115,7 +118,9 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
             item_type=manifest.item_type,
             title_encoder=title_encoder,
             fusion=fusion,
-        ).with_stored_catalog(folder)
+            version=version,
+        )
+        return with_stored_catalog(fitted, folder)
 
 
 @contextmanager

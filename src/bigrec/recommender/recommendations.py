@@ -1,15 +1,15 @@
-"""The items that a list may hold, and recommended lists as callers know the items."""
+"""Recommended lists as callers know the items."""
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, overload
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import numpy as np
 import polars as pl
 
 from bigrec.data.catalog import Catalog
 from bigrec.grounding.ranked_lists import RankedLists
-from bigrec.types import GeneratedText, IntArray, Recommendation
+from bigrec.types import GeneratedText, IntArray, Recommendation, Source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,60 +24,31 @@ _SCHEMA = {
 }
 
 
-@dataclass(frozen=True, eq=False)
-class Candidates:
-    """The items that a list may hold.
+class Recommendations(Sequence[Recommendation]):
+    """One recommended list, best first.
 
-    Items that share a title share one place in the ranking, so a title is excluded only if all of
-    its items are, and the most frequent candidate stands for it.
-
-    Attributes:
-        excluded_items: One item number of every title without a candidate.
-        shown: Item number that stands for each title, ``[t]``; -1 for titles without a candidate.
+    Args:
+        items: The list.
+        source: What ranked it.
+        unknown: Ids and titles of the history that the catalog lacks, each once.
+        ignored: Those among the items to list and to exclude.
+        version: Identifies the fitted model and its catalog.
     """
 
-    excluded_items: IntArray = field(repr=False)
-    shown: IntArray = field(repr=False)
-
-    @classmethod
-    def select(
-        cls,
-        catalog: Catalog,
-        counts: IntArray,
+    def __init__(
+        self,
+        items: Sequence[Recommendation],
         *,
-        items: Iterable[str] | None,
-        exclude: Iterable[str],
-    ) -> Self:
-        """Resolve candidates.
-
-        Args:
-            catalog: The items.
-            counts: Occurrences of each item in the training split, ``[n]``.
-            items: Ids or titles of the only items that may be listed; None for all.
-            exclude: Ids or titles of items that must not be listed.
-
-        Raises:
-            DataError: If an item is not in the catalog, or missing.
-            TypeError: If an item is not text.
-        """
-        allowed = np.ones(catalog.n_items, dtype=np.bool_)
-        if items is not None:
-            allowed[:] = False
-            allowed[catalog.resolve(items)] = True
-        allowed[catalog.resolve(exclude, name="exclude")] = False
-        candidates = np.flatnonzero(allowed)
-        # The most frequent candidate last, so that it is the one that stays.
-        order = candidates[np.lexsort((-candidates, counts[candidates]))]
-        shown = np.full(catalog.n_titles, -1, dtype=np.int64)
-        shown[catalog.title_ids[order]] = order
-        return cls(np.flatnonzero(shown[catalog.title_ids] < 0), shown)
-
-
-class Recommendations(Sequence[Recommendation]):
-    """One recommended list, best first."""
-
-    def __init__(self, items: Sequence[Recommendation]) -> None:
+        source: Source,
+        unknown: tuple[str, ...] = (),
+        ignored: tuple[str, ...] = (),
+        version: str,
+    ) -> None:
         self._items = list(items)
+        self.source = source
+        self.unknown = unknown
+        self.ignored = ignored
+        self.version = version
 
     def __len__(self) -> int:
         return len(self._items)
@@ -90,7 +61,15 @@ class Recommendations(Sequence[Recommendation]):
 
     def __getitem__(self, index: int | slice) -> "Recommendation | Recommendations":
         found = self._items[index]
-        return Recommendations(found) if isinstance(found, list) else found
+        if not isinstance(found, list):
+            return found
+        return Recommendations(
+            found,
+            source=self.source,
+            unknown=self.unknown,
+            ignored=self.ignored,
+            version=self.version,
+        )
 
     def __iter__(self) -> Iterator[Recommendation]:
         return iter(self._items)
@@ -103,7 +82,7 @@ class Recommendations(Sequence[Recommendation]):
     __hash__ = None  # type: ignore[assignment] # a sequence of values, compared by them
 
     def __repr__(self) -> str:
-        return f"Recommendations({self._items!r})"
+        return f"Recommendations({self._items!r}, source={self.source!r})"
 
     @overload
     def to_frame(self) -> pl.DataFrame: ...
@@ -136,7 +115,7 @@ def to_recommendations(
     *,
     texts: Sequence[GeneratedText],
     shown: IntArray | None = None,
-) -> Recommendations:
+) -> list[Recommendation]:
     """The list of one query.
 
     Args:
@@ -150,17 +129,15 @@ def to_recommendations(
     if shown is not None:
         title_ids = lists.title_ids[query]
         items = np.where(title_ids >= 0, shown[title_ids], -1)
-    return Recommendations(
-        [
-            Recommendation(
-                rank=place + 1,
-                item_id=catalog.item_ids[item],
-                title=catalog.titles[item],
-                score=float(lists.scores[query, place]),
-                distance=float(lists.distances[query, place]),
-                generated_text=texts[lists.beams[query, place]].text if texts else None,
-            )
-            for place, item in enumerate(items)
-            if item >= 0
-        ]
-    )
+    return [
+        Recommendation(
+            rank=place + 1,
+            item_id=catalog.item_ids[item],
+            title=catalog.titles[item],
+            score=float(lists.scores[query, place]),
+            distance=float(lists.distances[query, place]),
+            generated_text=texts[lists.beams[query, place]].text if texts else None,
+        )
+        for place, item in enumerate(items)
+        if item >= 0
+    ]

@@ -107,22 +107,20 @@ class CatalogFusion:
     """Signals fused into the distances of one catalog.
 
     Attributes:
-        rules: By protocol: whether seen items are excluded.
         scorers: The signals for the catalog's titles, in the order of the rules' gammas.
     """
 
-    rules: Mapping[bool, FusionRule]
     scorers: Sequence[TitleScorer] = field(repr=False)
 
     def fuse(
-        self, distances: FloatArray, histories: Sequence[IntArray], *, exclude_seen: bool
+        self, distances: FloatArray, histories: Sequence[IntArray], *, rule: FusionRule
     ) -> FloatArray:
         """Fuse the signals into distances.
 
         Args:
             distances: Of the rule's beam mode, ``[q, t]``, lower is better.
             histories: Item numbers of the catalog, oldest first.
-            exclude_seen: The protocol whose rule is applied.
+            rule: Fuses them.
 
         Returns:
             ``[q, t]``, lower is better.
@@ -130,8 +128,15 @@ class CatalogFusion:
         Raises:
             ModelError: If a signal's scores are not finite.
         """
-        weights = [_finite_weights(scorer, histories) for scorer in self.scorers]
-        return self.rules[exclude_seen].apply(distances, weights)
+        return rule.apply(distances, self.weights(histories))
+
+    def weights(self, histories: Sequence[IntArray]) -> list[FloatArray]:
+        """Weights of each signal for the titles, ``[q, t]`` in [0, 1].
+
+        Raises:
+            ModelError: If a signal's scores are not finite.
+        """
+        return [_finite_weights(scorer, histories) for scorer in self.scorers]
 
 
 def _finite_weights(scorer: TitleScorer, histories: Sequence[IntArray]) -> FloatArray:

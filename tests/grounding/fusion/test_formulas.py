@@ -164,6 +164,15 @@ def test_reciprocal_ranks_add_up() -> None:
     np.testing.assert_allclose(fused, [[ends, middle, ends]], rtol=1e-15)
 
 
+def test_reciprocal_ranks_count_by_their_gammas() -> None:
+    distances, weights = np.array([[1.0, 2.0]]), [np.array([[0.0, 1.0]])]
+    fused = fuse_rrf(distances, weights, gammas=[3.0])
+    np.testing.assert_allclose(fused, [[-1 / 61 - 3 / 62, -1 / 62 - 3 / 61]], rtol=1e-15)
+    np.testing.assert_array_equal(
+        fuse_rrf(distances, weights, gammas=[1.0]), fuse_rrf(distances, weights)
+    )
+
+
 def test_tied_titles_share_the_last_of_their_ranks() -> None:
     # by distance 1, 2, 3; by weight all 3
     fused = fuse_rrf(np.array([[1.0, 2.0, 3.0]]), [np.zeros((1, 3))], k=1)

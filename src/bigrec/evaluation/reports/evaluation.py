@@ -132,7 +132,8 @@ def recommendations_table(recommendations: Sequence[Recommendation]) -> Table:
     rows = []
     for line in recommendations:
         # Fused scores differ in late digits; adding 0 turns -0 into 0.
-        figures = (f"{line.score + 0:.6g}", f"{line.distance:.3f}")
+        distance = "" if line.distance is None else f"{line.distance:.3f}"
+        figures = (f"{line.score + 0:.6g}", distance)
         texts = [str(line.rank), line.item_id, line.title, *figures]
         texts += [line.generated_text or ""] if generated else []
         rows.append(tuple(map(Cell, texts)))

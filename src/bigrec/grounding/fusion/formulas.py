@@ -165,15 +165,22 @@ def fuse_weighted_sum(
     return fused
 
 
-def fuse_rrf(distances: FloatArray, weights: Sequence[FloatArray], *, k: int = 60) -> FloatArray:
-    """Fuse by reciprocal ranks (Cormack et al., SIGIR 2009): ``-sum of 1 / (k + rank)``.
+def fuse_rrf(
+    distances: FloatArray,
+    weights: Sequence[FloatArray],
+    *,
+    gammas: Sequence[float] | None = None,
+    k: int = 60,
+) -> FloatArray:
+    """Fuse by reciprocal ranks (Cormack et al., SIGIR 2009): ``-sum of gamma / (k + rank)``.
 
-    The sum runs over the distances and every signal. Only orders count, so neither normalization
-    nor gammas are needed, and rank 1 can change.
+    The sum runs over the distances, whose gamma is 1, and every signal. Only orders count, so
+    no normalization is needed, and rank 1 can change.
 
     Args:
         distances: ``[q, t]``, lower is better, finite.
         weights: One array for each signal, as in ``fuse_product``.
+        gammas: Factor of each signal, at least 0; 1 by default, as in the article.
         k: Smoothing of the first ranks, at least 1.
 
     Returns:
@@ -185,10 +192,11 @@ def fuse_rrf(distances: FloatArray, weights: Sequence[FloatArray], *, k: int = 6
     """
     if k < 1:
         raise ValueError(f"k is {k}; expected at least 1 (Cormack et al.: 60).")
-    check_weights(weights, distances.shape)
+    gammas = [1.0] * len(weights) if gammas is None else gammas
+    _check_signals(distances, weights, gammas)
     fused = -1.0 / (k + _ranks(_normalized(distances)))
-    for signal_weights in weights:
-        fused -= 1.0 / (k + _ranks(-signal_weights))
+    for signal_weights, gamma in zip(weights, gammas, strict=True):
+        fused -= gamma / (k + _ranks(-signal_weights))
     return fused
 
 

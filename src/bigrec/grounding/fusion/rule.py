@@ -25,9 +25,10 @@ class FusionRule:
 
     Attributes:
         method: ``product`` is the paper's ``(floor + D^)`` times every ``(1 + W)^-gamma``;
-            ``weighted_sum`` subtracts ``gamma W`` from ``D^``; ``rrf`` sums ``1 / (60 + rank)``.
+            ``weighted_sum`` subtracts ``gamma W`` from ``D^``; ``rrf`` sums
+            ``gamma / (60 + rank)``.
         beams: The generated texts whose distances are used; paper: ``top1``.
-        gammas: One for each signal; empty for ``rrf``.
+        gammas: One for each signal; empty for ``rrf`` as it is selected, where each is 1.
         floor: Added to every distance of the product. At 0, as in the paper, rank 1 never changes.
         normalization: Of distances and weights in the weighted sum.
     """
@@ -71,7 +72,7 @@ class FusionRule:
             return fuse_weighted_sum(
                 distances, weights, gammas=self.gammas, normalization=self.normalization
             )
-        return fuse_rrf(distances, weights)
+        return fuse_rrf(distances, weights, gammas=self.gammas or None)
 
     def describe(self, *, beams: bool = True) -> str:
         """The rule as tables show it.
