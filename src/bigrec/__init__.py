@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from bigrec.experiments.compare import compare
     from bigrec.experiments.evaluate import EvaluationResult, evaluate
     from bigrec.recommender.bigrec import BIGRec
+    from bigrec.recommender.explaining import Explanation
     from bigrec.recommender.recommendations import Recommendations
     from bigrec.settings import Settings
     from bigrec.types import GeneratedText, Recommendation
@@ -41,6 +42,7 @@ __all__ = [
     "DataError",
     "Dataset",
     "EvaluationResult",
+    "Explanation",
     "GeneratedText",
     "Interactions",
     "ModelError",
@@ -69,6 +71,7 @@ _HOME: dict[str, tuple[str, str | None]] = {
     "DataError": ("bigrec.errors", "DataError"),
     "Dataset": ("bigrec.data.dataset", "Dataset"),
     "EvaluationResult": ("bigrec.experiments.evaluate", "EvaluationResult"),
+    "Explanation": ("bigrec.recommender.explaining", "Explanation"),
     "GeneratedText": ("bigrec.types", "GeneratedText"),
     "Interactions": ("bigrec.data.interactions", "Interactions"),
     "ModelError": ("bigrec.errors", "ModelError"),

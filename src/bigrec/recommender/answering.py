@@ -56,9 +56,15 @@ class Request:
                 "selected for."
             )
 
+    def excludes_seen(self, fitted: FittedRecommender) -> bool:
+        """Whether the history is excluded: as asked for, else as in the settings."""
+        if self.exclude_seen is None:
+            return fitted.settings.recommend.exclude_seen
+        return bool(self.exclude_seen)
+
 
 @dataclass(frozen=True, eq=False)
-class _History:
+class ReadHistory:
     """A history as the catalog knows it: item numbers, and the ids that it lacks."""
 
     items: IntArray
@@ -88,8 +94,11 @@ def answer(
     """
     request.check(fitted)
     # Before any work, and also for no history.
-    fitted.rule(exclude_seen=_exclude_seen(fitted, request), gammas=request.gammas)
-    read = [_read(fitted, name, history, request) for name, history in histories.items()]
+    fitted.rule(exclude_seen=request.excludes_seen(fitted), gammas=request.gammas)
+    read = [
+        read_history(fitted, history, name=name, unknown=request.unknown)
+        for name, history in histories.items()
+    ]
     if not read:
         return []
     candidates = Candidates.select(
@@ -122,21 +131,33 @@ def answer(
     return answers
 
 
-def _read(
-    fitted: FittedRecommender, name: str, history: Iterable[str], request: Request
-) -> _History:
+def read_history(
+    fitted: FittedRecommender, history: Iterable[str], *, name: str, unknown: OnUnknown
+) -> ReadHistory:
+    """Read a history once.
+
+    Args:
+        fitted: The recommender.
+        history: Ids or titles, oldest first.
+        name: Names it in messages.
+        unknown: Whether an item that the catalog lacks is an error, and an empty history.
+
+    Raises:
+        DataError: If so, or if an item is missing.
+        TypeError: If it is a set, which has no order, or an item is not text.
+    """
     if isinstance(history, set | frozenset):
         raise TypeError(
             f"{name} is a set, which has no order: expected a list of item ids or titles, oldest "
             "first."
         )
-    items, unknown = find(fitted.catalog, history, name=name, unknown=request.unknown)
-    if not len(items) and request.unknown == "error":
+    items, absent = find(fitted.catalog, history, name=name, unknown=unknown)
+    if not len(items) and unknown == "error":
         raise DataError(
             f"{name} is empty: expected a list of at least one item id or title, oldest first. "
             "With unknown='skip' it is answered by popularity."
         )
-    return _History(items, unknown)
+    return ReadHistory(items, absent)
 
 
 def _ranked(
@@ -153,7 +174,7 @@ def _ranked(
         encoded,
         histories,
         k=min(int(request.k), fitted.catalog.n_titles),
-        exclude_seen=_exclude_seen(fitted, request),
+        exclude_seen=request.excludes_seen(fitted),
         exclude=[candidates.excluded_items] * len(histories),
         beams=request.beams,
         gammas=request.gammas,
@@ -190,9 +211,3 @@ def most_popular(
         )
         for place, title in enumerate(listed, start=1)
     ]
-
-
-def _exclude_seen(fitted: FittedRecommender, request: Request) -> bool:
-    if request.exclude_seen is None:
-        return fitted.settings.recommend.exclude_seen
-    return bool(request.exclude_seen)

@@ -9,20 +9,21 @@ from bigrec.data.arguments import check_type
 from bigrec.data.catalog import Catalog
 from bigrec.data.columns import Frame
 from bigrec.data.dataset import Dataset
-from bigrec.data.interactions import Interactions
-from bigrec.data.repairs import Repairs
 from bigrec.data.where import Where
-from bigrec.errors import DataError, NotFittedError
+from bigrec.errors import NotFittedError
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.answering import Request, answer
 from bigrec.recommender.bundle import MANIFEST, BaseModelRecord, write_manifest
 from bigrec.recommender.candidates import OnUnknown
+from bigrec.recommender.explaining import Explanation, explain
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitted_files import save_fitted
 from bigrec.recommender.fitting import Fitting, no_progress
+from bigrec.recommender.later_interactions import read_later
 from bigrec.recommender.loading import SETTINGS, Access, load_fitted, stored_settings
 from bigrec.recommender.recommendations import Recommendations
+from bigrec.recommender.similar import similar
 from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
@@ -197,6 +198,64 @@ class BIGRec:
         request = Request(k, exclude_seen, items, exclude, where, unknown, gammas, beams)
         return answer(self.fitted, named, request, progress=progress)
 
+    def similar(
+        self,
+        item: str,
+        *,
+        k: int = 10,
+        items: Iterable[str] | None = None,
+        exclude: Iterable[str] = (),
+        where: Where | None = None,
+    ) -> Recommendations:
+        """The items whose titles are nearest to that of an item, by L2 distance.
+
+        Text mode compares titles by their sentence vectors, scaled to length 1; the other modes by
+        the points of the item index, among which a history is placed. Neither the item itself is
+        listed nor others of its title.
+
+        Args:
+            item: Id or title.
+            k: Length of the list, at least 1. See `recommend_batch` for this and the following.
+            items: Ids or titles of the only items to list; None for the whole catalog.
+            exclude: Ids or titles of items that are not listed.
+            where: Conditions on the catalog's columns.
+
+        Raises:
+            NotFittedError: If the recommender is not fitted.
+            DataError: If an item is missing, or not in the catalog.
+            TypeError: If an item is not text or ``k`` is not a whole number.
+            ValueError: If ``k`` is below 1 or a condition does not fit the catalog.
+        """
+        return similar(self.fitted, item, k=k, items=items, exclude=exclude, where=where)
+
+    def explain(
+        self,
+        history: Iterable[str],
+        item: str,
+        *,
+        exclude_seen: bool | None = None,
+        unknown: OnUnknown = "error",
+        gammas: Mapping[str, float] | None = None,
+    ) -> Explanation:
+        """Why an item is where it is in the ranking for a history.
+
+        Args:
+            history: Item ids or titles, oldest first. See `recommend_batch` for this and the other
+                options.
+            item: Id or title of the item, in a list or not.
+            exclude_seen: Whether the list excludes the history.
+            unknown: What becomes of items of the history that the catalog lacks.
+            gammas: Other gammas of some fused signals than the selected ones.
+
+        Raises:
+            NotFittedError: If the recommender is not fitted.
+            DataError: If an item is missing or not in the catalog, or the history is empty.
+            TypeError: If an item is not text.
+            ValueError: If a signal is not fused or a gamma is out of range.
+        """
+        request = Request(exclude_seen=exclude_seen, unknown=unknown, gammas=gammas)
+        return explain(self.fitted, history, item, request)
+
     def update_catalog(self, catalog: Catalog, *, progress: ProgressCallback | None = None) -> Self:
         """Recommend from another catalog without training: only new titles are embedded.
 
@@ -245,29 +304,9 @@ class BIGRec:
             DataError: If a column is missing, or a row cannot be used. Nothing is added then.
             ValueError: If the recommender is not of text mode.
         """
-        repairs = Repairs()
-        table = Interactions.from_frame(
-            interactions,
-            self.catalog,
-            user_id=user_id,
-            item_id=item_id,
-            time=time,
-            order=order,
-            rating=None,
-            split=None,
-            repairs=repairs,
+        table = read_later(
+            interactions, self.catalog, user_id=user_id, item_id=item_id, time=time, order=order
         )
-        n_rows = max(repair.total for repair in repairs.as_rows())
-        if len(table) != n_rows:
-            dropped = "; ".join(
-                f"{repair.name}: {repair.count}, such as {repair.examples[0]}"
-                for repair in repairs.as_rows()
-                if repair.count and repair.examples
-            )
-            raise DataError(
-                f"{n_rows - len(table)} of {n_rows} interactions cannot be "
-                f"used ({dropped}). Remove them, or add new items with update_catalog() first."
-            )
         self._fitted = self.fitted.updated(table)
         return self
 

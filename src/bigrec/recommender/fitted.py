@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 
 import numpy as np
@@ -13,8 +14,9 @@ from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranked_lists import RankedLists
-from bigrec.grounding.ranker import Fuse
+from bigrec.grounding.ranker import Fuse, Ranker
 from bigrec.models.base import EmbedTitles, Scorer
+from bigrec.models.text.vectors import normalized
 from bigrec.recommender.fusion import SignalFusion, known_titles
 from bigrec.recommender.query_encoders import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
@@ -92,9 +94,25 @@ class FittedRecommender:
     @property
     def source(self) -> Source:
         """What ranks the lists."""
-        if self.fusion is not None:
-            return "fused"
+        return self.model_source if self.fusion is None else "fused"
+
+    @property
+    def model_source(self) -> Source:
+        """What ranks lists without signals."""
         return "text" if self.settings.mode == "text" else "llm"
+
+    @cached_property
+    def title_ranker(self) -> Ranker:
+        """Ranks titles by their likeness to a title.
+
+        Text mode has vectors of titles that are made for it. A language model's are not; there the
+        points by which items are ranked for a history are compared.
+        """
+        if self.encoder.lm is not None:
+            return self.encoder.ranker
+        index = self.encoder.title_embeddings
+        index = replace(index, embeddings=normalized(index.embeddings))
+        return Ranker(index, self.catalog.title_ids, counts=self.counts)
 
     @cached_property
     def rising_items(self) -> IntArray:
@@ -296,7 +314,7 @@ class FittedRecommender:
             k=k,
             beams=beams or self.beams(exclude_seen=exclude_seen),
             exclude=excluded,
-            fuse=self._fuse(histories, self.rule(exclude_seen=exclude_seen, gammas=gammas)),
+            fuse=self.fuse(histories, self.rule(exclude_seen=exclude_seen, gammas=gammas)),
         )
 
     def score(
@@ -322,17 +340,26 @@ class FittedRecommender:
             full_history=self.settings.fusion.history == "full",
         )
 
-    def _fuse(self, histories: Sequence[IntArray], rule: FusionRule | None) -> Fuse | None:
-        """Fuses the signals into the distances of some of the histories; None without signals."""
+    def fuse(self, histories: Sequence[IntArray], rule: FusionRule | None) -> Fuse | None:
+        """Fuses the signals into the distances of some of the histories; None without a rule."""
         fusion = self._catalog_fusion
         if fusion is None or rule is None:
             return None
-        scored = histories
-        if self.settings.fusion.history == "window":
-            length = self.settings.data.max_history_length
-            scored = [history[-length:] for history in histories]
+        scored = self._scored(histories)
 
         def fuse(rows: slice, distances: FloatArray) -> FloatArray:
             return fusion.fuse(distances, scored[rows], rule=rule)
 
         return fuse
+
+    def weights(self, histories: Sequence[IntArray]) -> list[FloatArray]:
+        """Weights of each signal for the titles, ``[q, t]`` in [0, 1]; none without signals."""
+        fusion = self._catalog_fusion
+        return [] if fusion is None else fusion.weights(self._scored(histories))
+
+    def _scored(self, histories: Sequence[IntArray]) -> Sequence[IntArray]:
+        """What the signals read of histories."""
+        if self.settings.fusion.history == "full":
+            return histories
+        length = self.settings.data.max_history_length
+        return [history[-length:] for history in histories]

@@ -25,6 +25,9 @@ POPULARITY_GAMMAS = _grid(np.arange(100.0))
 COLLABORATIVE_GAMMAS = _grid(np.arange(100) / 100, np.arange(1.0, 100.0))
 """The paper's grid for collaborative weights: 0 to 0.99 by 0.01, then 1 to 99, read-only."""
 
+RRF_K = 60
+"""Smoothing of the first ranks in reciprocal rank fusion (Cormack et al.)."""
+
 
 def min_max(values: FloatArray) -> FloatArray:
     """Scale every query's values to [0, 1] by their minimum and maximum.
@@ -122,7 +125,7 @@ def fuse_product(
     """
     _check_signals(distances, weights, gammas)
     check_not_negative(floor, name="floor")
-    fused = floor + _normalized(distances)
+    fused = floor + normalized_distances(distances)
     for signal_weights, gamma in zip(weights, gammas, strict=True):
         fused *= discount(signal_weights, gamma=gamma)
     return fused
@@ -157,7 +160,7 @@ def fuse_weighted_sum(
     """
     _check_signals(distances, weights, gammas)
     by_deviation = normalization == "z_score"
-    fused = _normalized(distances)
+    fused = normalized_distances(distances)
     if by_deviation:
         fused = z_score(fused)
     for signal_weights, gamma in zip(weights, gammas, strict=True):
@@ -170,7 +173,7 @@ def fuse_rrf(
     weights: Sequence[FloatArray],
     *,
     gammas: Sequence[float] | None = None,
-    k: int = 60,
+    k: int = RRF_K,
 ) -> FloatArray:
     """Fuse by reciprocal ranks (Cormack et al., SIGIR 2009): ``-sum of gamma / (k + rank)``.
 
@@ -194,9 +197,9 @@ def fuse_rrf(
         raise ValueError(f"k is {k}; expected at least 1 (Cormack et al.: 60).")
     gammas = [1.0] * len(weights) if gammas is None else gammas
     _check_signals(distances, weights, gammas)
-    fused = -1.0 / (k + _ranks(_normalized(distances)))
+    fused = -1.0 / (k + ranks(normalized_distances(distances)))
     for signal_weights, gamma in zip(weights, gammas, strict=True):
-        fused -= gamma / (k + _ranks(-signal_weights))
+        fused -= gamma / (k + ranks(-signal_weights))
     return fused
 
 
@@ -244,12 +247,12 @@ def _check_signals(
     check_weights(weights, distances.shape)
 
 
-def _normalized(distances: FloatArray) -> FloatArray:
+def normalized_distances(distances: FloatArray) -> FloatArray:
     """Min-max normalized distances in float64: float32 would tie products that differ."""
     return min_max(distances.astype(np.float64, copy=False))
 
 
-def _ranks(values: FloatArray) -> FloatArray:
+def ranks(values: FloatArray) -> FloatArray:
     """1-based ranks by ascending value within each row; ties get the last of their ranks."""
     ranks = [np.searchsorted(np.sort(row), row, side="right") for row in values]
     return np.array(ranks, dtype=np.float64).reshape(values.shape)
