@@ -59,7 +59,8 @@ def test_what_needs_no_language_model_does_not_load_torch(module: str) -> None:
 
 def test_the_top_level_stays_small() -> None:
     names = {path.name for path in SOURCES.iterdir() if not path.name.startswith("__")}
-    assert len(names) <= 16, sorted(names)
+    # Twelve packages, four modules that all of them use, and py.typed.
+    assert len(names) <= 17, sorted(names)
 
 
 def test_no_source_file_is_over_400_lines() -> None:

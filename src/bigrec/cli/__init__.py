@@ -11,6 +11,7 @@ import typer
 from rich.console import Console
 
 from bigrec import __version__, console
+from bigrec.cli import serve
 from bigrec.cli.options import (
     DEFAULT_RUN_DIR,
     BundleArgument,
@@ -48,6 +49,7 @@ bundle_app = typer.Typer(
     help="Sign bundles and check their signatures.", no_args_is_help=True, add_completion=False
 )
 app.add_typer(bundle_app, name="bundle")
+app.add_typer(serve.app, name="serve")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,0 +1,175 @@
+"""What routes share: the state of the application, and who may ask."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from typing import Annotated, Any, TypeVar
+
+from fastapi import Depends, FastAPI, Request, Security
+from fastapi.security import APIKeyHeader
+from slowapi import Limiter
+from slowapi.util import get_remote_address
+
+from bigrec.recommender.recommendations import Recommendations
+from bigrec.serving.api_keys import ApiKeys, Caller, Role
+from bigrec.serving.batching import Batcher
+from bigrec.serving.entries import InteractionsAdded
+from bigrec.serving.items import add_interactions
+from bigrec.serving.metrics import ServiceMetrics
+from bigrec.serving.options import ServingOptions
+from bigrec.serving.problems import ServiceError, not_found, not_ready
+from bigrec.serving.served_bundle import Query, ServedBundle
+from bigrec.serving.service import Service, Snapshot
+
+T = TypeVar("T")
+
+_MAX_WRITES = 256
+_KEY = APIKeyHeader(name="X-API-Key", auto_error=False)
+
+
+@dataclass
+class AppState:
+    """What an application holds.
+
+    Attributes:
+        options: How it runs.
+        service: Bundles and changes.
+        keys: Of its callers.
+        metrics: What Prometheus is told.
+        failure: Why the bundles could not be loaded; empty if they could, or are being loaded.
+        is_draining: Whether the process was asked to end.
+    """
+
+    options: ServingOptions
+    service: Service
+    keys: ApiKeys
+    metrics: ServiceMetrics
+    failure: str = ""
+    is_draining: bool = False
+    _writer: ThreadPoolExecutor = field(init=False)
+
+    def __post_init__(self) -> None:
+        options = self.options
+        self.queries: Batcher[Query, Recommendations] = Batcher(
+            self._recommend,
+            max_batch=options.max_batch,
+            max_waiting=options.max_waiting,
+            window_s=options.window_ms / 1000 if options.max_batch > 1 else 0.0,
+            observe=self.metrics.batch_size.observe,
+        )
+        self.interactions: Batcher[InteractionsAdded, bool] = Batcher(
+            self._add, max_batch=_MAX_WRITES, max_waiting=_MAX_WRITES
+        )
+        self.metrics.waiting.set_function(lambda: self.queries.n_waiting)
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """The present state.
+
+        Raises:
+            ServiceError: If there is none yet, with 503.
+        """
+        if not self.service.is_loaded:
+            raise not_ready(self.failure or "The bundles are being loaded: ask again soon.")
+        return self.service.snapshot
+
+    def bundle(self, name: str | None) -> ServedBundle:
+        """A bundle by its name; the first without one.
+
+        Raises:
+            ServiceError: If there is none of the name, with 404.
+        """
+        bundles = self.snapshot.bundles
+        if name is not None and name not in bundles:
+            raise not_found(f"There is no bundle {name!r:.200}: expected {', '.join(bundles)}.")
+        return bundles[name] if name is not None else self.snapshot.first
+
+    def start(self) -> None:
+        """Begin to answer; call it within the event loop."""
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="bigrec-writer")
+        self.queries.start()
+        self.interactions.start()
+
+    async def in_writer(self, work: Callable[..., T], *args: Any) -> T:
+        """Run a change in the thread of changes, one after another."""
+        return await asyncio.get_running_loop().run_in_executor(self._writer, work, *args)
+
+    async def close(self) -> None:
+        """Answer what waits, then stop."""
+        await self.queries.close()
+        await self.interactions.close()
+        self._writer.shutdown()
+
+    def _recommend(self, queries: Sequence[Query]) -> Sequence[Recommendations | Exception]:
+        snapshot = self.snapshot
+        answers: dict[int, Recommendations | Exception] = {}
+        for name in {query.bundle for query in queries}:
+            numbers = [n for n, query in enumerate(queries) if query.bundle == name]
+            bundle = snapshot.first if name is None else snapshot.bundles[name]
+            answered = bundle.recommend([queries[number] for number in numbers])
+            answers.update(zip(numbers, answered, strict=True))
+        ordered = [answers[number] for number in range(len(queries))]
+        self.metrics.observe(ordered)
+        return ordered
+
+    def _add(self, groups: Sequence[InteractionsAdded]) -> Sequence[bool | Exception]:
+        refused = add_interactions(self.service, groups)
+        return [True if error is None else error for error in refused]
+
+
+def add_state(app: FastAPI, state: AppState) -> None:
+    """Give an application its state."""
+    limit = state.options.rate_limit
+    limiter = Limiter(key_func=_caller_name, enabled=limit is not None)
+
+    @limiter.shared_limit(limit or "1/second", scope="service")
+    async def within_rate(request: Request) -> None:
+        """Count a request of its caller."""
+
+    app.state.bigrec = state
+    app.state.within_rate = within_rate
+
+
+def state_of(request: Request) -> AppState:
+    """The application's state."""
+    state: AppState = request.app.state.bigrec
+    return state
+
+
+State = Annotated[AppState, Depends(state_of)]
+
+
+def allows(role: Role) -> Callable[..., Any]:
+    """A dependency of routes that callers of a role may use, within their rate."""
+
+    async def allowed(
+        request: Request, state: State, key: Annotated[str | None, Security(_KEY)]
+    ) -> Caller:
+        caller = state.keys.caller(key)
+        if caller is None:
+            raise ServiceError(
+                401, "unauthorized", "The header X-API-Key holds no key of this service."
+            )
+        # The log's middleware reads it from there.
+        request.state.caller = caller.name
+        await request.app.state.within_rate(request=request)
+        if role == "admin" and caller.role != "admin":
+            raise ServiceError(
+                403, "forbidden", f"The key {caller.name!r} may read only: use an admin's."
+            )
+        return caller
+
+    return allowed
+
+
+READ, ADMIN = Depends(allows("read")), Depends(allows("admin"))
+
+
+def _caller_name(request: Request) -> str:
+    """Whose rate counts: a key's or, without keys, an address's."""
+    state = state_of(request)
+    if not state.keys.are_asked:
+        return get_remote_address(request)
+    name: str = request.state.caller
+    return name

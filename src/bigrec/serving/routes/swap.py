@@ -1,0 +1,37 @@
+"""The route that puts a bundle in another's place."""
+
+import functools
+
+from fastapi import APIRouter
+
+from bigrec.errors import BigrecError
+from bigrec.serving.problems import ServiceError, responses
+from bigrec.serving.routes.common import ADMIN, State
+from bigrec.serving.routes.health import info_of
+from bigrec.serving.schemas import InfoAnswer, SwapRequest
+
+router = APIRouter(tags=["bundles"], dependencies=[ADMIN])
+
+
+@router.post("/v1/bundle:swap", responses=responses(404, 409))
+async def swap_bundle(request: SwapRequest, state: State) -> InfoAnswer:
+    """Load a bundle beside the present one, check it, and serve it from then on.
+
+    The present one answers meanwhile, and stays if the new one cannot be used.
+    """
+    present = state.bundle(request.bundle)
+    name = request.bundle or next(iter(state.snapshot.bundles))
+    folder = present.folder if request.folder is None else present.folder.parent / request.folder
+    swap = functools.partial(
+        state.service.swap, name, folder, includes_interactions=request.includes_interactions
+    )
+    try:
+        snapshot = await state.in_writer(swap)
+    except BigrecError as error:
+        state.metrics.swaps.labels("failed").inc()
+        state.metrics.load_failures.inc()
+        raise ServiceError(
+            409, "swap_failed", f"{error} The present bundle is still served."
+        ) from error
+    state.metrics.swaps.labels("done").inc()
+    return info_of(snapshot)

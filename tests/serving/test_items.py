@@ -1,0 +1,117 @@
+"""Live items: added, changed, hidden, removed, and remembered."""
+
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+
+from tests.conftest import TITLES
+from tests.serving.conftest import Serve
+from tests.serving.test_recommend import listed
+
+pytestmark = pytest.mark.model
+
+NEW = {"item_id": "new", "title": "Heat (1995)"}
+
+
+def test_an_added_item_is_recommended_at_once_and_after_a_restart(serve: Serve) -> None:
+    client = serve()
+    assert client.post("/v1/items", json=NEW).status_code == 201
+    assert client.post("/v1/items", json=NEW).status_code == 200
+    assert "new" in listed(client)
+    restarted = serve()
+    assert listed(restarted) == listed(client)
+    assert restarted.get("/v1/items/new").json() == {**NEW, "columns": {}, "hidden": False}
+
+
+def test_an_item_with_another_title_is_a_conflict(client: TestClient) -> None:
+    answer = client.post("/v1/items", json={"item_id": "i0", "title": "Another"})
+    assert answer.status_code == 409
+    assert "PATCH" in answer.json()["message"]
+    assert client.get("/v1/items/i0").json()["title"] == TITLES[0]
+
+
+def test_a_hidden_item_is_known_in_histories_and_never_listed(client: TestClient) -> None:
+    before = listed(client)
+    version = client.post("/v1/recommend", json={"history": ["i0"]}).json()["version"]
+    assert client.patch(f"/v1/items/{before[0]}", json={"hidden": True}).json()["hidden"]
+    assert listed(client) == before[1:]
+    answer = client.post("/v1/recommend", json={"history": [before[0]]}).json()
+    assert (answer["unknown"], answer["version"]) == ([], version)
+    assert [i["item_id"] for i in client.get("/v1/items?hidden=true").json()["items"]] == before[:1]
+    client.patch(f"/v1/items/{before[0]}", json={"hidden": False})
+    assert listed(client) == before
+
+
+def test_a_removed_item_is_gone_and_knows_all_when_it_returns(client: TestClient) -> None:
+    before = listed(client)
+    for _ in range(2):
+        assert client.delete("/v1/items/i7").status_code == 204
+    assert client.get("/v1/items/i7").status_code == 404
+    assert listed(client) == [item for item in before if item != "i7"]
+    assert client.delete("/v1/items/nothing").status_code == 404
+    assert client.post("/v1/items", json={"item_id": "i7", "title": TITLES[7]}).status_code == 201
+    assert listed(client) == before
+
+
+def test_columns_filter_lists(client: TestClient) -> None:
+    client.post("/v1/items", json={**NEW, "columns": {"price": 5, "tags": ["a", "b"]}})
+    assert listed(client, where={"price": {"lt": 6}}) == ["new"]
+    assert client.patch("/v1/items/new", json={"columns": {"price": 7}}).status_code == 200
+    assert listed(client, where={"price": {"lt": 6}}) == []
+    assert listed(client, where={"tags": {"contains": "b"}}) == ["new"]
+    refused = client.patch("/v1/items/i1", json={"columns": {"price": "cheap"}})
+    assert refused.status_code == 422
+    client.patch("/v1/items/new", json={"columns": {"price": None}})
+    assert client.get("/v1/items/new").json()["columns"] == {"tags": ["a", "b"]}
+
+
+@pytest.mark.parametrize("title", ["nan", "  ", "<b></b>"])
+def test_a_title_that_says_nothing_is_refused(client: TestClient, title: str) -> None:
+    answer = client.post("/v1/items", json={"item_id": "new", "title": title})
+    assert answer.status_code == 422
+    assert "new" not in listed(client)
+
+
+def test_titles_are_repaired_as_in_files(client: TestClient) -> None:
+    item = {"item_id": " 12.0", "title": " <b>Tom &amp; Jerry</b> "}
+    assert client.post("/v1/items", json=item).json()["title"] == "Tom & Jerry"
+    assert client.get("/v1/items/12").status_code == 200
+
+
+def test_items_are_searched_page_by_page(client: TestClient) -> None:
+    first = client.get("/v1/items", params={"search": "(1995)", "limit": 5}).json()
+    assert (len(first["items"]), first["total"], first["next"]) == (5, 8, 5)
+    second = client.get("/v1/items", params={"search": "(1995)", "limit": 5, "start": 5}).json()
+    assert (len(second["items"]), second["next"]) == (3, None)
+
+
+def test_the_last_item_stays(client: TestClient) -> None:
+    for number in range(11):
+        assert client.delete(f"/v1/items/i{number}").status_code == 204
+    assert client.delete("/v1/items/i11").status_code == 409
+    assert listed(client, history=["i11"], exclude_seen=False) == ["i11"]
+
+
+def test_what_a_killed_process_left_of_a_line_is_dropped(serve: Serve, bundle: Path) -> None:
+    client = serve()
+    client.post("/v1/items", json=NEW)
+    journal = bundle.with_name("bundle.journal.jsonl")
+    complete = journal.read_bytes()
+    journal.write_bytes(complete + b'{"op":"hide","item')
+    restarted = serve()
+    assert restarted.get("/info").json()["revision"] == 1
+    restarted.patch("/v1/items/new", json={"hidden": True})
+    assert journal.read_bytes().startswith(complete)
+    assert serve().get("/v1/items/new").json()["hidden"]
+
+
+def test_processes_that_share_a_journal_follow_each_other(serve: Serve) -> None:
+    first, second = serve(follow_s=0.05), serve(follow_s=0.05)
+    first.post("/v1/items", json=NEW)
+    # A change takes over what others wrote before it is made.
+    assert second.post("/v1/items", json=NEW).status_code == 200
+    first.patch("/v1/items/new", json={"hidden": True})
+    second.patch("/v1/items/i1", json={"hidden": True})
+    assert second.get("/v1/items/new").json()["hidden"]
+    assert second.get("/info").json()["revision"] == 3
