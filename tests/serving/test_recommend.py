@@ -79,6 +79,33 @@ def test_other_gammas_rank_anew(client: TestClient) -> None:
     assert refused.status_code == 422
 
 
+def test_similar_items_are_those_of_the_library_without_hidden_ones(
+    client: TestClient, bundle: Any
+) -> None:
+    expected = BIGRec.load(bundle, device="cpu").similar("i7", k=3)
+    answer = client.post("/v1/similar", json={"item": TITLES[7], "k": 3}).json()
+    found = [item["item_id"] for item in answer["items"]]
+    assert found == [item.item_id for item in expected]
+    client.patch(f"/v1/items/{found[0]}", json={"hidden": True})
+    request = {"item": "i7", "k": 12, "exclude": [found[1], "nothing"]}
+    shown = [item["item_id"] for item in client.post("/v1/similar", json=request).json()["items"]]
+    assert len(shown) == 9
+    assert {found[0], found[1]} & set(shown) == set()
+    assert client.post("/v1/similar", json={"item": "nothing"}).status_code == 404
+
+
+def test_an_explanation_is_that_of_the_library(client: TestClient, bundle: Any) -> None:
+    expected = BIGRec.load(bundle, device="cpu").explain(HISTORY, "i7").to_dict()
+    answer = client.post("/v1/explain", json={"history": HISTORY, "item": "i7"}).json()
+    assert answer["rank"] == expected["rank"]
+    assert [part["name"] for part in answer["parts"]] == [
+        part["name"] for part in expected["parts"]
+    ]
+    assert sum(part["share"] for part in answer["parts"]) == pytest.approx(1)
+    assert answer["version"] == client.get("/info").json()["bundles"][0]["version"]
+    assert client.post("/v1/explain", json={"item": "nothing"}).status_code == 404
+
+
 def test_sagemaker_and_mlflow_ask_in_their_words(client: TestClient) -> None:
     assert client.get("/ping").status_code == 200
     one = {"history": HISTORY, "k": 1}

@@ -90,7 +90,7 @@ def create_app(
         tags=["health"],
         dependencies=[READ],
         response_class=PlainTextResponse,
-        responses=problems.responses(),
+        responses=problems.responses_of_text(),
     )
     # The first one added is the innermost.
     app.add_middleware(RequestBodyLimitMiddleware, max_body_size=options.max_body_bytes)

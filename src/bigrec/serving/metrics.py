@@ -65,10 +65,10 @@ class ServiceMetrics:
             "bigrec_interactions", "Interactions that were added.", registry=registry
         )
 
-    def observe(self, answers: Sequence[Recommendations | Exception]) -> None:
-        """Count answers."""
+    def observe(self, answers: Sequence[object]) -> None:
+        """Count recommended lists; other answers are ignored."""
         for answer in answers:
-            if isinstance(answer, Exception):
+            if not isinstance(answer, Recommendations):
                 continue
             self.answers.labels(answer.source).inc()
             distances = sorted(item.distance for item in answer if item.distance is not None)

@@ -1,6 +1,7 @@
 """The one form of every error that the service answers with."""
 
 import re
+from http import HTTPStatus
 from typing import Any, cast
 
 import structlog
@@ -139,6 +140,16 @@ class DeclaredSize:
             await _answer(ServiceError(413, "too_large", message))(scope, receive, send)
         else:
             await self.app(scope, receive, send)
+
+
+def responses_of_text() -> dict[int | str, dict[str, Any]]:
+    """The errors of a route that answers with text; they are JSON all the same."""
+    schema = {"$ref": f"#/components/schemas/{Problem.__name__}"}
+    content = {"application/json": {"schema": schema}}
+    return {
+        status: {"description": HTTPStatus(int(status)).phrase, "content": content}
+        for status in responses()
+    }
 
 
 def add_handlers(app: FastAPI) -> None:

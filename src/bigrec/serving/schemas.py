@@ -24,9 +24,11 @@ class _Request(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
-class RecommendRequest(_Request):
-    """What to recommend from."""
+class _OfBundle(_Request):
+    bundle: str | None = Field(None, description="Name of the bundle to ask; the first by default.")
 
+
+class _OfHistory(_OfBundle):
     history: list[Text] | None = Field(
         None, max_length=MAX_HISTORY, description="Item ids or titles, oldest first."
     )
@@ -34,6 +36,15 @@ class RecommendRequest(_Request):
         None,
         description="In place of a history: what POST /v1/interactions told of the user.",
     )
+    exclude_seen: bool | None = Field(
+        None, description="Exclude the history; null for the bundle's setting."
+    )
+    gammas: dict[str, float] | None = Field(
+        None, max_length=MAX_CONDITIONS, description="Other gammas of fused signals, by name."
+    )
+
+
+class _OfCandidates(_OfBundle):
     k: int = Field(10, ge=1, le=MAX_K, description="Length of the list.")
     exclude: list[Text] = Field(
         [], max_length=MAX_HISTORY, description="Ids or titles never to list."
@@ -41,18 +52,27 @@ class RecommendRequest(_Request):
     items: list[Text] | None = Field(
         None, max_length=10 * MAX_HISTORY, description="Ids or titles of the only candidates."
     )
-    exclude_seen: bool | None = Field(
-        None, description="Exclude the history; null for the bundle's setting."
-    )
     where: dict[str, Any] | None = Field(
         None,
         max_length=MAX_CONDITIONS,
         description='Conditions on columns: {"in_stock": true, "price": {"lt": 20}}.',
     )
-    gammas: dict[str, float] | None = Field(
-        None, max_length=MAX_CONDITIONS, description="Other gammas of fused signals, by name."
-    )
-    bundle: str | None = Field(None, description="Name of the bundle to ask; the first by default.")
+
+
+class RecommendRequest(_OfHistory, _OfCandidates):
+    """What to recommend from."""
+
+
+class SimilarRequest(_OfCandidates):
+    """An item to find others like it."""
+
+    item: Text = Field(description="Id or title.")
+
+
+class ExplainRequest(_OfHistory):
+    """An item whose place in a list is asked."""
+
+    item: Text = Field(description="Id or title, in the list or not.")
 
 
 class ListedItem(BaseModel):
@@ -77,6 +97,59 @@ class RecommendAnswer(BaseModel):
     ignored: list[str] = Field(description="Entries of exclude and items that are not in it.")
     version: str = Field(description="Of the bundle that gave the list.")
     revision: int = Field(description="Number of changes that the list knows of.")
+
+
+class SimilarAnswer(BaseModel):
+    """The items nearest to an item."""
+
+    items: list[ListedItem]
+    version: str = Field(description="Of the bundle that gave the list.")
+
+
+class Part(BaseModel):
+    """What one of the models adds to an item's score."""
+
+    name: str = Field(description="The bundle's model, or a fused signal.")
+    gamma: float | None = Field(description="The signal's gamma; null for the bundle's model.")
+    weight: float = Field(description="From 0 for the title it ranks last to 1 for the first.")
+    above: float | None = Field(
+        description="Its term of the score above that of the title it ranks last; null: infinite."
+    )
+    share: float = Field(description="Share of all parts' terms.")
+
+
+class NearItem(BaseModel):
+    """An item beside its distance to the explained one."""
+
+    item_id: str
+    title: str
+    distance: float
+
+
+class WrittenText(BaseModel):
+    """A text that the language model wrote."""
+
+    text: str
+    log_prob: float
+
+
+class ExplainAnswer(BaseModel):
+    """Why an item is where it is in the ranking for a history."""
+
+    item_id: str
+    title: str
+    rank: int | None = Field(description="Null if the history holds it and is excluded.")
+    score: float
+    distance: float | None
+    generated_text: str | None
+    source: str
+    rule: str | None = Field(description="How signals are fused; null without.")
+    parts: list[Part]
+    texts: list[WrittenText] = Field(description="None but in generative mode.")
+    nearest: list[NearItem] = Field(description="Items whose titles are nearest to the item's.")
+    history: list[NearItem] = Field(description="The history, nearest to the item first.")
+    unknown: list[str]
+    version: str
 
 
 class BatchRequest(_Request):

@@ -12,6 +12,7 @@ from bigrec.data.catalog import Catalog
 from bigrec.errors import BigrecError, BundleError
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.bundle import MANIFEST
+from bigrec.recommender.explaining import Explanation
 from bigrec.recommender.recommendations import Recommendations
 from bigrec.serving.entries import Entry, InteractionsAdded, ItemChanges
 from bigrec.storage import file_digest
@@ -50,6 +51,41 @@ class Query:
     def shared(self) -> str:
         """Identifies what queries of one call have in common."""
         return repr((self.exclude, self.items, self.where, self.exclude_seen, self.gammas))
+
+
+@dataclass(frozen=True)
+class SimilarQuery:
+    """What is asked for items like an item; see `Query`.
+
+    Attributes:
+        item: Id or title.
+    """
+
+    item: str
+    k: int = 10
+    exclude: tuple[str, ...] = ()
+    items: tuple[str, ...] | None = None
+    where: Mapping[str, Any] | None = None
+    bundle: str | None = None
+
+
+@dataclass(frozen=True)
+class ExplainQuery:
+    """What is asked for an item's place in the ranking for a history; see `Query`.
+
+    Attributes:
+        item: Id or title.
+    """
+
+    history: tuple[str, ...]
+    item: str
+    exclude_seen: bool | None = None
+    gammas: Mapping[str, float] | None = None
+    bundle: str | None = None
+
+
+AnyQuery = Query | SimilarQuery | ExplainQuery
+AnyAnswer = Recommendations | Explanation
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +152,7 @@ class ServedBundle:
             BundleError: If it does not recommend.
         """
         query = Query((self.catalog.item_ids[0],), k=1, exclude_seen=False)
-        answer = self.recommend([query])[0]
+        answer = self.answer([query])[0]
         if isinstance(answer, Exception):
             raise BundleError(f"{self.folder} does not recommend: {answer}") from answer
 
@@ -138,20 +174,55 @@ class ServedBundle:
                 changes = changes.after([entry])
         return served._updated(rows)._with_changes(changes)
 
-    def recommend(self, queries: Sequence[Query]) -> list[Recommendations | Exception]:
-        """Answer queries, those that share all but history and length in one call.
+    def answer(self, queries: Sequence[AnyQuery]) -> list[AnyAnswer | Exception]:
+        """Answer queries, lists that share all but history and length in one call.
 
         Returns:
             For each query its answer, or the error that it alone is told.
         """
-        answers: dict[int, Recommendations | Exception] = {}
-        groups: dict[str, list[int]] = {}
+        answers: dict[int, AnyAnswer | Exception] = {}
+        groups: dict[str, list[tuple[int, Query]]] = {}
         for number, query in enumerate(queries):
-            groups.setdefault(query.shared, []).append(number)
-        for numbers in groups.values():
-            group = [queries[number] for number in numbers]
-            answers.update(zip(numbers, self._recommend(group), strict=True))
+            if isinstance(query, Query):
+                groups.setdefault(query.shared, []).append((number, query))
+                continue
+            try:
+                answers[number] = self._answer_one(query)
+            except (BigrecError, ValueError, TypeError) as error:
+                answers[number] = error
+        for group in groups.values():
+            lists = self._recommend([query for _, query in group])
+            answers.update(zip((number for number, _ in group), lists, strict=True))
         return [answers[number] for number in range(len(queries))]
+
+    def _answer_one(self, query: SimilarQuery | ExplainQuery) -> AnyAnswer:
+        """Answer a query that no others are answered with.
+
+        Raises:
+            Exception: As the recommender does.
+        """
+        if isinstance(query, SimilarQuery):
+            return self.recommender.similar(
+                query.item,
+                k=query.k,
+                exclude=self._known([*self.changes.hidden, *query.exclude]),
+                items=None if query.items is None else self._known(query.items),
+                where=query.where,
+            )
+        explanation = self.recommender.explain(
+            query.history,
+            query.item,
+            exclude_seen=query.exclude_seen,
+            gammas=query.gammas,
+            unknown="skip",
+        )
+        hidden = self.changes.hidden
+        shown = tuple(item for item in explanation.nearest if item.item_id not in hidden)
+        return replace(explanation, nearest=shown)
+
+    def _known(self, items: Iterable[str]) -> list[str]:
+        ids = self.catalog.item_ids
+        return [ids[number] for number in self.catalog.find(items)[0]]
 
     def _recommend(self, queries: Sequence[Query]) -> list[Recommendations | Exception]:
         """Answer queries that share all but history and length."""

@@ -11,15 +11,14 @@ from fastapi.security import APIKeyHeader
 from slowapi import Limiter
 from slowapi.util import get_remote_address
 
-from bigrec.recommender.recommendations import Recommendations
 from bigrec.serving.api_keys import ApiKeys, Caller, Role
 from bigrec.serving.batching import Batcher
 from bigrec.serving.entries import InteractionsAdded
 from bigrec.serving.items import add_interactions
 from bigrec.serving.metrics import ServiceMetrics
 from bigrec.serving.options import ServingOptions
-from bigrec.serving.problems import ServiceError, not_found, not_ready
-from bigrec.serving.served_bundle import Query, ServedBundle
+from bigrec.serving.problems import ServiceError, not_found, not_ready, service_error
+from bigrec.serving.served_bundle import AnyAnswer, AnyQuery, ServedBundle
 from bigrec.serving.service import Service, Snapshot
 
 T = TypeVar("T")
@@ -51,8 +50,8 @@ class AppState:
 
     def __post_init__(self) -> None:
         options = self.options
-        self.queries: Batcher[Query, Recommendations] = Batcher(
-            self._recommend,
+        self.queries: Batcher[AnyQuery, AnyAnswer] = Batcher(
+            self._answer,
             max_batch=options.max_batch,
             max_waiting=options.max_waiting,
             window_s=options.window_ms / 1000 if options.max_batch > 1 else 0.0,
@@ -85,6 +84,17 @@ class AppState:
             raise not_found(f"There is no bundle {name!r:.200}: expected {', '.join(bundles)}.")
         return bundles[name] if name is not None else self.snapshot.first
 
+    async def ask(self, query: AnyQuery) -> AnyAnswer:
+        """The answer to one query.
+
+        Raises:
+            ServiceError: If it cannot be answered.
+        """
+        answer = (await self.queries.submit([query]))[0]
+        if isinstance(answer, Exception):
+            raise service_error(answer)
+        return answer
+
     def start(self) -> None:
         """Begin to answer; call it within the event loop."""
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="bigrec-writer")
@@ -101,13 +111,13 @@ class AppState:
         await self.interactions.close()
         self._writer.shutdown()
 
-    def _recommend(self, queries: Sequence[Query]) -> Sequence[Recommendations | Exception]:
+    def _answer(self, queries: Sequence[AnyQuery]) -> Sequence[AnyAnswer | Exception]:
         snapshot = self.snapshot
-        answers: dict[int, Recommendations | Exception] = {}
+        answers: dict[int, AnyAnswer | Exception] = {}
         for name in {query.bundle for query in queries}:
             numbers = [n for n, query in enumerate(queries) if query.bundle == name]
             bundle = snapshot.first if name is None else snapshot.bundles[name]
-            answered = bundle.recommend([queries[number] for number in numbers])
+            answered = bundle.answer([queries[number] for number in numbers])
             answers.update(zip(numbers, answered, strict=True))
         ordered = [answers[number] for number in range(len(queries))]
         self.metrics.observe(ordered)

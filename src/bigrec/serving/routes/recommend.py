@@ -1,23 +1,37 @@
 """Routes that recommend."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 from fastapi import APIRouter, Body
 
 from bigrec.recommender.recommendations import Recommendations
-from bigrec.serving.problems import ServiceError, invalid, problem_of, responses, service_error
+from bigrec.serving.problems import (
+    ServiceError,
+    invalid,
+    not_found,
+    problem_of,
+    responses,
+    service_error,
+)
 from bigrec.serving.routes.common import READ, AppState, State
 from bigrec.serving.schemas import (
     BatchAnswer,
     BatchElement,
     BatchRequest,
+    ExplainAnswer,
+    ExplainRequest,
     InvocationAnswer,
     InvocationRequest,
     ListedItem,
     RecommendAnswer,
     RecommendRequest,
+    SimilarAnswer,
+    SimilarRequest,
 )
-from bigrec.serving.served_bundle import Query
+from bigrec.serving.served_bundle import ExplainQuery, Query, SimilarQuery
+
+if TYPE_CHECKING:
+    from bigrec.recommender.explaining import Explanation
 
 router = APIRouter(tags=["recommend"], dependencies=[READ])
 
@@ -25,9 +39,7 @@ router = APIRouter(tags=["recommend"], dependencies=[READ])
 @router.post("/v1/recommend", responses=responses(404))
 async def recommend(request: RecommendRequest, state: State) -> RecommendAnswer:
     """Recommend items for a history, or for what a user did."""
-    found = (await state.queries.submit([_query(request, state)]))[0]
-    if isinstance(found, Exception):
-        raise service_error(found)
+    found = cast("Recommendations", await state.ask(_query(request, state)))
     return _answer(found, request, state)
 
 
@@ -35,6 +47,37 @@ async def recommend(request: RecommendRequest, state: State) -> RecommendAnswer:
 async def recommend_batch(batch: BatchRequest, state: State) -> BatchAnswer:
     """Recommend for several histories; each has a status."""
     return BatchAnswer(results=await _elements(batch.requests, state))
+
+
+@router.post("/v1/similar", responses=responses(404))
+async def similar(request: SimilarRequest, state: State) -> SimilarAnswer:
+    """The items whose titles are nearest to that of an item."""
+    _check_item(request.item, request.bundle, state)
+    query = SimilarQuery(
+        item=request.item,
+        k=request.k,
+        exclude=tuple(request.exclude),
+        items=None if request.items is None else tuple(request.items),
+        where=request.where,
+        bundle=request.bundle,
+    )
+    found = cast("Recommendations", await state.ask(query))
+    return SimilarAnswer(items=_listed(found), version=found.version)
+
+
+@router.post("/v1/explain", responses=responses(404))
+async def explain(request: ExplainRequest, state: State) -> ExplainAnswer:
+    """Why an item is where it is in the ranking for a history."""
+    _check_item(request.item, request.bundle, state)
+    query = ExplainQuery(
+        history=_history(request, state),
+        item=request.item,
+        exclude_seen=request.exclude_seen,
+        gammas=request.gammas,
+        bundle=request.bundle,
+    )
+    found = cast("Explanation", await state.ask(query))
+    return ExplainAnswer.model_validate(found.to_dict())
 
 
 @router.post("/invocations", responses=responses())
@@ -67,7 +110,11 @@ async def _elements(requests: list[RecommendRequest], state: AppState) -> list[B
             refusal = service_error(answer)
             elements.append(BatchElement(status=refusal.status, error=problem_of(refusal)))
         else:
-            elements.append(BatchElement(status=200, answer=_answer(answer, request, state)))
+            elements.append(
+                BatchElement(
+                    status=200, answer=_answer(cast("Recommendations", answer), request, state)
+                )
+            )
     return elements
 
 
@@ -77,14 +124,9 @@ def _query(request: RecommendRequest, state: AppState) -> Query:
     Raises:
         ServiceError: If the request has both a history and a user, or names no bundle that is.
     """
-    if request.history is not None and request.user_id is not None:
-        raise invalid("The request has a history and a user_id: expected one of the two.")
     state.bundle(request.bundle)
-    history = tuple(request.history or ())
-    if request.user_id is not None:
-        history = state.service.history_of(request.user_id)
     return Query(
-        history=history,
+        history=_history(request, state),
         k=request.k,
         exclude=tuple(request.exclude),
         items=None if request.items is None else tuple(request.items),
@@ -95,10 +137,37 @@ def _query(request: RecommendRequest, state: AppState) -> Query:
     )
 
 
+def _history(request: RecommendRequest | ExplainRequest, state: AppState) -> tuple[str, ...]:
+    """The history that is given, or what a user did.
+
+    Raises:
+        ServiceError: If the request has both.
+    """
+    if request.history is not None and request.user_id is not None:
+        raise invalid("The request has a history and a user_id: expected one of the two.")
+    if request.user_id is not None:
+        return state.service.history_of(request.user_id)
+    return tuple(request.history or ())
+
+
+def _check_item(item: str, bundle: str | None, state: AppState) -> None:
+    """Refuse an item that is not in a bundle's catalog.
+
+    Raises:
+        ServiceError: If so, with 404.
+    """
+    if state.bundle(bundle).catalog.find([item])[1]:
+        raise not_found(f"There is no item {item!r:.200}: GET /v1/items lists those that are.")
+
+
+def _listed(found: Recommendations) -> list[ListedItem]:
+    return [ListedItem.model_validate(item, from_attributes=True) for item in found]
+
+
 def _answer(found: Recommendations, request: RecommendRequest, state: AppState) -> RecommendAnswer:
     asked = {*request.exclude, *(request.items or ())}
     return RecommendAnswer(
-        items=[ListedItem.model_validate(item, from_attributes=True) for item in found],
+        items=_listed(found),
         source=found.source,
         unknown=list(found.unknown),
         ignored=[item for item in found.ignored if item in asked],
