@@ -192,10 +192,13 @@ class Catalog:
             TypeError: If the items are no list, or one of them is not text.
         """
         items = read_ids(items, name=name)
-        numbers = [self._number_of(item) for item in items]
-        unknown = [item for item, number in zip(items, numbers, strict=True) if number is None]
-        known = [number for number in numbers if number is not None]
-        return np.array(known, dtype=np.int64), tuple(dict.fromkeys(unknown))
+        numbers = self.numbers(items)
+        unknown = [item for item, number in zip(items, numbers, strict=True) if number < 0]
+        return numbers[numbers >= 0], tuple(dict.fromkeys(unknown))
+
+    def numbers(self, items: Iterable[str]) -> IntArray:
+        """Item numbers of ids or titles, int64, -1 for those that are not in the catalog."""
+        return np.array([self._number_of(item) for item in items], dtype=np.int64)
 
     def parsed(self) -> Self:
         """The catalog of a text file, whose further columns get the types of their values."""
@@ -259,11 +262,13 @@ class Catalog:
             raise damaged_table(path, str(error).rstrip("."), what="a catalog") from None
         return cls._build(rows, columns)
 
-    def _number_of(self, item: str) -> int | None:
+    def _number_of(self, item: str) -> int:
         number = self._number_of_id.get(item)
         if number is None:
             number = self._number_of_title.get(item)
-        return self._number_of_folded_title.get(_folded(item)) if number is None else number
+        if number is None:
+            number = self._number_of_folded_title.get(_folded(item), -1)
+        return number
 
     @cached_property
     def _number_of_id(self) -> dict[str, int]:

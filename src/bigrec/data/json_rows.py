@@ -43,11 +43,11 @@ def scan_json(path: Path, *, columns: Sequence[str] | None = None) -> pl.LazyFra
         DataError: With the line, if it holds anything else.
     """
     if columns is None:
-        _check_rows(next(_objects(path), {}))
-    names = list(columns) if columns is not None else _keys(_objects(path))
+        _check_rows(next(iter_objects(path), {}))
+    names = list(columns) if columns is not None else _keys(iter_objects(path))
 
     def batches(selected: Sequence[str]) -> Iterator[pl.DataFrame]:
-        return _frames(_objects(path), selected)
+        return _frames(iter_objects(path), selected)
 
     return lazy_text(names, batches)
 
@@ -58,7 +58,7 @@ def json_keys(path: Path) -> list[str]:
     Raises:
         DataError: If there is no object.
     """
-    return _keys(islice(_objects(path), 1))
+    return _keys(islice(iter_objects(path), 1))
 
 
 def parse_json(content: bytes) -> Any:
@@ -90,7 +90,15 @@ def _keys(objects: Iterable[_Object]) -> list[str]:
     return names
 
 
-def _objects(path: Path) -> Iterator[_Object]:
+def iter_objects(path: Path) -> Iterator[_Object]:
+    """Objects of a file with their values as they are.
+
+    Args:
+        path: JSON lines or one array of objects, gzipped or not.
+
+    Raises:
+        DataError: With the line, if it holds anything else.
+    """
     blocks = iter_blocks(path)
     first = next(blocks, None)
     if first is None:

@@ -14,9 +14,9 @@ from bigrec.data.parquet import scan_parquet
 from bigrec.errors import DataError
 
 _DIALECTS = {".csv": Dialect(","), ".tsv": Dialect("\t")}
-_JSON = (".jsonl", ".ndjson", ".json")
+JSON_SUFFIXES = (".jsonl", ".ndjson", ".json")
 
-_TEXT = (*_DIALECTS, *_JSON)
+_TEXT = (*_DIALECTS, *JSON_SUFFIXES)
 _PARQUET = ".parquet"
 TABLE_SUFFIXES = (*_TEXT, *(suffix + ".gz" for suffix in _TEXT), _PARQUET)
 
@@ -67,7 +67,7 @@ def scan_table(path: Path, *, columns: Sequence[str] | None = None) -> pl.LazyFr
         check_regular(path)
         if suffix in _DIALECTS:
             return scan_delimited(path, _DIALECTS[suffix])
-        if suffix in _JSON:
+        if suffix in JSON_SUFFIXES:
             return scan_json(path, columns=columns)
         return scan_parquet(path)
 
@@ -83,7 +83,7 @@ def first_fields(path: Path) -> set[str]:
         with reading(path):
             if suffix in _DIALECTS:
                 return set(read_header(path, _DIALECTS[suffix]))
-            return set(json_keys(path)) if suffix in _JSON else set()
+            return set(json_keys(path)) if suffix in JSON_SUFFIXES else set()
     except DataError:
         return set()
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from bigrec.data.where import Where
 from bigrec.errors import DataError
-from bigrec.grounding.beams import BeamMode
+from bigrec.grounding.beams import BeamMode, EncodedQueries
+from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranks import check_length
 from bigrec.recommender.candidates import Candidates, OnUnknown, find
 from bigrec.recommender.fitted import FittedRecommender
@@ -55,6 +56,17 @@ class Request:
                 "generative mode is used without fusion. A fusion rule grounds the beams it was "
                 "selected for."
             )
+
+    def candidates(self, fitted: FittedRecommender) -> Candidates:
+        """What each list may hold; see `Candidates.select`."""
+        return Candidates.select(
+            fitted.catalog,
+            fitted.rising_items,
+            items=self.items,
+            exclude=self.exclude,
+            where=self.where,
+            unknown=self.unknown,
+        )
 
     def excludes_seen(self, fitted: FittedRecommender) -> bool:
         """Whether the history is excluded: as asked for, else as in the settings."""
@@ -101,14 +113,7 @@ def answer(
     ]
     if not read:
         return []
-    candidates = Candidates.select(
-        fitted.catalog,
-        fitted.rising_items,
-        items=request.items,
-        exclude=request.exclude,
-        where=request.where,
-        unknown=request.unknown,
-    )
+    candidates = request.candidates(fitted)
     known = [history.items for history in read if len(history.items)]
     ranked = iter(_ranked(fitted, known, candidates, request, progress=progress) if known else ())
     popular = None
@@ -160,15 +165,26 @@ def read_history(
     return ReadHistory(items, absent)
 
 
-def _ranked(
+def rank_histories(
     fitted: FittedRecommender,
     histories: Sequence[IntArray],
     candidates: Candidates,
     request: Request,
     *,
-    progress: ProgressCallback | None,
-) -> list[list[Recommendation]]:
-    """The lists of histories by the model."""
+    progress: ProgressCallback | None = None,
+) -> tuple[EncodedQueries, RankedLists]:
+    """Rank the candidates for histories by the model.
+
+    Args:
+        fitted: The recommender.
+        histories: Item numbers of each, oldest first, at least one.
+        candidates: What may be listed.
+        request: What is asked for each.
+        progress: Called with (histories encoded, histories to encode).
+
+    Returns:
+        The encoded histories, and a list for each.
+    """
     encoded = fitted.encoder.encode(histories, progress=progress)
     lists = fitted.rank(
         encoded,
@@ -179,6 +195,19 @@ def _ranked(
         beams=request.beams,
         gammas=request.gammas,
     )
+    return encoded, lists
+
+
+def _ranked(
+    fitted: FittedRecommender,
+    histories: Sequence[IntArray],
+    candidates: Candidates,
+    request: Request,
+    *,
+    progress: ProgressCallback | None,
+) -> list[list[Recommendation]]:
+    """The lists of histories by the model."""
+    encoded, lists = rank_histories(fitted, histories, candidates, request, progress=progress)
     return [
         to_recommendations(
             fitted.catalog, lists, query, texts=encoded.texts[query], shown=candidates.shown

@@ -1,0 +1,201 @@
+"""Histories of many users from a file: a row for each interaction, or for each user a list."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import polars as pl
+
+from bigrec.data.columns import as_text, require_columns
+from bigrec.data.files import reading, suffix_of
+from bigrec.data.id_columns import check_exact, id_text
+from bigrec.data.json_rows import iter_objects
+from bigrec.data.tables import JSON_SUFFIXES, scan_table
+from bigrec.data.times import whole_times
+from bigrec.errors import DataError
+from bigrec.storage import fingerprint
+from bigrec.storage.forks import check_threads
+from bigrec.types import IntArray
+
+_WHAT = "histories"
+_TIME = "timestamp"
+_BATCH_ROWS = 50_000
+_NO_IDS = pl.Series("id", [], dtype=pl.String)
+
+
+@dataclass(frozen=True, eq=False)
+class Histories:
+    """Histories of ``u`` users, four bytes for each of their ``m`` items.
+
+    Attributes:
+        user_ids: ``[u]`` text, in order of first appearance.
+        starts: ``[u + 1]`` int64. User ``j`` has the items ``starts[j]:starts[j + 1]``.
+        items: ``[m]`` int32 positions in ``item_ids``, oldest first.
+        item_ids: Different ids or titles.
+        n_dropped: Rows without a user or an item.
+    """
+
+    user_ids: pl.Series = field(repr=False)
+    starts: IntArray = field(repr=False)
+    items: IntArray = field(repr=False)
+    item_ids: list[str] = field(repr=False)
+    n_dropped: int
+
+    def __len__(self) -> int:
+        return len(self.user_ids)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the users and their histories."""
+        arrays = [hashlib.sha256(array.data).hexdigest() for array in (self.starts, self.items)]
+        return fingerprint([self.user_ids.to_list(), self.item_ids, *arrays])
+
+    @property
+    def n_bytes(self) -> int:
+        """Memory of the histories."""
+        ids = self.user_ids.estimated_size() + sum(map(len, self.item_ids))
+        return int(self.starts.nbytes + self.items.nbytes + ids)
+
+    @classmethod
+    def read(
+        cls,
+        path: Path,
+        *,
+        user_id: str = "user_id",
+        item_id: str = "item_id",
+        time: str | None = None,
+    ) -> Self:
+        """Read histories.
+
+        Args:
+            path: CSV, TSV, JSON lines or an array of objects (each also ``.gz``), or Parquet. Its
+                rows are interactions; or, where the items are a list, users.
+            user_id: Column of the user.
+            item_id: Column of the item's id or title, or of a list of them, oldest first.
+            time: Column of the timestamp, which orders a user's interactions; those that tie, and
+                all without a timestamp, are in the order of the rows. ``timestamp`` by default, if
+                there is one.
+
+        Raises:
+            DataError: If the file cannot be read, a column is missing or no row can be used.
+        """
+        check_threads()
+        with reading(path):
+            if suffix_of(path) in JSON_SUFFIXES and _has_lists(path, item_id):
+                return cls._of_lists(*_lists_of_json(path, user_id=user_id, item_id=item_id))
+            table = scan_table(path)
+            schema = table.collect_schema()
+            named = {"user_id": user_id, "item_id": item_id}
+            named |= {} if time is None else {"time": time}
+            require_columns(schema.names(), named, what=_WHAT)
+            if isinstance(schema[item_id], pl.List):
+                return cls._of_lists(*_lists_of_table(table, user_id=user_id, item_id=item_id))
+            if time is None and _TIME in schema:
+                time = _TIME
+            return cls._of_interactions(table, user_id=user_id, item_id=item_id, time=time)
+
+    @classmethod
+    def _of_interactions(
+        cls, table: pl.LazyFrame, *, user_id: str, item_id: str, time: str | None
+    ) -> Self:
+        names = {"user_id": user_id, "item_id": item_id}
+        rows = table.select(
+            **{option: _id(table, name) for option, name in names.items()},
+            **({} if time is None else {"time": pl.col(time)}),
+        ).collect()
+        n_rows = rows.height
+        rows = rows.drop_nulls(["user_id", "item_id"])
+        firsts = rows.select(pl.col("user_id").unique(maintain_order=True)).with_row_index("user")
+        rows = rows.join(firsts, on="user_id", how="left", maintain_order="left")
+        if time is not None:
+            times = whole_times(rows["time"].alias(time))
+            rows = rows.with_columns(times.alias("time")).sort(
+                "user", "time", maintain_order=True, nulls_last=False
+            )
+        else:
+            rows = rows.sort("user", maintain_order=True)
+        lengths = np.bincount(rows["user"].to_numpy(), minlength=firsts.height)
+        return cls._build(firsts["user_id"], lengths, rows["item_id"], n_rows - rows.height)
+
+    @classmethod
+    def _of_lists(cls, user_ids: pl.Series, owners: IntArray, items: pl.Series) -> Self:
+        """From the users, and the row of the user of each item."""
+        has_user = user_ids.is_not_null().to_numpy()
+        known = items.is_not_null().to_numpy() & has_user[owners]
+        lengths = np.bincount(owners[known], minlength=len(user_ids))[has_user]
+        n_dropped = int((~has_user).sum() + (~items.is_not_null().to_numpy()).sum())
+        return cls._build(user_ids.filter(has_user), lengths, items.filter(known), n_dropped)
+
+    @classmethod
+    def _build(
+        cls, user_ids: pl.Series, lengths: IntArray, items: pl.Series, n_dropped: int
+    ) -> Self:
+        if not len(user_ids):
+            raise DataError("there are no histories: expected rows with a user.")
+        distinct = items.unique(maintain_order=True)
+        codes = pl.DataFrame([items.alias("id")]).join(
+            pl.DataFrame([distinct.alias("id")]).with_row_index("code"),
+            on="id",
+            how="left",
+            maintain_order="left",
+        )
+        return cls(
+            user_ids=user_ids,
+            starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
+            items=np.ascontiguousarray(codes["code"].cast(pl.Int32).to_numpy()),
+            item_ids=distinct.to_list(),
+            n_dropped=n_dropped,
+        )
+
+
+def _id(table: pl.LazyFrame, name: str) -> pl.Expr:
+    dtype = table.collect_schema()[name]
+    check_exact(table, name, dtype, what=_WHAT)
+    return id_text(name, dtype, what=_WHAT)
+
+
+def _lists_of_table(
+    table: pl.LazyFrame, *, user_id: str, item_id: str
+) -> tuple[pl.Series, IntArray, pl.Series]:
+    """Users, the row of each item's user, and items as text."""
+    rows = table.select(user_id=_id(table, user_id), item_id=pl.col(item_id)).collect()
+    lengths = rows["item_id"].list.len().fill_null(0).to_numpy()
+    items = rows["item_id"].explode(empty_as_null=False, keep_nulls=False).to_frame()
+    texts = items.select(_id(items.lazy(), "item_id"))["item_id"]
+    return rows["user_id"], np.repeat(np.arange(rows.height), lengths), texts
+
+
+def _has_lists(path: Path, item_id: str) -> bool:
+    return isinstance(next(iter_objects(path), {}).get(item_id), list)
+
+
+def _lists_of_json(
+    path: Path, *, user_id: str, item_id: str
+) -> tuple[pl.Series, IntArray, pl.Series]:
+    """As `_lists_of_table`; a value may change its type from line to line."""
+    users, items = [_NO_IDS], [_NO_IDS]
+    lengths: list[int] = []
+    objects = iter_objects(path)
+    while batch := list(islice(objects, _BATCH_ROWS)):
+        lists = [row.get(item_id) or [] for row in batch]
+        for row, of_row in enumerate(lists, start=len(lengths) + 1):
+            if not isinstance(of_row, list):
+                raise DataError(
+                    f"object {row} has {of_row!r:.40} as {item_id!r}: expected a list of items, as "
+                    "in the first one."
+                )
+        lengths += map(len, lists)
+        users.append(_texts([row.get(user_id) for row in batch]))
+        items.append(_texts([item for of_row in lists for item in of_row]))
+    owners = np.repeat(np.arange(len(lengths)), lengths)
+    return pl.concat(users), owners, pl.concat(items)
+
+
+def _texts(values: Sequence[Any]) -> pl.Series:
+    texts = pl.Series("id", [as_text(value) for value in values], dtype=pl.String).to_frame()
+    return texts.select(id_text("id", pl.String(), what=_WHAT))["id"]

@@ -1,0 +1,96 @@
+"""Histories of many users from files."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from bigrec.data.histories import Histories
+from bigrec.errors import DataError
+
+EXPECTED = {"u": ["b", "a"], "v": ["c"]}
+ROWS = {
+    "user_id": ["u", "v", "u"],
+    "item_id": ["a", "c", "b"],
+    "timestamp": [20, 5, 10],
+}
+
+
+def as_dict(histories: Histories) -> dict[str, list[str]]:
+    return {
+        user: [histories.item_ids[item] for item in histories.items[start:stop]]
+        for user, start, stop in zip(
+            histories.user_ids, histories.starts, histories.starts[1:], strict=False
+        )
+    }
+
+
+def write(folder: Path, suffix: str, columns: dict[str, Any]) -> Path:
+    path, frame = folder / f"histories{suffix}", pl.DataFrame(columns)
+    if suffix == ".parquet":
+        frame.write_parquet(path)
+    elif suffix == ".csv":
+        frame.write_csv(path)
+    else:
+        path.write_text("\n".join(json.dumps(row) for row in frame.to_dicts()))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet", ".jsonl"])
+def test_interactions_are_grouped_by_user_in_order_of_time(tmp_path: Path, suffix: str) -> None:
+    histories = Histories.read(write(tmp_path, suffix, ROWS))
+    assert as_dict(histories) == EXPECTED
+    assert len(histories) == 2
+    assert histories.n_dropped == 0
+    assert histories.n_bytes > 0
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_without_times_the_order_is_that_of_the_rows(tmp_path: Path, suffix: str) -> None:
+    columns = {"who": ["u", "v", "u"], "what": ["b", "c", "a"]}
+    path = write(tmp_path, suffix, columns)
+    assert as_dict(Histories.read(path, user_id="who", item_id="what")) == EXPECTED
+
+
+@pytest.mark.parametrize("suffix", [".parquet", ".jsonl"])
+def test_a_row_of_a_user_may_hold_a_list(tmp_path: Path, suffix: str) -> None:
+    columns = {"user_id": [1, 2, 3, None], "item_id": [[12, 5], [], [5, None], [7]]}
+    histories = Histories.read(write(tmp_path, suffix, columns))
+    assert as_dict(histories) == {"1": ["12", "5"], "2": [], "3": ["5"]}
+    # A user is missing, and an item.
+    assert histories.n_dropped == 2
+    assert histories.item_ids == ["12", "5"]
+
+
+def test_rows_without_user_or_item_are_dropped_and_counted(tmp_path: Path) -> None:
+    columns = {"user_id": ["u", "", "u"], "item_id": ["a", "b", None], "timestamp": [1, 2, 3]}
+    histories = Histories.read(write(tmp_path, ".csv", columns))
+    assert as_dict(histories) == {"u": ["a"]}
+    assert histories.n_dropped == 2
+
+
+@pytest.mark.parametrize(
+    ("columns", "options", "message"),
+    [
+        ({"user_id": ["u"]}, {}, "the histories have no column 'item_id'. Their columns are: user"),
+        (ROWS, {"time": "when"}, "the histories have no column 'when'"),
+        ({**ROWS, "timestamp": ["x", "1", "2"]}, {}, "timestamp"),
+        ({"user_id": [None], "item_id": ["a"]}, {}, "there are no histories: expected rows with"),
+        ({"user_id": ["u"], "item_id": [{"a": 1}]}, {}, "holds Struct"),
+    ],
+)
+def test_what_holds_no_histories_is_told(
+    tmp_path: Path, columns: dict[str, Any], options: dict[str, str], message: str
+) -> None:
+    path = write(tmp_path, ".parquet", columns)
+    with pytest.raises(DataError, match=f"histories.parquet.*{message}"):
+        Histories.read(path, **options)
+
+
+def test_json_with_a_list_once_has_lists_always(tmp_path: Path) -> None:
+    path = tmp_path / "histories.jsonl"
+    path.write_text('{"user_id": 1, "item_id": ["a"]}\n{"user_id": 2, "item_id": "b"}\n')
+    with pytest.raises(DataError, match="object 2 has 'b' as 'item_id': expected a list of items"):
+        Histories.read(path)
