@@ -7,11 +7,12 @@ import pytest
 from rich.console import Console, RenderableType
 
 from bigrec import console
-from bigrec.console import steps
+from bigrec.console import answers, steps
 from bigrec.errors import BundleError
 from bigrec.evaluation.reports.evaluation import ReportExample
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.evaluation.segments import TARGET_COUNTS, SegmentRow
+from bigrec.recommender.recommendations import Recommendations
 from bigrec.types import Recommendation
 from tests.evaluation.reports.test_comparison import REPORT
 
@@ -178,7 +179,7 @@ def test_a_comparison_shows_validation_and_segments_of_the_target(tmp_path: Path
 
 def test_a_list_names_generated_texts_where_there_are_any() -> None:
     line = Recommendation(1, "i7", "Dune [1984]", -0.25, 0.25, "Dun")
-    shown = console.recommendations([line])
+    shown = answers.recommendations(Recommendations([line], source="llm", version="v"))
     assert shown.values[0]["item_id"] == "i7"
     text = printed(shown.view)
     assert "Dune [1984]" in text
@@ -215,13 +216,24 @@ def test_training_shows_the_figures_of_each_epoch() -> None:
 
 
 def test_of_a_very_long_list_the_table_has_the_best_items() -> None:
-    listed = [
+    lines = [
         Recommendation(n, f"id{n}", f"Title {n}", float(-n), float(n), None) for n in range(1, 1502)
     ]
-    shown = console.recommendations(listed)
+    listed = Recommendations(lines, source="llm", version="v")
+    shown = answers.recommendations(listed)
     text = printed(shown.view)
     assert "Title 1000 " in text
     assert "Title 1001 " not in text
     assert "These are the best 1,000 of 1,501 items: --json has all of them." in text
     assert len(shown.values) == 1501
-    assert "These are the best" not in printed(console.recommendations(listed[:1000]).view)
+    assert "These are the best" not in printed(answers.recommendations(listed[:1000]).view)
+
+
+def test_a_list_tells_what_was_unknown_and_safely() -> None:
+    line = Recommendation(1, "i7", "Dune", 12.0, None, None)
+    listed = Recommendations(
+        [line], source="popularity", unknown=("\x1b[31mi9",), ignored=("i8",), version="v"
+    )
+    text = printed(answers.recommendations(listed).view)
+    assert "Nothing of the history is known: ranked by training interactions." in text
+    assert "Not in the catalog: \\x1b[31mi9, i8" in text

@@ -1,17 +1,15 @@
 """The ``bigrec`` command: parses, calls, prints. What it calls is the library."""
 
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 
 from bigrec import __version__, console
-from bigrec.cli import serve
+from bigrec.cli import answers, serve
 from bigrec.cli.options import (
     DEFAULT_RUN_DIR,
     BundleArgument,
@@ -23,9 +21,9 @@ from bigrec.cli.options import (
     RunDirOption,
     SetOption,
     guarded,
+    show,
 )
 from bigrec.console import steps
-from bigrec.printable import json_text
 from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
 from bigrec.types import ProgressFactory
@@ -50,6 +48,8 @@ bundle_app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(serve.app, name="serve")
+for name, command in answers.COMMANDS.items():
+    app.command(name)(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -102,10 +102,10 @@ def _add_steps(
                 with steps.progress() as progress_factory:
                     done.append(step(run_dir, settings, progress_factory))
                 if not as_json:
-                    _show(as_json, done[-1])
+                    show(as_json, done[-1])
             if as_json:
                 values = {key: value for shown in done for key, value in shown.values.items()}
-                _show(as_json, console.Shown("", values))
+                show(as_json, console.Shown("", values))
 
     app.command(name, help=about)(guarded(command))
 
@@ -227,82 +227,7 @@ def tune(
     with exclusive(run_dir), steps.progress() as progress_factory:
         pipeline = _pipeline(run_dir, settings, progress_factory)
         result = run(pipeline, name, n_trials=trials, searched=search or (), minutes=minutes)
-    _show(as_json, console.tuning(result))
-
-
-@app.command()
-@guarded
-def recommend(
-    history: Annotated[
-        list[str],
-        typer.Argument(help="Item ids or titles, oldest first.", show_default=False),
-    ],
-    bundle: Annotated[
-        Path, typer.Option("--bundle", "-b", help="The folder that evaluate or save() wrote.")
-    ] = DEFAULT_RUN_DIR / "bundle",
-    k: Annotated[int, typer.Option("-k", help="Number of items.")] = 10,
-    exclude_seen: Annotated[
-        bool | None,
-        typer.Option(
-            "--exclude-seen/--include-seen",
-            help="Exclude or include the history. By default as the bundle's settings say.",
-        ),
-    ] = None,
-    exclude: Annotated[
-        list[str] | None,
-        typer.Option(help="An item id or title never to recommend. May be given many times."),
-    ] = None,
-    beams: Annotated[
-        Literal["top1", "all"] | None,
-        typer.Option(
-            help="Generative mode without fusion: ground the top beam or all. By default as the "
-            "bundle's settings say."
-        ),
-    ] = None,
-    model: Annotated[
-        str | None, typer.Option("--model", "-m", help="Where the base model is, if it moved.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
-    base_url: Annotated[
-        str | None,
-        typer.Option(
-            help="Address of the server that writes titles, for a bundle that uses one. By default "
-            "OPENAI_BASE_URL; never the bundle's."
-        ),
-    ] = None,
-    verify_key: Annotated[
-        Path | None,
-        typer.Option(
-            help="A public key: refuse a bundle that was not signed with its private key."
-        ),
-    ] = None,
-    trust_remote_code: Annotated[
-        bool,
-        typer.Option(
-            "--trust-remote-code",
-            help="Run code that comes with the base model. Only for authors you trust.",
-        ),
-    ] = False,
-    as_json: JsonOption = False,
-) -> None:
-    """Recommend items for a history, of a known user or a new one.
-
-    Example: bigrec recommend -b runs/demo/bundle "Toy Story (1995)" "Fargo (1996)"
-    """
-    from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
-
-    recommender = BIGRec.load(
-        bundle,
-        base_model=model,
-        device=device,
-        trust_remote_code=trust_remote_code,
-        base_url=base_url,
-        verify_key=verify_key,
-    )
-    recommendations = recommender.recommend(
-        history, k=k, exclude_seen=exclude_seen, exclude=exclude or (), beams=beams
-    )
-    _show(as_json, console.recommendations(recommendations))
+    show(as_json, console.tuning(result))
 
 
 @bundle_app.command()
@@ -355,29 +280,20 @@ def info(
     as_json: JsonOption = False,
 ) -> None:
     """Show the contents of a run directory or a bundle."""
-    _show(as_json, console.folder_info(folder))
+    show(as_json, console.folder_info(folder))
 
 
 @app.command()
 @guarded
 def config(as_json: JsonOption = False) -> None:
     """Show every setting, its default and its effect."""
-    _show(as_json, console.settings_help())
+    show(as_json, console.settings_help())
 
 
 def _pipeline(run_dir: Path, settings: Settings, progress_factory: ProgressFactory) -> "Pipeline":
     from bigrec.experiments.pipeline import Pipeline  # noqa: PLC0415 - torch, seconds
 
     return Pipeline(run_dir, settings, progress_factory=progress_factory)
-
-
-def _show(as_json: bool, shown: console.Shown) -> None:
-    if os.environ.get("RANK", "0") != "0":
-        return  # of several processes, one prints
-    if as_json:
-        typer.echo(json_text(shown.values, allow_nan=True))
-    else:
-        Console().print(shown.view)
 
 
 def main() -> None:

@@ -7,9 +7,11 @@ from pathlib import Path
 from typing import Annotated, ParamSpec
 
 import typer
+from rich.console import Console
 
 from bigrec import console
 from bigrec.errors import BigrecError
+from bigrec.printable import json_text
 from bigrec.settings import preset_names
 from bigrec.storage import interrupts
 
@@ -51,11 +53,61 @@ ModelOption = Annotated[
 BundleArgument = Annotated[
     Path, typer.Argument(help="The folder that evaluate or save() wrote.", show_default=False)
 ]
+BundleOption = Annotated[
+    Path, typer.Option("--bundle", "-b", help="The folder that evaluate or save() wrote.")
+]
+ListLengthOption = Annotated[int, typer.Option("-k", "--k", help="Number of items.")]
+ExcludeSeenOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--exclude-seen/--include-seen",
+        help="Exclude or include the history. By default as the bundle's settings say.",
+    ),
+]
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Conditions on the items' columns as JSON, such as "
+        '\'{"in_stock": true, "price": {"lt": 20}}\'.',
+    ),
+]
+BaseModelOption = Annotated[
+    str | None, typer.Option("--model", "-m", help="Where the base model is, if it moved.")
+]
+DeviceOption = Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")]
+BaseUrlOption = Annotated[
+    str | None,
+    typer.Option(
+        help="Address of the server that writes titles, for a bundle that uses one. By default "
+        "OPENAI_BASE_URL; never the bundle's."
+    ),
+]
+VerifyKeyOption = Annotated[
+    Path | None,
+    typer.Option(help="A public key: refuse a bundle that was not signed with its private key."),
+]
+TrustOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-remote-code",
+        help="Run code that comes with the base model. Only for authors you trust.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 _P = ParamSpec("_P")
 
 DEFAULT_RUN_DIR = Path("runs/default")
+
+
+def show(as_json: bool, shown: console.Shown) -> None:
+    """Print a result as JSON or as tables."""
+    if os.environ.get("RANK", "0") != "0":
+        return  # of several processes, one prints
+    if as_json:
+        typer.echo(json_text(shown.values, allow_nan=True))
+    else:
+        Console().print(shown.view)
 
 
 def guarded(command: Callable[_P, None]) -> Callable[_P, None]:

@@ -39,7 +39,6 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.printable import printable
 from bigrec.recommender.bundle import MANIFEST, read_manifest
 from bigrec.settings import Settings
-from bigrec.types import Recommendation
 
 if TYPE_CHECKING:
     from bigrec.experiments.pipeline import Pipeline
@@ -51,8 +50,6 @@ _METRIC_COLUMNS = (
     *(f"{name}@10 on validation" for name in ("HR", "NDCG")),
 )
 _STYLES: Mapping[Mark, str] = {"": "", "best": "bold", "weak": "dim"}
-# A table is measured and drawn row by row: a thousand take half a second.
-_MAX_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -71,6 +68,11 @@ class Shown:
 def tell(sentence: str) -> None:
     """Print a sentence, on one line as long as it is."""
     Console(soft_wrap=True).print(_text(sentence))
+
+
+def note(sentence: str) -> None:
+    """Print a sentence on the error stream, beside the progress."""
+    Console(stderr=True, soft_wrap=True).print(_text(sentence))
 
 
 def tell_error(error: Exception) -> None:
@@ -234,15 +236,6 @@ def tuning(result: "TuningResult") -> Shown:
     """The best trials of a search, and the file of the best settings."""
     place = f"Best settings: {result.file}, for --config"
     return Shown(Group(rich_table(result.table()), _text(place)), result.to_json())
-
-
-def recommendations(listed: Sequence[Recommendation]) -> Shown:
-    """A recommended list. Of a very long one the table has the best items only."""
-    view: RenderableType = rich_table(recommendations_table(listed[:_MAX_ROWS]))
-    if len(listed) > _MAX_ROWS:
-        rest = f"These are the best {_MAX_ROWS:,} of {len(listed):,} items: --json has all of them."
-        view = Group(view, rest)
-    return Shown(view, [asdict(line) for line in listed])
 
 
 def example(query: ReportExample) -> Shown:

@@ -1,8 +1,8 @@
 """Lists for every user of a file, part by part: in bounded memory, and resumable.
 
-Each part is a Parquet file in a folder beside the output, written whole or not at all. A call that
-is repeated after it was stopped or killed goes on with the first part that is missing. At the end
-the parts become one file, atomically, and are removed.
+Each part is a Parquet file in a folder beside the output, written whole or not at all. After it was
+stopped or killed, the same call resumes with the first part that is missing. At the end the parts
+become one file, atomically, and are removed.
 """
 
 import hashlib
@@ -221,7 +221,7 @@ class RecommendAll:
                 return
         raise StorageError(
             f"{self.folder} holds parts of another call: of other histories, another recommender "
-            "or other options. Give those of before to go on with it, or remove the folder."
+            "or other options. Repeat that call to resume it, or remove the folder."
         )
 
     def _rows(self, users: slice) -> pl.DataFrame:

@@ -1,0 +1,251 @@
+"""Commands that ask a bundle: lists for one history or for all users, similar items, and why."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from bigrec import console
+from bigrec.cli.options import (
+    DEFAULT_RUN_DIR,
+    BaseModelOption,
+    BaseUrlOption,
+    BundleArgument,
+    BundleOption,
+    DeviceOption,
+    ExcludeSeenOption,
+    JsonOption,
+    ListLengthOption,
+    TrustOption,
+    VerifyKeyOption,
+    WhereOption,
+    guarded,
+    show,
+)
+from bigrec.console import answers, steps
+from bigrec.data.files import read_lines
+
+if TYPE_CHECKING:
+    from bigrec.recommender.bigrec import BIGRec
+
+_ExcludeOption = Annotated[
+    list[str] | None,
+    typer.Option(help="An item id or title never to list. May be given many times."),
+]
+_HistoryOption = Annotated[
+    list[str],
+    typer.Option(
+        "--history", help="An item id or title of the history, oldest first. Given many times."
+    ),
+]
+_ItemArgument = Annotated[str, typer.Argument(help="An item id or title.", show_default=False)]
+_BUNDLE = DEFAULT_RUN_DIR / "bundle"
+
+
+@guarded
+def recommend(
+    history: Annotated[
+        list[str],
+        typer.Argument(help="Item ids or titles, oldest first.", show_default=False),
+    ],
+    bundle: BundleOption = _BUNDLE,
+    k: ListLengthOption = 10,
+    exclude_seen: ExcludeSeenOption = None,
+    exclude: _ExcludeOption = None,
+    where: WhereOption = None,
+    unknown: Annotated[
+        Literal["error", "skip"],
+        typer.Option(help="skip ignores items that the catalog lacks, and says so."),
+    ] = "error",
+    beams: Annotated[
+        Literal["top1", "all"] | None,
+        typer.Option(
+            help="Generative mode without fusion: ground the top beam or all. By default as the "
+            "bundle's settings say."
+        ),
+    ] = None,
+    model: BaseModelOption = None,
+    device: DeviceOption = "auto",
+    base_url: BaseUrlOption = None,
+    verify_key: VerifyKeyOption = None,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items for a history, of a known user or a new one.
+
+    Example: bigrec recommend -b runs/demo/bundle "Toy Story (1995)" "Fargo (1996)"
+    """
+    conditions = _conditions(where)
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    recommendations = recommender.recommend(
+        history,
+        k=k,
+        exclude_seen=exclude_seen,
+        exclude=exclude or (),
+        where=conditions,
+        unknown=unknown,
+        beams=beams,
+    )
+    show(as_json, answers.recommendations(recommendations))
+
+
+@guarded
+def recommend_all(
+    histories: Annotated[
+        Path,
+        typer.Option(
+            help="CSV, Parquet or JSON lines: a row for each interaction, or for each user with a "
+            "list of items."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="The file to write: .parquet, .csv or .jsonl. It is replaced.")
+    ],
+    bundle: BundleOption = _BUNDLE,
+    k: ListLengthOption = 10,
+    exclude_seen: ExcludeSeenOption = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="A file of ids or titles never to list, one in each line.")
+    ] = None,
+    where: WhereOption = None,
+    unknown: Annotated[
+        Literal["error", "skip"],
+        typer.Option(
+            help="skip ignores and counts items that the catalog lacks, and answers histories "
+            "without a known item by popularity."
+        ),
+    ] = "skip",
+    user_id: Annotated[str, typer.Option(help="Column of the user.")] = "user_id",
+    item_id: Annotated[str, typer.Option(help="Column of the item, or of the list.")] = "item_id",
+    time: Annotated[
+        str | None,
+        typer.Option(help="Column of the timestamp; timestamp by default, if there is one."),
+    ] = None,
+    model: BaseModelOption = None,
+    device: DeviceOption = "auto",
+    base_url: BaseUrlOption = None,
+    verify_key: VerifyKeyOption = None,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Recommend items for every user of a file.
+
+    The lists are made in parts beside the output. After Ctrl-C or a kill, the same command
+    resumes.
+
+    Example: bigrec recommend-all -b runs/demo/bundle --histories users.parquet --out lists.parquet
+    """
+    from bigrec.data.histories import Histories  # noqa: PLC0415 - with the recommender
+    from bigrec.recommender.answering import Request  # noqa: PLC0415 - torch, seconds
+    from bigrec.recommender.recommend_all import RecommendAll  # noqa: PLC0415
+
+    request = Request(
+        k=k,
+        exclude_seen=exclude_seen,
+        exclude=() if exclude is None else read_lines(exclude),
+        where=_conditions(where),
+        unknown=unknown,
+    )
+    read = Histories.read(histories, user_id=user_id, item_id=item_id, time=time)
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    job = RecommendAll(recommender.fitted, read, out, request)
+    console.note(answers.plan(job))
+    with steps.progress() as progress_factory:
+        summary = job.run(progress=progress_factory("Recommend"))
+    show(as_json, answers.summary(job, summary))
+
+
+@guarded
+def similar(
+    bundle: BundleArgument,
+    item: _ItemArgument,
+    k: ListLengthOption = 10,
+    exclude: _ExcludeOption = None,
+    where: WhereOption = None,
+    model: BaseModelOption = None,
+    device: DeviceOption = "auto",
+    base_url: BaseUrlOption = None,
+    verify_key: VerifyKeyOption = None,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the items whose titles are nearest to that of an item.
+
+    Example: bigrec similar runs/demo/bundle "Toy Story (1995)"
+    """
+    conditions = _conditions(where)
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    found = recommender.similar(item, k=k, exclude=exclude or (), where=conditions)
+    show(as_json, answers.recommendations(found))
+
+
+@guarded
+def explain(
+    bundle: BundleArgument,
+    item: _ItemArgument,
+    history: _HistoryOption,
+    exclude_seen: ExcludeSeenOption = None,
+    model: BaseModelOption = None,
+    device: DeviceOption = "auto",
+    base_url: BaseUrlOption = None,
+    verify_key: VerifyKeyOption = None,
+    trust_remote_code: TrustOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell why an item is where it is in the ranking for a history.
+
+    Example: bigrec explain runs/demo/bundle --history "Toy Story (1995)" "Fargo (1996)"
+    """
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    explanation = recommender.explain(history, item, exclude_seen=exclude_seen)
+    show(as_json, answers.explanation(explanation))
+
+
+COMMANDS: Mapping[str, Callable[..., None]] = {
+    "recommend": recommend,
+    "recommend-all": recommend_all,
+    "similar": similar,
+    "explain": explain,
+}
+
+
+def _conditions(where: str | None) -> Any:
+    """Conditions of the command line.
+
+    Raises:
+        ValueError: If they are no JSON object.
+    """
+    if where is None:
+        return None
+    try:
+        conditions = json.loads(where)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"--where is {where!r}, which is no JSON ({error}).") from None
+    if not isinstance(conditions, dict):
+        raise ValueError(
+            f"--where is {where!r}; expected a JSON object of columns and conditions, such as "
+            '\'{"price": {"lt": 20}}\'.'
+        )
+    return conditions
+
+
+def _load(
+    bundle: Path,
+    model: str | None,
+    device: str,
+    base_url: str | None,
+    verify_key: Path | None,
+    trust_remote_code: bool,
+) -> "BIGRec":
+    from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
+
+    return BIGRec.load(
+        bundle,
+        base_model=model,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        base_url=base_url,
+        verify_key=verify_key,
+    )
