@@ -17,7 +17,9 @@ from typing import Any
 _HIDDEN = (
     "\x7f-\x9f\u180e\u200b\u2028-\u202e\u2060-\u2064\u2066-\u206f\ud800-\udfff\ufeff\ufff9-\ufffb"
 )
-_UNSAFE = re.compile(f"[\x00-\x1f{_HIDDEN}]")
+UNSAFE = re.compile(f"[\x00-\x1f{_HIDDEN}]")
+"""A control or hidden character."""
+
 _UNSAFE_BUT_LINES = re.compile(f"[\x00-\x08\x0b-\x1f{_HIDDEN}]")
 _HIDDEN_IN_JSON = re.compile(f"[{_HIDDEN}]")
 
@@ -33,7 +35,7 @@ def printable(text: str, *, lines: bool = False) -> str:
         >>> print(printable("Alien\x1b[31m\n(1979)"))
         Alien\x1b[31m\n(1979)
     """
-    return (_UNSAFE_BUT_LINES if lines else _UNSAFE).sub(_escape, text)
+    return (_UNSAFE_BUT_LINES if lines else UNSAFE).sub(_escape, text)
 
 
 def json_text(value: Any, *, allow_nan: bool = False) -> str:

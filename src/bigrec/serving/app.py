@@ -23,7 +23,7 @@ from bigrec.serving.journal import Journal
 from bigrec.serving.logs import RequestLog
 from bigrec.serving.metrics import ServiceMetrics
 from bigrec.serving.options import ServingOptions
-from bigrec.serving.routes import health, interactions, items, recommend, swap
+from bigrec.serving.routes import health, interactions, items, page, recommend, swap
 from bigrec.serving.routes.common import READ, AppState, add_state
 from bigrec.serving.service import Service
 
@@ -82,7 +82,7 @@ def create_app(
     )
     add_state(app, state)
     problems.add_handlers(app)
-    for module in (health, recommend, interactions, items, swap):
+    for module in (health, recommend, interactions, items, swap, page):
         app.include_router(module.router)
     instrumentator = Instrumentator(registry=registry).instrument(app)
     instrumentator.expose(
