@@ -68,26 +68,6 @@ def test_a_busy_service_is_alive_refuses_what_is_too_much_and_answers_the_rest(
     assert statuses == [200] * 3
 
 
-def test_what_was_asked_is_answered_before_the_end(bundle: Path, serve: Serve) -> None:
-    gate, entered = threading.Event(), threading.Semaphore(0)
-    gate.set()
-    client = serve(opens=held(gate, entered))
-    entered.acquire()
-    gate.clear()
-    answers: list[int] = []
-    ask = threading.Thread(
-        target=lambda: answers.append(
-            client.post("/v1/recommend", json={"history": HISTORY}).status_code
-        )
-    )
-    ask.start()
-    entered.acquire()
-    threading.Timer(0.2, gate.set).start()
-    client.__exit__(None, None, None)
-    ask.join()
-    assert answers == [200]
-
-
 def test_a_service_that_drains_is_alive_and_not_ready(client: TestClient) -> None:
     client.app.state.bigrec.is_draining = True  # type: ignore[attr-defined]
     assert client.get("/health/ready").status_code == 503
