@@ -79,7 +79,11 @@ def make_bundles(folder: Path) -> dict[str, Path]:
     changed = BIGRec.load(bundles["retrieval"], device="cpu")
     items = changed.catalog.to_frame()[:-1]
     new = pl.DataFrame({"item_id": ["new"], "title": ["Casino (1995)"]})
-    changed.update_catalog(Catalog.from_frame(pl.concat([items, new]))).save(bundles["changed"])
+    rows = pl.concat([items, new]).with_columns(
+        price=pl.int_range(pl.len()), in_stock=pl.lit(value=True), tags=pl.concat_list("title")
+    )
+    catalog = Catalog.from_frame(rows, columns=["price", "in_stock", "tags"])
+    changed.update_catalog(catalog).save(bundles["changed"])
     return bundles
 
 
@@ -129,7 +133,10 @@ def outcome(bundle: Path, expected: Recommendations) -> Outcome:
 
 def answer(bundle: Path) -> Recommendations:
     """The recommendations of a bundle."""
-    found = BIGRec.load(bundle, device="cpu").recommend(_HISTORY, k=5)
+    model = BIGRec.load(bundle, device="cpu")
+    # Conditions read further columns, which the damage may have made others.
+    where = {name: {"is_null": False} for name in model.catalog.columns.columns}
+    found = model.recommend(_HISTORY, k=5, where=where)
     return [(item.item_id, round(item.score, 4)) for item in found]
 
 

@@ -59,6 +59,9 @@ class Request:
 
     def candidates(self, fitted: FittedRecommender) -> Candidates:
         """What each list may hold; see `Candidates.select`."""
+        excludes_none = isinstance(self.exclude, tuple | list) and not self.exclude
+        if self.items is None and self.where is None and excludes_none:
+            return fitted.every_item
         return Candidates.select(
             fitted.catalog,
             fitted.rising_items,

@@ -17,6 +17,7 @@ from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse, Ranker
 from bigrec.models.base import EmbedTitles, Scorer
 from bigrec.models.text.vectors import normalized
+from bigrec.recommender.candidates import Candidates
 from bigrec.recommender.fusion import SignalFusion, known_titles
 from bigrec.recommender.query_encoders import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
@@ -121,6 +122,11 @@ class FittedRecommender:
         Of a tie the first in the catalog comes last.
         """
         return np.lexsort((-np.arange(self.catalog.n_items), self.counts))
+
+    @cached_property
+    def every_item(self) -> Candidates:
+        """The candidates where none are excluded: made once, as it takes a pass over all items."""
+        return Candidates.select(self.catalog, self.rising_items, items=None, exclude=())
 
     @cached_property
     def title_counts(self) -> IntArray:

@@ -53,9 +53,11 @@ def test_reviews_of_2018_are_read(tmp_path: Path, packed: str) -> None:
 def test_reviews_of_2023_are_read(tmp_path: Path, packed: str) -> None:
     write(tmp_path / f"Video_Games.jsonl{packed}", REVIEWS_2023)
     write(tmp_path / f"meta_Video_Games.jsonl{packed}", META_2023)
-    made = load_dataset(tmp_path, item_type="game")
+    made = load_dataset(tmp_path, item_type="game", item_columns=["price"])
     assert (made.name, made.item_type) == ("Video_Games", "game")
     assert made.catalog.categories == ["Games > PC", ""]
+    # A price in words makes the column one of text.
+    assert made.catalog.columns["price"].to_list() == ["1.0", "from $2"]
     np.testing.assert_array_equal(made.interactions.items, [0, 1])
     np.testing.assert_array_equal(made.interactions.times, [10_000, 20_000])
 

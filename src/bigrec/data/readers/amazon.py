@@ -20,7 +20,7 @@ class _Edition:
 
     Attributes:
         reviews: Fields of a review.
-        meta: Fields of a product.
+        meta: Fields of a product, those that may be kept as item columns among them.
         columns: Options of `SourceTables`.
     """
 
@@ -33,7 +33,7 @@ class _Edition:
 _CATEGORY_2014 = "categories"
 _2018 = _Edition(
     reviews=("reviewerID", "asin", "overall", "unixReviewTime"),
-    meta=("asin", "title", "category", _CATEGORY_2014),
+    meta=("asin", "title", "category", _CATEGORY_2014, "brand", "price"),
     columns={
         "user_id": "reviewerID",
         "item_id": "asin",
@@ -44,7 +44,7 @@ _2018 = _Edition(
 )
 _2023 = _Edition(
     reviews=("user_id", "parent_asin", "rating", "timestamp"),
-    meta=("parent_asin", "title", "categories"),
+    meta=("parent_asin", "title", "categories", "main_category", "store", "price"),
     columns={"item_id": "parent_asin", "category": "categories"},
 )
 
