@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import polars as pl
@@ -87,14 +87,14 @@ class Histories:
         check_threads()
         with reading(path):
             if suffix_of(path) in JSON_SUFFIXES and _has_lists(path, item_id):
-                return cls._of_lists(*_lists_of_json(path, user_id=user_id, item_id=item_id))
+                return cls._of_lists(_lists_of_json(path, user_id=user_id, item_id=item_id))
             table = scan_table(path)
             schema = table.collect_schema()
             named = {"user_id": user_id, "item_id": item_id}
             named |= {} if time is None else {"time": time}
             require_columns(schema.names(), named, what=_WHAT)
             if isinstance(schema[item_id], pl.List):
-                return cls._of_lists(*_lists_of_table(table, user_id=user_id, item_id=item_id))
+                return cls._of_lists(_lists_of_table(table, user_id=user_id, item_id=item_id))
             if time is None and _TIME in schema:
                 time = _TIME
             return cls._of_interactions(table, user_id=user_id, item_id=item_id, time=time)
@@ -120,37 +120,50 @@ class Histories:
         else:
             rows = rows.sort("user", maintain_order=True)
         lengths = np.bincount(rows["user"].to_numpy(), minlength=firsts.height)
-        return cls._build(firsts["user_id"], lengths, rows["item_id"], n_rows - rows.height)
+        codes, item_ids = _coded(rows["item_id"])
+        return cls._build(firsts["user_id"], lengths, codes, item_ids, n_rows - rows.height)
 
     @classmethod
-    def _of_lists(cls, user_ids: pl.Series, owners: IntArray, items: pl.Series) -> Self:
-        """From the users, and the row of the user of each item."""
-        has_user = user_ids.is_not_null().to_numpy()
-        known = items.is_not_null().to_numpy() & has_user[owners]
-        lengths = np.bincount(owners[known], minlength=len(user_ids))[has_user]
-        n_dropped = int((~has_user).sum() + (~items.is_not_null().to_numpy()).sum())
-        return cls._build(user_ids.filter(has_user), lengths, items.filter(known), n_dropped)
+    def _of_lists(cls, rows: "_Lists") -> Self:
+        codes, item_ids = _coded(rows.items)
+        known = codes >= 0
+        n_before = np.concatenate([[0], np.cumsum(known)])
+        starts = np.concatenate([[0], np.cumsum(rows.lengths, dtype=np.int64)])
+        lengths = np.diff(n_before[starts])
+        n_dropped = rows.n_without_user + len(known) - int(known.sum())
+        return cls._build(rows.user_ids, lengths, codes[known], item_ids, n_dropped)
 
     @classmethod
     def _build(
-        cls, user_ids: pl.Series, lengths: IntArray, items: pl.Series, n_dropped: int
+        cls,
+        user_ids: pl.Series,
+        lengths: IntArray,
+        items: IntArray,
+        item_ids: list[str],
+        n_dropped: int,
     ) -> Self:
         if not len(user_ids):
             raise DataError("there are no histories: expected rows with a user.")
-        distinct = items.unique(maintain_order=True)
-        codes = pl.DataFrame([items.alias("id")]).join(
-            pl.DataFrame([distinct.alias("id")]).with_row_index("code"),
-            on="id",
-            how="left",
-            maintain_order="left",
-        )
-        return cls(
-            user_ids=user_ids,
-            starts=np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
-            items=np.ascontiguousarray(codes["code"].cast(pl.Int32).to_numpy()),
-            item_ids=distinct.to_list(),
-            n_dropped=n_dropped,
-        )
+        starts = np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)])
+        return cls(user_ids, starts, items, item_ids, n_dropped)
+
+
+def _coded(items: pl.Series) -> tuple[IntArray, list[str]]:
+    """Items as int32 positions among different ids, -1 for missing ones, and these ids.
+
+    Only the different values become text.
+    """
+    values = items.drop_nulls().unique(maintain_order=True).alias("item_id").to_frame()
+    known = values.with_columns(id=_id(values.lazy(), "item_id")).drop_nulls("id")
+    ids = known["id"].unique(maintain_order=True)
+    numbers = pl.DataFrame([ids]).with_row_index("code")
+    of_value = known.join(numbers, on="id", how="left").select("item_id", "code")
+    codes = (
+        items.alias("item_id")
+        .to_frame()
+        .join(of_value, on="item_id", how="left", maintain_order="left")["code"]
+    )
+    return codes.cast(pl.Int32).fill_null(-1).to_numpy(), ids.to_list()
 
 
 def _id(table: pl.LazyFrame, name: str) -> pl.Expr:
@@ -159,41 +172,51 @@ def _id(table: pl.LazyFrame, name: str) -> pl.Expr:
     return id_text(name, dtype, what=_WHAT)
 
 
-def _lists_of_table(
-    table: pl.LazyFrame, *, user_id: str, item_id: str
-) -> tuple[pl.Series, IntArray, pl.Series]:
-    """Users, the row of each item's user, and items as text."""
+class _Lists(NamedTuple):
+    """Users, the number of items of each, all items as they are, and rows without a user."""
+
+    user_ids: pl.Series
+    lengths: IntArray
+    items: pl.Series
+    n_without_user: int
+
+
+def _lists_of_table(table: pl.LazyFrame, *, user_id: str, item_id: str) -> _Lists:
     rows = table.select(user_id=_id(table, user_id), item_id=pl.col(item_id)).collect()
-    lengths = rows["item_id"].list.len().fill_null(0).to_numpy()
-    items = rows["item_id"].explode(empty_as_null=False, keep_nulls=False).to_frame()
-    texts = items.select(_id(items.lazy(), "item_id"))["item_id"]
-    return rows["user_id"], np.repeat(np.arange(rows.height), lengths), texts
+    kept = rows.drop_nulls("user_id")
+    lengths = kept["item_id"].list.len().fill_null(0).cast(pl.Int64).to_numpy()
+    items = kept["item_id"].explode(empty_as_null=False, keep_nulls=False)
+    return _Lists(kept["user_id"], lengths, items, rows.height - kept.height)
 
 
 def _has_lists(path: Path, item_id: str) -> bool:
     return isinstance(next(iter_objects(path), {}).get(item_id), list)
 
 
-def _lists_of_json(
-    path: Path, *, user_id: str, item_id: str
-) -> tuple[pl.Series, IntArray, pl.Series]:
-    """As `_lists_of_table`; a value may change its type from line to line."""
+def _lists_of_json(path: Path, *, user_id: str, item_id: str) -> _Lists:
+    """Lists of a file in which a value may change its type from line to line."""
     users, items = [_NO_IDS], [_NO_IDS]
     lengths: list[int] = []
+    n_rows = 0
     objects = iter_objects(path)
     while batch := list(islice(objects, _BATCH_ROWS)):
-        lists = [row.get(item_id) or [] for row in batch]
-        for row, of_row in enumerate(lists, start=len(lengths) + 1):
-            if not isinstance(of_row, list):
+        for row, of_row in enumerate(batch, start=n_rows + 1):
+            if not isinstance(of_row.get(item_id) or [], list):
                 raise DataError(
-                    f"object {row} has {of_row!r:.40} as {item_id!r}: expected a list of items, as "
-                    "in the first one."
+                    f"object {row} has {of_row[item_id]!r:.40} as {item_id!r}: expected a list of "
+                    "items, as in the first one."
                 )
+        n_rows += len(batch)
+        of_batch = _texts([row.get(user_id) for row in batch])
+        lists = [
+            row.get(item_id) or []
+            for row, user in zip(batch, of_batch, strict=True)
+            if user is not None
+        ]
         lengths += map(len, lists)
-        users.append(_texts([row.get(user_id) for row in batch]))
+        users.append(of_batch.drop_nulls())
         items.append(_texts([item for of_row in lists for item in of_row]))
-    owners = np.repeat(np.arange(len(lengths)), lengths)
-    return pl.concat(users), owners, pl.concat(items)
+    return _Lists(pl.concat(users), np.array(lengths), pl.concat(items), n_rows - len(lengths))
 
 
 def _texts(values: Sequence[Any]) -> pl.Series:

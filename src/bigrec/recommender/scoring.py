@@ -292,7 +292,7 @@ def title_scores(scores: FloatArray, title_ids: IntArray, *, n_titles: int) -> F
         n_titles: Number of titles, ``t``.
 
     Returns:
-        ``[..., t]``; the scores themselves where the items have titles of their own, in their
+        ``[..., t]``; the scores themselves where no two items share a title, in the titles'
         order. A NaN among a title's items makes its score NaN.
 
     Raises:
