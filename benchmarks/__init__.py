@@ -30,7 +30,7 @@ STAGES: dict[str, Callable[[], dict[str, Any]]] = {
     "gamma": bench_gamma,
     **{
         name: _imported_later(name)
-        for name in ("train", "generate", "embed", "ground", "curve", "growth", "peak")
+        for name in ("train", "generate", "embed", "ground", "curve", "growth", "peak", "serve")
     },
 }
 """All stages by name. Each returns its figures, JSON-like."""

@@ -141,8 +141,8 @@ def add_state(app: FastAPI, state: AppState) -> None:
     app.state.within_rate = within_rate
 
 
-def state_of(request: Request) -> AppState:
-    """The application's state."""
+async def state_of(request: Request) -> AppState:
+    """The application's state. It is asynchronous, as no thread has to be waited for."""
     state: AppState = request.app.state.bigrec
     return state
 
@@ -178,7 +178,7 @@ READ, ADMIN = Depends(allows("read")), Depends(allows("admin"))
 
 def _caller_name(request: Request) -> str:
     """Whose rate counts: a key's or, without keys, an address's."""
-    state = state_of(request)
+    state: AppState = request.app.state.bigrec
     if not state.keys.are_asked:
         return get_remote_address(request)
     name: str = request.state.caller
