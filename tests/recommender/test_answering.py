@@ -155,7 +155,10 @@ def test_columns_come_back_with_the_bundle_and_change_with_the_catalog(
     assert model.catalog.columns.equals(fused.catalog.columns)
     before = model.recommend(HISTORY, k=14)
     dearer = items().with_columns(pl.col("price") + 100)
+    encoder = model.fitted.encoder
     model.update_catalog(Catalog.from_frame(dearer, columns=["price"]))
+    # Nothing is computed again for columns alone.
+    assert model.fitted.encoder is encoder
     assert model.recommend(HISTORY, k=14, where={"price": {"lt": 100}}) == []
     assert model.recommend(HISTORY, k=14) == before
     model.save(tmp_path / "dearer")

@@ -12,6 +12,7 @@ from bigrec.recommender.training_data import (
     EvalQueries,
     all_training_data,
     few_shot_training_data,
+    load_source,
     prepare_examples,
 )
 from bigrec.settings import Settings
@@ -33,6 +34,14 @@ def test_few_shot_training_data_are_the_examples_of_fine_tuning() -> None:
     assert data.train.all()
     every = all_training_data(dataset, prepared)
     assert every.train.sum() == prepared.counts.sum() > len(data.interactions)
+
+
+def test_item_columns_of_the_settings_are_read(tiny_files: Path, tmp_path: Path) -> None:
+    shutil.copy(tiny_files / "interactions.csv", tmp_path)
+    items = pl.read_csv(tiny_files / "items.csv").with_columns(price=pl.int_range(pl.len()))
+    items.write_csv(tmp_path / "items.csv")
+    named = settings(f"data.source={tmp_path}", "data.item_columns=[price]")
+    assert load_source(named.data).catalog.columns["price"].to_list() == list(range(12))
 
 
 def test_networks_stop_by_more_examples_than_the_model_writes_for() -> None:
