@@ -134,6 +134,27 @@ def key(
     console.tell(f"{keys} holds its hash. Send the key in the header X-API-Key.")
 
 
+@app.command()
+@guarded
+def mcp(
+    bundle: Annotated[
+        Path, typer.Option("--bundle", "-b", help="The folder that evaluate or save() wrote.")
+    ],
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
+) -> None:
+    """Give an assistant tools over MCP, on standard input and output."""
+    from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
+
+    try:
+        from bigrec.serving.mcp_server import make_server  # noqa: PLC0415 - an optional package
+    except ModuleNotFoundError as error:
+        raise SettingsError(
+            f"bigrec serve mcp needs a package that is not installed ({error.name}). "
+            "Run: pip install 'bigrec[mcp]'"
+        ) from None
+    make_server(BIGRec.load(bundle, device=device)).run("stdio")
+
+
 def _modules() -> tuple[ModuleType, ModuleType]:
     """The modules that run the service.
 

@@ -1,0 +1,25 @@
+"""The service as a Ray Serve deployment: ``serve run examples.ray_serve:service``.
+
+Needs ``pip install 'ray[serve]' 'bigrec[serve]'``. Replicas on one machine share the journal.
+"""
+
+from pathlib import Path
+
+from ray import serve
+
+from bigrec.serving.app import create_app
+from bigrec.serving.options import ServingOptions
+
+
+def application():
+    """The ASGI application of one replica; it loads the bundle when it starts."""
+    return create_app(ServingOptions(bundles=(Path("runs/demo/bundle"),), keys=Path("keys.json")))
+
+
+@serve.deployment(ray_actor_options={"num_cpus": 1})
+@serve.ingress(application)
+class BigrecService:
+    """All routes of docs/serving.md."""
+
+
+service = BigrecService.bind()
