@@ -1,10 +1,13 @@
 """Live items: added, changed, hidden, removed, and remembered."""
 
+import errno
 from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
 
+from bigrec.errors import BundleError
+from bigrec.serving.journal import Journal
 from tests.conftest import TITLES
 from tests.serving.conftest import Serve
 from tests.serving.test_recommend import listed
@@ -104,6 +107,36 @@ def test_what_a_killed_process_left_of_a_line_is_dropped(serve: Serve, bundle: P
     restarted.patch("/v1/items/new", json={"hidden": True})
     assert journal.read_bytes().startswith(complete)
     assert serve().get("/v1/items/new").json()["hidden"]
+
+
+def test_a_full_disk_refuses_a_change_and_nothing_of_it_is_kept(
+    serve: Serve, bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = serve()
+    client.post("/v1/items", json=NEW)
+    journal = bundle.with_name("bundle.journal.jsonl")
+    before = journal.read_bytes()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("bigrec.serving.journal.os.fsync", full)
+        answer = client.patch("/v1/items/new", json={"hidden": True})
+    assert (answer.status_code, answer.json()["code"]) == (503, "storage")
+    assert journal.read_bytes() == before
+    assert "new" in listed(client)
+    assert client.patch("/v1/items/new", json={"hidden": True}).status_code == 200
+    assert "new" not in listed(serve())
+
+
+def test_a_damaged_line_is_named_and_stops_the_start(serve: Serve, bundle: Path) -> None:
+    lines = ['{"format":1}', '{"op":"hide","item_id":"i1"}', '{"op":"sink","item_id":"i1"}']
+    bundle.with_name("bundle.journal.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(TimeoutError):
+        serve(ready_s=0.5)
+    with pytest.raises(BundleError, match=r"damaged in line 3.*sink"):
+        Journal(bundle.with_name("bundle.journal.jsonl")).read_new()
 
 
 def test_processes_that_share_a_journal_follow_each_other(serve: Serve) -> None:

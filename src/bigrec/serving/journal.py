@@ -87,17 +87,19 @@ class Journal:
         lines = [_Header(format=_FORMAT).model_dump_json()] if is_new else []
         lines += [entry.model_dump_json() for entry in entries]
         content = "".join(f"{line}\n" for line in lines).encode()
-        with storage_errors(self.path), self.path.open("ab") as stream:
+        # Unbuffered: what could not be written must not be written later, when it is closed.
+        with storage_errors(self.path), self.path.open("ab", buffering=0) as stream:
             # What a killed process left of a line.
             stream.truncate(self._position)
             try:
-                stream.write(content)
-                stream.flush()
+                rest = memoryview(content)
+                while rest:
+                    rest = rest[stream.write(rest) :]
                 os.fsync(stream.fileno())
                 if is_new:
                     flush(self.path.parent)
             except OSError:
-                os.ftruncate(stream.fileno(), self._position)
+                stream.truncate(self._position)
                 raise
         self._position += len(content)
         self._n_lines += len(lines)
