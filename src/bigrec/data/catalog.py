@@ -227,11 +227,12 @@ class Catalog:
 
     def save(self, path: Path) -> None:
         """Write a Parquet file, atomically."""
-        stored = self.to_frame().select(
-            "item_id", "title", *([CATEGORY] if self.categories else [])
-        )
-        further = to_stored(self.columns.select(pl.exclude(CATEGORY)))
+        # First: it checks that polars has its threads.
         with atomic_file(path) as temporary:
+            stored = self.to_frame().select(
+                "item_id", "title", *([CATEGORY] if self.categories else [])
+            )
+            further = to_stored(self.columns.select(pl.exclude(CATEGORY)))
             stored.hstack(further).write_parquet(temporary)
 
     @classmethod
