@@ -14,7 +14,7 @@ from bigrec.lm.prompts import PromptRenderer
 from bigrec.recommender.factory import load_base_model, make_renderer
 from bigrec.recommender.training_data import PreparedData, load_source, prepare_examples
 from bigrec.settings import Settings
-from bigrec.settings.sections import FinetuneSettings
+from bigrec.settings.generative import FinetuneSettings
 
 
 @dataclass(frozen=True, eq=False)

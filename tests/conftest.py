@@ -15,7 +15,8 @@ import pytest
 hypothesis.settings.register_profile("bigrec", deadline=None)
 hypothesis.settings.load_profile("bigrec")
 
-Mode = Literal["text", "retrieval", "generative"]
+Mode = Literal["text", "retrieval", "generative", "latent"]
+"""The modes of the settings, and generative mode with latent decoding."""
 
 # Nothing in the tests may reach for the hub: what is not local is an error at once.
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -170,7 +171,7 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MODES: tuple[Mode, ...] = ("text", "retrieval", "generative")
+MODES: tuple[Mode, ...] = ("text", "retrieval", "generative", "latent")
 """Every end-to-end fixture runs all."""
 
 
@@ -181,7 +182,7 @@ def mode(request: pytest.FixtureRequest) -> Mode:
     return found
 
 
-TRAINED_MODES: tuple[Mode, ...] = ("retrieval", "generative")
+TRAINED_MODES: tuple[Mode, ...] = ("retrieval", "generative", "latent")
 """The modes with a language model."""
 
 _TINY: dict[Mode, list[str]] = {
@@ -203,7 +204,21 @@ _TINY: dict[Mode, list[str]] = {
         "generative.decoding.num_beams=2",
         "generative.decoding.max_new_tokens=8",
     ],
+    "latent": [
+        "generative.truncate_layers=1",
+        "data.max_train_examples=8",
+        "generative.finetune.batch_size=4",
+        "generative.finetune.per_device_batch_size=4",
+        "generative.finetune.epochs=1",
+    ],
 }
+
+
+def mode_overrides(mode: Mode) -> list[str]:
+    """The settings that choose a mode."""
+    if mode == "latent":
+        return ["mode=generative", "generative.decoding.method=latent"]
+    return [f"mode={mode}"]
 
 
 def tiny_overrides(
@@ -212,7 +227,7 @@ def tiny_overrides(
     """Settings under which a whole run takes seconds."""
     uses_model = mode != "text" or "compare.retrieval=true" in changes
     return [
-        f"mode={mode}",
+        *mode_overrides(mode),
         f"fusion.signals={signals}",
         f"text.encoder={model}",
         *([f"model.base={model}", "model.dtype=float32"] if uses_model else []),

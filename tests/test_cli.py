@@ -58,6 +58,7 @@ def test_evaluate_alone_runs_all_that_is_missing(evaluated: Path, mode: Mode) ->
         "text": {"text", "models"},
         "retrieval": {"retrieval"},
         "generative": {"finetune", "index", "texts"},
+        "latent": {"finetune", "latent", "states", "models"},
     }
     assert names == {
         "settings.yaml",
@@ -142,7 +143,7 @@ def test_audit_and_info_show_what_is_there(
 ) -> None:
     assert "Audit" in invoke(*arguments("audit", evaluated, tiny_files, tiny_model, mode)).stdout
     stages = json.loads(invoke("info", str(evaluated), "--json").stdout)["stages"]
-    assert len(stages) == {"text": 3, "retrieval": 3, "generative": 5}[mode]
+    assert len(stages) == {"text": 3, "retrieval": 3, "generative": 5, "latent": 5}[mode]
     bundle = json.loads(invoke("info", str(evaluated / "bundle"), "--json").stdout)
     assert bundle["item_type"] == "movie"
 
@@ -246,7 +247,13 @@ SWALLOWING: dict[Mode, tuple[str, ...]] = {
     "generative": (
         "bigrec.recommender.fitting.train_adapter",
         "bigrec.grounding.index.embed_in_parts",
-        "bigrec.recommender.generated_texts._write_part",
+        "bigrec.recommender.query_parts.atomic_file",
+    ),
+    "latent": (
+        "bigrec.recommender.fitting.train_adapter",
+        "bigrec.recommender.latent_fitting.collect_statistics",
+        "bigrec.recommender.query_parts.write_arrays",
+        "bigrec.recommender.latent_fitting.tune_grounding",
     ),
 }
 

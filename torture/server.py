@@ -22,7 +22,7 @@ from typing import Any
 from bigrec.errors import BigrecError
 from bigrec.lm.generation.openai import OpenAIGenerator
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import ServerSettings
+from bigrec.settings.generative import ServerSettings
 from tests.conftest import TITLES, make_tokenizer
 from torture.tally import Tally, finish
 

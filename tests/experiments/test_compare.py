@@ -30,6 +30,7 @@ MODEL: dict[Mode, str] = {
     "text": "Gaussian",
     "retrieval": "LLM retrieval",
     "generative": "BIGRec",
+    "latent": "BIGRec, latent",
 }
 QUICK = [
     "baselines.tune=none",
@@ -282,6 +283,7 @@ def test_seeds_repeat_everything_and_leave_the_runs_own_settings(
         "text": "text-*/grid.json",
         "retrieval": "retrieval-*/loss.json",
         "generative": "finetune-*/adapter",
+        "latent": "finetune-*/adapter",
     }
     assert len(list(tmp_path.glob(trained[mode]))) == 2
     assert Settings.read(tmp_path / "settings.yaml").seed == 0

@@ -71,6 +71,7 @@ def test_evaluation_runs_every_stage_once(
         "text": {"text", "models"},
         "retrieval": {"retrieval"},
         "generative": {"finetune", "index", "texts"},
+        "latent": {"finetune", "latent", "states", "models"},
     }
     assert stages == {"data", "evaluation", *trained[mode]}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
@@ -86,6 +87,7 @@ def test_evaluation_runs_every_stage_once(
         ("text", {"Gaussian"}),
         ("retrieval", {"LLM retrieval"}),
         ("generative", {"BIGRec", "BIGRec, all beams"}),
+        ("latent", {"BIGRec, latent"}),
     ],
 )
 def test_the_recommender_stands_beside_popularity_and_chance(
@@ -121,7 +123,7 @@ def test_the_public_evaluation_gives_the_pipelines_figures(
 def test_generation_that_was_stopped_resumes_after_the_parts_that_are_there(
     open_pipeline: OpenPipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("bigrec.recommender.generated_texts._HISTORIES_PER_PART", 2)
+    monkeypatch.setattr("bigrec.recommender.query_parts._HISTORIES_PER_PART", 2)
     first = open_pipeline()
     texts = first.fitting.encode("test").texts
     parts = sorted(first.stage("texts-test").folder.glob("part-*.parquet"))

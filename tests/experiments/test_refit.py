@@ -56,7 +56,7 @@ def test_everything_selected_is_taken_over_and_fitted_to_both_parts(pipeline: Pi
 
 def test_the_modes_model_is_trained_on_both_parts(pipeline: Pipeline, mode: Mode) -> None:
     pipeline.evaluate()
-    name = {"text": "text-*", "retrieval": "retrieval-*", "generative": "finetune-*"}[mode]
+    name = {"text": "text-*", "retrieval": "retrieval-*"}.get(mode, "finetune-*")
     assert len(list(pipeline.folder.glob(name))) == 2
     encoded = [fitting.encode("test") for fitting in (pipeline.fitting, pipeline.fitting.tested)]
     rankers = [pipeline.fitting.encoder.ranker, pipeline.fitting.tested.encoder.ranker]
@@ -121,6 +121,7 @@ def test_cold_targets_are_told_for_each_method(pipeline: Pipeline, mode: Mode) -
         "text": ("Gaussian", on_all),
         "retrieval": ("LLM retrieval", on_all),
         "generative": ("BIGRec", few_shot),
+        "latent": ("BIGRec, latent", on_all),
     }[mode]
     assert by_label[alone[0]].interactions == alone[1]
     assert (by_label["tf-idf"].interactions, by_label["tf-idf"].cold) == (0, 1.0)

@@ -8,17 +8,18 @@ import pytest
 from bigrec.experiments.workspace import Workspace
 from bigrec.recommender.fit_store import StageName
 from bigrec.settings import Settings
-from tests.conftest import MODES, Mode
+from tests.conftest import MODES, Mode, mode_overrides
 
 _STAGES: dict[Mode, tuple[StageName, ...]] = {
     "text": ("text", "models"),
     "retrieval": ("retrieval", "models"),
     "generative": ("finetune", "index", "texts-valid", "texts-test", "texts-shuffled", "models"),
+    "latent": ("finetune", "latent", "texts-valid", "texts-test", "texts-shuffled", "models"),
 }
 
 
 def stage_names(mode: Mode, source: Path, *changes: str) -> dict[str, str]:
-    settings = Settings.read(overrides=[f"mode={mode}", f"data.source={source}", *changes])
+    settings = Settings.read(overrides=[*mode_overrides(mode), f"data.source={source}", *changes])
     workspace = Workspace(Path("runs/any"), settings)
     names: dict[str, str] = {
         "data": workspace.data_stage.folder.name,
@@ -68,6 +69,12 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
         ("retrieval", "model.device=cpu", set()),
         ("retrieval", "compare.seeds=[1]", set()),
         ("retrieval", "evaluation.refit=train+valid", {"evaluation"}),
+        ("latent", "grounding.head=l2", {"evaluation"}),
+        (
+            "latent",
+            "generative.latent.train_on=examples",
+            {"latent", "evaluation"},
+        ),
         ("generative", "grounding.beams=top1", {"evaluation"}),
         ("generative", "generative.decoding.batch_size=2", set()),
         ("generative", "compare.shuffle_history=true", set()),

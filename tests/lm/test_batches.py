@@ -19,7 +19,7 @@ from bigrec.lm.batches import (
 )
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import PromptSettings
+from bigrec.settings.generative import PromptSettings
 from tests.conftest import TITLES
 
 pytestmark = pytest.mark.model

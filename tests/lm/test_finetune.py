@@ -24,7 +24,7 @@ from bigrec.lm.checkpoints import CheckpointCallback
 from bigrec.lm.finetune import FinetuneResult, finetune, selected_epoch
 from bigrec.lm.model import LanguageModel, load_language_model, quiet_peft
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import FinetuneSettings, PromptSettings
+from bigrec.settings.generative import FinetuneSettings, PromptSettings
 from bigrec.types import ProgressCallback
 from tests.conftest import TITLES
 

@@ -16,7 +16,7 @@ from bigrec.lm.prompts import (
     escape_title,
     unescape_title,
 )
-from bigrec.settings.sections import PromptSettings
+from bigrec.settings.generative import PromptSettings
 from tests.conftest import make_tokenizer
 
 pytestmark = pytest.mark.model

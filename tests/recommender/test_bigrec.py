@@ -168,6 +168,7 @@ def test_a_bundle_holds_no_pickle_and_no_path_of_the_machine(bundle: Path, mode:
         "text": {"text/model.json"},
         "retrieval": {"retriever/model.json", "index/index.json"},
         "generative": {"adapter/adapter_config.json", "index/index.json"},
+        "latent": {"adapter/adapter_config.json", "latent/model.json"},
     }
     assert trained[mode] <= names
     suffixes = {Path(name).suffix for name in names}
@@ -179,7 +180,8 @@ def test_a_damaged_bundle_is_refused_with_the_name_of_the_file(
     bundle: Path, tmp_path: Path, file: str, mode: Mode
 ) -> None:
     if file == "vectors":
-        file = "text/arrays.safetensors" if mode == "text" else "index/embeddings.safetensors"
+        folders = {"text": "text/arrays", "latent": "latent/arrays"}
+        file = f"{folders.get(mode, 'index/embeddings')}.safetensors"
     copy = tmp_path / "copy"
     shutil.copytree(bundle, copy)
     content = bytearray((copy / file).read_bytes())

@@ -192,7 +192,7 @@ def test_a_signal_whose_scores_overflow_is_named() -> None:
 def test_the_default_signals_follow_the_mode_and_the_size_of_the_catalog(
     mode: Mode, n_items: int, expected: tuple[str, ...]
 ) -> None:
-    assert signal_names(Settings(mode=mode), n_items=n_items) == expected
+    assert signal_names(Settings.checked({"mode": mode}), n_items=n_items) == expected
 
 
 def test_signals_that_are_named_are_used_in_any_catalog() -> None:

@@ -1,5 +1,6 @@
 """Bundles of anybody: no code of theirs runs, no key goes where they say, and signatures hold."""
 
+import contextlib
 import json
 import shutil
 from collections.abc import Callable
@@ -93,8 +94,9 @@ def with_code(folder: Path, marker: Path) -> Path:
 def made_with(bundle: Path, base: Path) -> None:
     """Let the manifest say that a bundle was made with a base model."""
     _, fingerprint = identify(find_base_model(str(base)))
-    if yaml.safe_load((bundle / "settings.yaml").read_text())["mode"] == "retrieval":
-        fingerprint = truncated_fingerprint(fingerprint, 1)
+    settings = yaml.safe_load((bundle / "settings.yaml").read_text())
+    if (layers := settings.get(settings["mode"], {}).get("truncate_layers")) is not None:
+        fingerprint = truncated_fingerprint(fingerprint, layers)
     manifest = read_json(bundle / "manifest.json")
     manifest["base_model"]["fingerprint"] = fingerprint
     (bundle / "manifest.json").write_text(json.dumps(manifest))
@@ -141,8 +143,8 @@ def test_code_of_a_base_model_runs_only_if_the_caller_says_so(bundle: Path, tmp_
         with pytest.raises(ModelError, match="trust_remote_code"):
             BIGRec.load(bundle, device="cpu", base_model=base_model)
     assert not marker.exists()
-    with pytest.raises((BundleError, ModelError)):
-        # The weights are another model's; what counts is that the code was asked for.
+    # The weights are another model's; what counts is that the code was asked for.
+    with contextlib.suppress(BundleError, ModelError):
         BIGRec.load(bundle, device="cpu", trust_remote_code=True)
     assert marker.exists()
 

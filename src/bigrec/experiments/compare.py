@@ -217,7 +217,7 @@ def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Compar
 
 def _shuffles(settings: Settings) -> bool:
     choice = settings.compare.shuffle_history
-    return settings.mode != "generative" if choice == "auto" else choice
+    return not settings.writes_texts if choice == "auto" else choice
 
 
 def _fit_signals(

@@ -11,6 +11,7 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.ranked_lists import best_titles
 from bigrec.grounding.ranks import target_ranks
+from bigrec.recommender.latent_query_encoder import latent_method
 from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
     QueryEncoder,
@@ -77,6 +78,8 @@ class RankedMethod:
 
 def recommender_ids(settings: Settings) -> list[MethodId]:
     """The mode's model by itself, once for each beam mode."""
+    if settings.decodes_states:
+        return [latent_method(settings.grounding.head)]
     encoders: Mapping[str, type[QueryEncoder]] = {
         "text": TextQueryEncoder,
         "retrieval": RetrievalQueryEncoder,

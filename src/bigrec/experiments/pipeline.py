@@ -145,7 +145,7 @@ class Pipeline(Workspace):
             return grid
         log: list[dict[str, float]] = read_json(folder / LOSS_FILE)
         with main_process_first():
-            if not (folder / _LOSS_PLOT).is_file():
+            if log and not (folder / _LOSS_PLOT).is_file():
                 with atomic_file(folder / _LOSS_PLOT) as temporary:
                     temporary.write_bytes(to_png(draw_losses(log)))
         return log
@@ -191,7 +191,12 @@ class Pipeline(Workspace):
         prepared, catalog = self.fitting.tested.prepared, self.dataset.catalog
         trained_on = f"{len(prepared.train)} training examples of {prepared.sizes['train']}"
         if not self.settings.trains_on_examples:
-            trained_on = f"{int(prepared.train_rows.sum())} training interactions"
+            interactions = f"{int(prepared.train_rows.sum())} training interactions"
+            trained_on = (
+                f"{trained_on}, and states of {interactions}"
+                if self.settings.decodes_states
+                else interactions
+            )
         examples = (
             f"{trained_on}; {len(prepared.test_queries)} test examples of {prepared.sizes['test']}."
         )
@@ -218,10 +223,13 @@ class Pipeline(Workspace):
             for exclude_seen in (True, False)
             for metric in ("hr", "ndcg")
         }
-        if self.settings.mode != "text":
-            plots["Loss"] = (self.training_stage.folder / _LOSS_PLOT).read_bytes()
+        loss_plot = self.training_stage.folder / _LOSS_PLOT
+        if loss_plot.is_file():
+            plots["Loss"] = loss_plot.read_bytes()
         stages = {"prepare": self.data_stage, "train": self.training_stage}
-        if self.settings.mode == "generative":
+        if self.settings.decodes_states:
+            stages["states"] = self.tested_store.stage("latent")
+        if self.settings.writes_texts:
             plots["Distance of the top beam's text to the nearest title"] = to_png(
                 draw_nearest_distances(result.nearest)
             )

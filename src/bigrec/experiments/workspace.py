@@ -8,6 +8,8 @@ A changed setting starts a new folder beside the old one; changing back finds th
     finetune-<key>/          generative mode: checkpoints, adapter, loss.json
     index-<key>/             generative mode: embeddings of the catalog
     texts-<key>/             generative mode: generated texts, in parts
+    latent-<key>/            latent decoding: statistics of the training data's states
+    states-<key>/            latent decoding: states of histories, in parts
     retrieval-<key>/         retrieval mode: text features of the catalog, checkpoints, loss.json
     text-<key>/              text mode: hyperparameters with their figures, grid.json
     models-<key>/            tuned hyperparameters and networks of signals and baselines, and
@@ -19,7 +21,7 @@ A changed setting starts a new folder beside the old one; changing back finds th
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
 from bigrec.recommender.baselines import TITLE_VECTORS
@@ -28,6 +30,9 @@ from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.settings import Settings
 from bigrec.settings.sections import BASE, SourceSettings
 from bigrec.storage import fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
 
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
 _FORMAT = 4
@@ -79,10 +84,11 @@ class Workspace:
     @property
     def index_folder(self) -> Path:
         """The mode's index of titles: their embeddings, text features or vectors."""
+        vectors = self.stage("models").folder / TITLE_VECTORS
         folders = {
-            "text": self.stage("models").folder / TITLE_VECTORS,
+            "text": vectors,
             "retrieval": self.stage("retrieval").folder,
-            "generative": self.stage("index").folder,
+            "generative": vectors if self.settings.decodes_states else self.stage("index").folder,
         }
         return folders[self.settings.mode] / INDEX_FOLDER
 
@@ -104,34 +110,51 @@ class Workspace:
         if settings.mode == "generative":
             key += [
                 self.tested_store.stage("texts-test").folder.name,
-                self.stage("index").folder.name,
+                self.stage("latent" if settings.decodes_states else "index").folder.name,
             ]
         return self._stage("evaluation", key)
 
     def stage(self, name: StageName) -> Stage:
         """The place of a stage of fitting."""
-        settings, generative = self.settings, self.settings.generative
-        if name == "finetune":
-            unkeyed = {"save_every_s", "report_to", "per_device_batch_size"}
-            finetune = generative.finetune.model_dump(mode="json", exclude=unkeyed)
-            prompt = generative.prompt.fingerprint()
-            return self._stage(name, [self._examples_key(), finetune, self._model_key(), prompt])
-        if name == "retrieval":
-            return self._stage(
-                name,
-                [self._training_key(), self._model_key(), settings.retrieval.fingerprint()],
-            )
-        if name == "text":
-            model = self._model_key() if settings.text.encoder == BASE else None
-            text, baselines = settings.text.fingerprint(), settings.baselines.fingerprint()
-            return self._stage(name, [self._training_key(), text, baselines, model])
-        if name == "models":
-            # Each network checks by itself whether it can resume from what is in the folder.
-            return self._stage(name, [self._training_key(), generative.finetune.window])
-        if name == "index":
-            embedding = generative.embedding.fingerprint()
-            return self._stage(name, [source_key(settings.data), self._model_key(), embedding])
-        return self._texts_stage(name)
+        if name in TEXT_STAGES.values():
+            return self._queries_stage(name)
+        keys: Mapping[StageName, Callable[[], list[Any]]] = {
+            "finetune": self._finetuning_key,
+            "latent": self._latent_key,
+            "index": self._index_key,
+            "retrieval": self._retrieval_key,
+            "text": self._text_key,
+            "models": self._baselines_key,
+        }
+        return self._stage(name, keys[name]())
+
+    def _finetuning_key(self) -> list[Any]:
+        unkeyed = {"save_every_s", "report_to", "per_device_batch_size"}
+        finetune = self.settings.generative.finetune.model_dump(mode="json", exclude=unkeyed)
+        prompt = self.settings.prompt.fingerprint()
+        return [self._examples_key(), finetune, self._generative_model_key(), prompt]
+
+    def _latent_key(self) -> list[Any]:
+        trained = self.stage("finetune").folder.name
+        return [trained, self._training_key(), self.settings.generative.latent.fingerprint()]
+
+    def _index_key(self) -> list[Any]:
+        embedding = self.settings.generative.embedding.fingerprint()
+        return [source_key(self.settings.data), self._generative_model_key(), embedding]
+
+    def _retrieval_key(self) -> list[Any]:
+        retrieval = self.settings.retrieval.fingerprint()
+        return [self._training_key(), self._model_key(), retrieval]
+
+    def _text_key(self) -> list[Any]:
+        settings = self.settings
+        model = self._model_key() if settings.text.encoder == BASE else None
+        text, baselines = settings.text.fingerprint(), settings.baselines.fingerprint()
+        return [self._training_key(), text, baselines, model]
+
+    def _baselines_key(self) -> list[Any]:
+        # Each network checks by itself whether it can resume from what is in the folder.
+        return [self._training_key(), self.settings.generative.finetune.window]
 
     def previous_index(self) -> Path | None:
         """The last item index of this folder, whose embeddings are reused."""
@@ -139,13 +162,15 @@ class Workspace:
         complete.sort(key=lambda folder: folder.stat().st_mtime_ns)
         return complete[-1] / INDEX_FOLDER if complete else None
 
-    def _texts_stage(self, name: StageName) -> Stage:
-        decoding = self.settings.generative.decoding.model_dump(mode="json", exclude={"batch_size"})
+    def _queries_stage(self, name: StageName) -> Stage:
+        latent, decoding = self.settings.decodes_states, self.settings.generative.decoding
+        values = decoding.model_dump(mode="json", exclude={"batch_size"})
         # The finetuning stage's key covers the validation examples.
         examples: Any = "valid" if name == TEXT_STAGES["valid"] else self._test_key()
         if name == TEXT_STAGES["shuffled"]:
             examples = [examples, "shuffled"]
-        return self._stage("texts", [self.stage("finetune").folder.name, decoding, examples])
+        trained = self.stage("finetune").folder.name
+        return self._stage("states" if latent else "texts", [trained, values, examples])
 
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
@@ -170,6 +195,10 @@ class Workspace:
     def _test_key(self) -> list[Any]:
         data = self.settings.data
         return [data.max_test_examples, file_stamps(data.test_file)]
+
+    def _generative_model_key(self) -> list[Any]:
+        """What generative mode depends on of the base model."""
+        return [self._model_key(), self.settings.generative.truncate_layers]
 
     def _model_key(self) -> Any:
         return self.settings.model.model_dump(mode="json", exclude={"device", "trust_remote_code"})

@@ -17,6 +17,9 @@ from bigrec.settings.sections import ModuleName, PositiveInt
 from bigrec.storage import first_problems, read_json
 from bigrec.storage.arrays import Expected, check_arrays, read_arrays, unusable
 
+ADAPTER_FOLDER = "adapter"
+"""The folder of an adapter, in that of its training and in a bundle."""
+
 ADAPTER_CONFIG = "adapter_config.json"
 _WEIGHTS = "adapter_model.safetensors"
 _MAX_CONFIG_BYTES = 1 << 20

@@ -1,16 +1,17 @@
 """Step 2, second half: embeddings of catalog titles and generated titles in one space."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 import torch
 
-from bigrec.lm.hardware import QuickProducts
+from bigrec.lm.hardware import QuickProducts, default_batch_tokens
 from bigrec.lm.locate import find_sentence_encoder
 from bigrec.lm.model import LanguageModel, loading
+from bigrec.lm.padding import by_token_budget, right_padded
 from bigrec.lm.prompts import TextEncoder
 from bigrec.printable import get_logger
 from bigrec.storage import fingerprint
@@ -20,8 +21,6 @@ logger = get_logger(__name__)
 
 Pooling = Literal["last", "mean"]
 
-# Padding tokens in a batch, at most. Another batch costs about as much as a few dozen tokens.
-_MAX_PADDING = 64
 # Several of sentence-transformers' batches; progress is reported between them.
 _SENTENCES_AT_ONCE = 256
 
@@ -36,8 +35,8 @@ class LanguageModelEmbedder:
         lm: The language model.
         pooling: ``last`` takes the last token's state (paper), ``mean`` the mean of all.
         max_tokens: Maximum length of a text; longer texts are truncated.
-        batch_tokens: Tokens in a batch, with padding. It limits memory. None takes 1,024 on a CPU,
-            whose caches hold no more, else 4,096.
+        batch_tokens: Tokens in a batch, with padding. It limits memory. None takes
+            `default_batch_tokens`.
     """
 
     def __init__(
@@ -51,7 +50,7 @@ class LanguageModelEmbedder:
         self._lm = lm
         self._pooling = pooling
         self._max_tokens = max_tokens
-        self._batch_tokens = batch_tokens or (1024 if lm.device.type == "cpu" else 4096)
+        self._batch_tokens = batch_tokens or default_batch_tokens(lm.device)
         self._encoder = TextEncoder(lm.tokenizer)
         # Models whose tokenizer starts every text with a token were trained with that token.
         bare, full = (
@@ -83,7 +82,7 @@ class LanguageModelEmbedder:
         rows = [self._token_ids(text) for text in unique]
         vectors = np.empty((len(unique), self._lm.model.config.hidden_size), dtype=np.float32)
         done = 0
-        for batch in _by_token_budget(rows, self._batch_tokens):
+        for batch in by_token_budget(rows, self._batch_tokens):
             vectors[batch] = self._states([rows[i] for i in batch])
             done += len(batch)
             if progress is not None:
@@ -97,13 +96,7 @@ class LanguageModelEmbedder:
 
     @torch.inference_mode()
     def _states(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        # Padding is on the right: causal attention does not read it, and positions start at 0.
-        width = max(map(len, rows))
-        ids = torch.zeros((len(rows), width), dtype=torch.long)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for row, tokens in enumerate(rows):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
+        ids, mask = right_padded(rows)
         ids, mask = ids.to(self._lm.device), mask.to(self._lm.device)
         with QuickProducts(), self._lm.base_only() as base:
             states = base.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
@@ -165,19 +158,3 @@ class SentenceEmbedder:
                 progress(len(position), len(unique))
         vectors: FloatArray = np.concatenate(batches).astype(np.float32, copy=False)
         return vectors[[position[text] for text in texts]]
-
-
-def _by_token_budget(rows: Sequence[Sequence[int]], budget: int) -> Iterator[list[int]]:
-    """Positions in batches of similar length, whose padded size is within the budget."""
-    batch: list[int] = []
-    padding = 0
-    for i in sorted(range(len(rows)), key=lambda i: -len(rows[i])):
-        # Longest first, so the first row of a batch sets its width.
-        width = len(rows[batch[0]]) if batch else len(rows[i])
-        padding += width - len(rows[i])
-        if batch and ((len(batch) + 1) * width > budget or padding > _MAX_PADDING):
-            yield batch
-            batch, padding = [], 0
-        batch.append(i)
-    if batch:
-        yield batch

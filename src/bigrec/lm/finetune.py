@@ -27,6 +27,7 @@ from transformers import (
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, SettingsError
 from bigrec.lm.adapter import attach_adapter
+from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.batches import (
     Collator,
     LossTarget,
@@ -40,7 +41,7 @@ from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.printable import get_logger
-from bigrec.settings.sections import FinetuneSettings
+from bigrec.settings.generative import FinetuneSettings
 from bigrec.storage import read_json, write_json
 from bigrec.types import ProgressCallback
 
@@ -112,7 +113,7 @@ def finetune(
     _check_trackers(settings.report_to)
     if not train:
         raise DataError("there are no training examples: expected at least one. Check the split.")
-    adapter = folder / "adapter"
+    adapter = folder / ADAPTER_FOLDER
     if adapter.is_dir():
         lm.load_adapter(adapter)
         return FinetuneResult(adapter, read_json(folder / "loss.json"), 0.0)
@@ -125,6 +126,11 @@ def finetune(
         lora_dropout=settings.lora_dropout,
         target_modules=settings.target_modules,
     )
+    if settings.epochs == 0:
+        # The adapter changes nothing.
+        write_json(folder / "loss.json", [])
+        lm.save_adapter(adapter)
+        return FinetuneResult(adapter, [], time.monotonic() - started)
     if stop_after is not None:
         valid = ()
     arguments = _training_arguments(

@@ -65,6 +65,11 @@ def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
     return torch.float32
 
 
+def default_batch_tokens(device: torch.device) -> int:
+    """Tokens of a batch for inference: on a CPU about as many as its caches hold."""
+    return 1024 if device.type == "cpu" else 4096
+
+
 def fold_logits(model: Any) -> None:
     """Make the states contiguous before the product with the vocabulary.
 

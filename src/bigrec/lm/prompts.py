@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 from bigrec.errors import ModelError, SettingsError
 from bigrec.printable import get_logger
-from bigrec.settings.sections import PromptSettings
+from bigrec.settings.generative import PromptSettings
 
 logger = get_logger(__name__)
 

@@ -177,7 +177,7 @@ class BaselineFitter:
             name,
             data,
             settings,
-            embed=self._embed,
+            embed=self.embed,
             seed=self._settings.seed,
             device=self._settings.model.device,
             stop_after=stop_after,
@@ -190,7 +190,7 @@ class BaselineFitter:
         make = few_shot_training_data if few_shot else all_training_data
         return make(self._dataset, window)
 
-    def _embed(self, titles: Sequence[str]) -> FloatArray:
+    def embed(self, titles: Sequence[str]) -> FloatArray:
         """Vectors of the catalog's titles, computed once."""
         index = (self._selected or self)._title_vectors
         return index.embeddings[[index.rows[title] for title in titles]]

@@ -284,7 +284,7 @@ class BIGRec:
         time: str | None = "timestamp",
         order: str | None = None,
     ) -> Self:
-        """Add later interactions to what text mode was fitted to, at once and without another fit.
+        """Add later interactions to what the model was fitted to, at once and without another fit.
 
         The result is as if the model had been fitted to all of them; its hyperparameters, the
         fusion rules and the signals stay as they are. Users continue where the training data, or
@@ -302,7 +302,7 @@ class BIGRec:
         Raises:
             NotFittedError: If the recommender is not fitted.
             DataError: If a column is missing, or a row cannot be used. Nothing is added then.
-            ValueError: If the recommender is not of text mode.
+            ValueError: If the recommender is neither of text mode nor of latent decoding.
         """
         table = read_later(
             interactions, self.catalog, user_id=user_id, item_id=item_id, time=time, order=order

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bigrec.errors import ModelError, SettingsError
 from bigrec.lm.embed import LanguageModelEmbedder, SentenceEmbedder
@@ -36,20 +36,25 @@ def load_base_model(settings: Settings, *, check: CheckFingerprint | None = None
 
 
 def load_truncated_model(
-    settings: Settings, *, check: CheckFingerprint | None = None
+    settings: Settings,
+    mode: Literal["retrieval", "generative"],
+    *,
+    check: CheckFingerprint | None = None,
 ) -> LanguageModel:
-    """Load the first layers of the base model, for retrieval mode.
+    """Load the first layers of the base model, as many as a mode uses.
 
     Args:
-        settings: Those of the model and of retrieval are read.
+        settings: Those of the model and of the mode are read.
+        mode: The mode.
         check: Called with the whole model's fingerprint before anything of it is loaded.
 
     Raises:
         ModelError: If the model has fewer, or cannot be loaded.
     """
     lm = load_base_model(settings, check=check)
-    if settings.retrieval.truncate_layers is not None:
-        lm.truncate(settings.retrieval.truncate_layers)
+    section = settings.retrieval if mode == "retrieval" else settings.generative
+    if section.truncate_layers is not None:
+        lm.truncate(section.truncate_layers)
     return lm
 
 
@@ -70,13 +75,12 @@ def load_encoder_model(
     """
     if settings.mode == "text":
         return None
-    load = load_truncated_model if settings.mode == "retrieval" else load_base_model
-    return load(settings, check=check)
+    return load_truncated_model(settings, settings.mode, check=check)
 
 
 def make_renderer(tokenizer: Any, settings: Settings) -> PromptRenderer:
     """The prompt as the settings say."""
-    return PromptRenderer(tokenizer, settings.generative.prompt)
+    return PromptRenderer(tokenizer, settings.prompt)
 
 
 def make_embedder(lm: LanguageModel, settings: Settings) -> TextEmbedder:

@@ -12,6 +12,7 @@ StageName = Literal[
     "index",
     "retrieval",
     "text",
+    "latent",
     "texts-valid",
     "texts-test",
     "texts-shuffled",
@@ -22,7 +23,7 @@ TEXT_STAGES: Mapping[EvalSplit, StageName] = {
     "test": "texts-test",
     "shuffled": "texts-shuffled",
 }
-"""The stage of each split's generated texts."""
+"""The stage of each split's generated texts, or of its states with latent decoding."""
 
 
 class FitStage(Protocol):

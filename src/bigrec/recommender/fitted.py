@@ -226,7 +226,7 @@ class FittedRecommender:
         if encoder is None:
             raise ValueError(
                 f"a recommender of {self.settings.mode} mode cannot be updated; expected text "
-                "mode. Fit it again with the new interactions."
+                "mode or latent decoding. Fit it again with the new interactions."
             )
         updated = FittedRecommender(
             self.settings,

@@ -14,6 +14,7 @@ from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import EncodedQueries
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.index import ItemIndex
+from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.finetune import selected_epoch
 from bigrec.lm.model import LanguageModel
@@ -22,15 +23,21 @@ from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
-from bigrec.recommender.factory import load_base_model, load_truncated_model, train_adapter
+from bigrec.recommender.factory import load_truncated_model, train_adapter
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStage, FitStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
+from bigrec.recommender.latent_fitting import fit_grounded, parameters_of
+from bigrec.recommender.latent_query_encoder import (
+    LatentQueryEncoder,
+    make_state_model,
+)
 from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
     QueryEncoder,
     RetrievalQueryEncoder,
 )
+from bigrec.recommender.state_query_encoder import StateContext
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.title_encoder import TitleEncoder
@@ -52,8 +59,6 @@ LOSS_FILE = "loss.json"
 
 GRID_FILE = "grid.json"
 """Hyperparameters with their validation figures in the folder of ``text``."""
-
-_ADAPTER = "adapter"
 
 
 class Fitting:
@@ -116,10 +121,10 @@ class Fitting:
         """Generative mode: the base model with its adapter, fine-tuned if it is not yet."""
         stage = self._store.stage("finetune")
         with main_process_first():
-            lm = load_base_model(self._settings)
+            lm = load_truncated_model(self._settings, "generative")
         if stage.is_complete:
             _check_base_model(lm, stage)
-            lm.load_adapter(stage.folder / _ADAPTER)
+            lm.load_adapter(stage.folder / ADAPTER_FOLDER)
             return lm
         started = time.monotonic()
         batch_size = self._settings.generative.finetune.batch_size
@@ -152,7 +157,9 @@ class Fitting:
         make: Mapping[str, Callable[[], QueryEncoder]] = {
             "text": self._text_encoder,
             "retrieval": self._retrieval_encoder,
-            "generative": self._generative_encoder,
+            "generative": (
+                self._latent_encoder if self._settings.decodes_states else self._generative_encoder
+            ),
         }
         return make[self._settings.mode]()
 
@@ -241,7 +248,7 @@ class Fitting:
         label = MethodId(LLM_RETRIEVAL, training_data="few-shot" if few_shot else "all").label
         stage = self._store.stage("retrieval")
         # A model for each retriever: its adapter stays in it.
-        lm = load_truncated_model(self._settings)
+        lm = load_truncated_model(self._settings, "retrieval")
         throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
         retriever = LLMRetriever.fit(
@@ -283,7 +290,7 @@ class Fitting:
         encoder = self.encoder
         stage = self._store.stage(TEXT_STAGES[split])
         started = time.monotonic()
-        encoded = encoder.encode(histories, texts_folder=stage.folder, progress=throughput)
+        encoded = encoder.encode(histories, parts_folder=stage.folder, progress=throughput)
         if not stage.is_complete:
             stage.finish(started, throughput=throughput)
         return encoded
@@ -299,18 +306,17 @@ class Fitting:
                 stage.finish(started)
         if not isinstance(model, GaussianText):
             raise TypeError(f"{GAUSSIAN} is fitted as {type(model).__name__}.")
-        return TextQueryEncoder(
-            model,
-            catalog=self._dataset.catalog,
-            counts=self.prepared.counts,
-            title_encoder=self.title_encoder,
-            users=UserHistories.of(
-                self._dataset.interactions,
-                self.prepared.train_rows,
-                catalog=self._dataset.catalog,
-                length=self._settings.data.max_history_length,
-            ),
+        return TextQueryEncoder(model, self._state_context())
+
+    def _state_context(self) -> StateContext:
+        catalog = self._dataset.catalog
+        users = UserHistories.of(
+            self._dataset.interactions,
+            self.prepared.train_rows,
+            catalog=catalog,
+            length=self._settings.data.max_history_length,
         )
+        return StateContext(catalog, self.prepared.counts, self.title_encoder, users)
 
     def _retrieval_encoder(self) -> RetrievalQueryEncoder:
         with main_process_first():
@@ -344,6 +350,24 @@ class Fitting:
             encoder.ranker.index.save(stage.folder / INDEX_FOLDER)
             stage.finish(started, throughput=throughput)
         return encoder
+
+    def _latent_encoder(self) -> LatentQueryEncoder:
+        model = make_state_model(self.language_model, self._settings, self._dataset.item_type)
+        selected = None
+        if self._selected is not None and model.head == "gaussian":
+            selected = parameters_of(self._selected.encoder)
+        with main_process_first():
+            grounded = fit_grounded(
+                model,
+                self._dataset,
+                self.prepared,
+                self._settings,
+                store=self._store,
+                embed=self.baselines.embed,
+                parameters=selected,
+                progress_factory=self._progress_factory,
+            )
+        return LatentQueryEncoder(grounded, model, self._state_context())
 
     def _features(self, lm: LanguageModel) -> ItemIndex:
         """Text features of the catalog's titles, made once."""

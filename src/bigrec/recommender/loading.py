@@ -15,14 +15,15 @@ from bigrec.errors import BundleError, SettingsError
 from bigrec.lm.identity import truncated_fingerprint
 from bigrec.lm.locate import SENTENCE_ENCODERS, SHORT_NAMES
 from bigrec.recommender.bundle import Manifest, read_manifest
+from bigrec.recommender.encoder_loading import load_query_encoder
 from bigrec.recommender.factory import load_encoder_model
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitted_files import load_catalog, load_fusion, with_stored_catalog
-from bigrec.recommender.query_encoders import load_query_encoder
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.version import load_version
 from bigrec.settings import Settings
-from bigrec.settings.sections import BASE, ServerSettings
+from bigrec.settings.generative import ServerSettings
+from bigrec.settings.sections import BASE
 
 SETTINGS = "settings.yaml"
 _ADDRESS_VARIABLE = "OPENAI_BASE_URL"
@@ -81,8 +82,9 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
         version = load_version(folder)
 
     def check(fingerprint: str) -> None:
-        layers = settings.retrieval.truncate_layers
-        if settings.mode == "retrieval" and layers is not None:
+        of_mode = settings.retrieval if settings.mode == "retrieval" else settings.generative
+        layers = of_mode.truncate_layers
+        if settings.mode != "text" and layers is not None:
             fingerprint = truncated_fingerprint(fingerprint, layers)
         if made_with is not None and fingerprint != made_with.fingerprint:
             raise BundleError(

@@ -4,7 +4,6 @@ Text mode has one beside them, without a language model. In each mode a history 
 the space of the catalog's titles, and all titles are ranked by distance to them.
 """
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,23 +13,23 @@ import numpy as np
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.interactions import Interactions
-from bigrec.errors import ModelError, StaleIndexError
+from bigrec.errors import ModelError
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
-from bigrec.grounding.space import Normalization
+from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.model import LanguageModel
-from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
+from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
-from bigrec.recommender.generated_texts import generate_in_parts
-from bigrec.recommender.text_query_encoder import TextQueryEncoder
-from bigrec.recommender.title_encoder import TitleEncoder
+from bigrec.recommender.query_parts import TEXTS, compute_in_parts
+from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.settings import Settings
-from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback, TextEmbedder
+from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback
 
-_ADAPTER, _INDEX, _RETRIEVER = "adapter", "index", "retriever"
+RETRIEVER_FOLDER = "retriever"
+"""The folder of a retriever in a bundle."""
 
 
 class QueryEncoder(Protocol):
@@ -58,7 +57,7 @@ class QueryEncoder(Protocol):
         self,
         histories: Sequence[IntArray],
         *,
-        texts_folder: Path | None = None,
+        parts_folder: Path | None = None,
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """Encode histories.
@@ -66,8 +65,8 @@ class QueryEncoder(Protocol):
         Args:
             histories: Item numbers of each, oldest first, of any length; the newest
                 ``max_history_length`` are read.
-            texts_folder: Stores generated texts, so that an interrupted call resumes. Retrieval
-                generates none.
+            parts_folder: Stores generated texts or states, so that an interrupted call resumes.
+                Text and retrieval mode store nothing.
             progress: Called with (histories done, histories in total).
         """
         ...
@@ -175,15 +174,15 @@ class GenerativeQueryEncoder(_Trained):
         self,
         histories: Sequence[IntArray],
         *,
-        texts_folder: Path | None = None,
+        parts_folder: Path | None = None,
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
-        if texts_folder is None:
+        if parts_folder is None:
             texts = self._write(histories, progress=progress)
         else:
-            texts = generate_in_parts(
-                self._write, histories, folder=texts_folder, progress=progress
+            texts = compute_in_parts(
+                self._write, histories, TEXTS, folder=parts_folder, progress=progress
             )
         if not all(math.isfinite(text.log_prob) for beams in texts for text in beams):
             raise ModelError(
@@ -238,8 +237,8 @@ class GenerativeQueryEncoder(_Trained):
 
     def save(self, folder: Path) -> None:
         """See `QueryEncoder`."""
-        self.lm.save_adapter(folder / _ADAPTER)
-        self.ranker.index.save(folder / _INDEX)
+        self.lm.save_adapter(folder / ADAPTER_FOLDER)
+        self.ranker.index.save(folder / INDEX_FOLDER)
 
 
 class RetrievalQueryEncoder(_Trained):
@@ -271,7 +270,7 @@ class RetrievalQueryEncoder(_Trained):
         self,
         histories: Sequence[IntArray],
         *,
-        texts_folder: Path | None = None,  # noqa: ARG002 - the protocol's; no texts are generated
+        parts_folder: Path | None = None,  # noqa: ARG002 - the protocol's; it takes no time
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
@@ -314,84 +313,5 @@ class RetrievalQueryEncoder(_Trained):
 
     def save(self, folder: Path) -> None:
         """See `QueryEncoder`."""
-        self._retriever.save(folder / _RETRIEVER)
-        self._retriever.index.save(folder / _INDEX)
-
-
-def _check_index(
-    index: ItemIndex,
-    embedder: TextEmbedder,
-    catalog: Catalog,
-    folder: Path,
-    *,
-    normalization: Normalization,
-) -> None:
-    """Refuse an index of another model, catalog or normalization, naming its folder.
-
-    Raises:
-        StaleIndexError: If it is.
-    """
-    try:
-        index.check(embedder, catalog.unique_titles, normalization=normalization)
-    except StaleIndexError as error:
-        raise StaleIndexError(f"{folder} is not of this bundle: {error}") from None
-
-
-def json_bytes(titles: Sequence[str]) -> int:
-    """Upper bound of the bytes that titles take in a JSON file, a few other values included."""
-    return 4096 + sum(8 + len(json.dumps(title)) for title in titles)
-
-
-def load_query_encoder(
-    folder: Path,
-    settings: Settings,
-    lm: LanguageModel | None,
-    *,
-    title_encoder: TitleEncoder,
-    catalog: Catalog,
-    counts: IntArray,
-    item_type: str,
-) -> QueryEncoder:
-    """Read what ``save`` wrote into a bundle's folder.
-
-    Args:
-        folder: The bundle.
-        settings: The bundle's.
-        lm: The base model, as `load_encoder_model` gives it; it carries the adapter afterwards.
-        title_encoder: Embeds new titles in text mode.
-        catalog: The bundle's.
-        counts: Occurrences of each item in the training split, ``[n]``.
-        item_type: What the prompt calls one item.
-
-    Raises:
-        BundleError: If a file is missing, damaged, of another version or of another model.
-        StaleIndexError: If the item index was made with another model or catalog.
-    """
-    if lm is None:
-        return TextQueryEncoder.load(
-            folder,
-            catalog=catalog,
-            counts=counts,
-            title_encoder=title_encoder,
-            max_history_length=settings.data.max_history_length,
-        )
-    index = ItemIndex.load(folder / _INDEX, max_bytes=json_bytes(catalog.unique_titles))
-    if settings.mode == "retrieval":
-        _check_index(index, ItemTextFeatures(lm), catalog, folder / _INDEX, normalization="none")
-        retriever = LLMRetriever.load(
-            folder / _RETRIEVER, lm=lm, index=index, title_ids=catalog.title_ids
-        )
-        return RetrievalQueryEncoder(
-            retriever,
-            catalog=catalog,
-            counts=counts,
-            max_history_length=settings.data.max_history_length,
-        )
-    lm.load_adapter(folder / _ADAPTER)
-    normalization = settings.generative.embedding.normalization
-    _check_index(
-        index, make_embedder(lm, settings), catalog, folder / _INDEX, normalization=normalization
-    )
-    return GenerativeQueryEncoder(
-        settings, lm, catalog=catalog, counts=counts, item_type=item_type, index=index
-    )
+        self._retriever.save(folder / RETRIEVER_FOLDER)
+        self._retriever.index.save(folder / INDEX_FOLDER)

@@ -64,7 +64,7 @@ class TitleEncoder:
     def _embedder(self) -> TextEmbedder:
         embedder: TextEmbedder
         if self.name == BASE:
-            embedder = ItemTextFeatures(load_truncated_model(self._settings))
+            embedder = ItemTextFeatures(load_truncated_model(self._settings, "retrieval"))
         else:
             device = self._settings.model.device
             embedder = SentenceEmbedder(self.name, device=None if device == "auto" else device)

@@ -7,7 +7,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.types import ProgressCallback, TextEmbedder
 
 INDEX_FOLDER = "index"
-"""The item index in the folder of a stage."""
+"""The item index in the folder of a stage or of a bundle."""
 
 
 def kept_index(

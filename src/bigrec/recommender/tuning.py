@@ -251,12 +251,34 @@ def model_ranks(
         exclude_seen: The protocol.
     """
     scorer = TitleScorer(model, catalog)
+    return title_ranks(
+        lambda rows: scorer.scores(queries.histories[rows]),
+        catalog,
+        queries,
+        exclude_seen=exclude_seen,
+    )
+
+
+def title_ranks(
+    scores: Callable[[slice], FloatArray],
+    catalog: Catalog,
+    queries: EvalQueries,
+    *,
+    exclude_seen: bool,
+) -> IntArray:
+    """0-based target ranks by scores of titles, ``[q]``.
+
+    Args:
+        scores: From rows of the queries to the scores of all titles for them, ``[c, t]``.
+        catalog: The titles that are ranked.
+        queries: Histories and targets.
+        exclude_seen: The protocol.
+    """
     targets = catalog.title_ids[queries.targets]
     exclude = queries.seen_titles(catalog) if exclude_seen else None
     ranks: list[IntArray] = []
     for start in range(0, len(queries), _ROWS):
         rows = slice(start, start + _ROWS)
-        scores = scorer.scores(queries.histories[rows])
         excluded = None if exclude is None else exclude[rows]
-        ranks.append(target_ranks(-scores, targets[rows], exclude=excluded))
+        ranks.append(target_ranks(-scores(rows), targets[rows], exclude=excluded))
     return np.concatenate(ranks)

@@ -13,6 +13,9 @@ from bigrec.data.interactions import Interactions
 from bigrec.data.stored_tables import read_table
 from bigrec.types import BoolArray, IntArray
 
+USERS_FILE = "users.parquet"
+"""The users' histories in a bundle."""
+
 
 @dataclass(frozen=True, eq=False)
 class UserHistories:

@@ -130,7 +130,8 @@ class ServedBundle:
     @property
     def learns_at_once(self) -> bool:
         """Whether interactions change what is recommended without another fit."""
-        return self.recommender.settings.mode == "text"
+        settings = self.recommender.settings
+        return settings.mode == "text" or settings.decodes_states
 
     @property
     def learning(self) -> tuple[list[str], list[str]]:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel
 
+from bigrec.settings.generative import DecodingSettings
 from bigrec.settings.sections import ModelSettings
 
 if TYPE_CHECKING:
@@ -27,6 +28,9 @@ def _is_retrieval(settings: "Settings") -> bool:
     return settings.mode == "retrieval"
 
 
+_BEAMS = "mode: generative, with generative.decoding.method: beams"
+_LATENT = "mode: generative, with generative.decoding.method: latent"
+
 _CONDITIONS = (
     _Condition("generative", _is_generative, "mode: generative"),
     *(
@@ -48,9 +52,19 @@ _CONDITIONS = (
     _Condition(
         "compare.retrieval", lambda s: not _is_retrieval(s), "mode: text, or mode: generative"
     ),
-    _Condition("grounding.beams", _is_generative, "mode: generative"),
+    _Condition("grounding.beams", lambda s: s.writes_texts, _BEAMS),
+    _Condition("grounding.head", lambda s: s.decodes_states, _LATENT),
+    _Condition("generative.latent", lambda s: s.decodes_states, _LATENT),
+    _Condition("generative.embedding", lambda s: s.writes_texts, _BEAMS),
+    *(
+        _Condition(f"generative.decoding.{name}", lambda s: s.writes_texts, _BEAMS)
+        for name in DecodingSettings.model_fields
+        if name != "method"
+    ),
     _Condition(
-        "fusion.cold_items", lambda s: not _is_generative(s), "mode: text, or mode: retrieval"
+        "fusion.cold_items",
+        lambda s: not s.writes_texts,
+        "mode: text, mode: retrieval, or generative.decoding.method: latent",
     ),
     _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
     _Condition(
@@ -60,7 +74,10 @@ _CONDITIONS = (
     ),
     _Condition(
         "generative.prompt.response_prefix",
-        lambda s: s.generative.prompt.style in {"auto", "plain"},
+        lambda s: (
+            s.generative.prompt.style == "plain"
+            or (s.generative.prompt.style == "auto" and not s.decodes_states)
+        ),
         "generative.prompt.style: plain",
     ),
     _Condition(

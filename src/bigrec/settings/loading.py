@@ -12,6 +12,7 @@ from pydantic_core import PydanticCustomError
 from bigrec.errors import SettingsError
 from bigrec.settings.applicability import inapplicable, without_inapplicable
 from bigrec.settings.baselines import BaselineSettings
+from bigrec.settings.generative import GenerativeSettings, PromptSettings
 from bigrec.settings.old_names import check_old_names, check_old_preset
 from bigrec.settings.plain_yaml import parse_yaml, read_yaml
 from bigrec.settings.sections import (
@@ -20,7 +21,6 @@ from bigrec.settings.sections import (
     DataSettings,
     EvaluationSettings,
     FusionSettings,
-    GenerativeSettings,
     GroundingSettings,
     ModelSettings,
     RecommendSettings,
@@ -69,10 +69,30 @@ class Settings(Section):
         return self.mode != "text" or self.text.encoder == BASE or self.compare.retrieval
 
     @property
+    def decodes_states(self) -> bool:
+        """Whether the mode is generative with latent decoding, which writes no texts."""
+        return self.mode == "generative" and self.generative.decoding.method == "latent"
+
+    @property
+    def writes_texts(self) -> bool:
+        """Whether the mode is generative with beams."""
+        return self.mode == "generative" and not self.decodes_states
+
+    @property
+    def prompt(self) -> PromptSettings:
+        """The prompt of generative mode; ``auto`` is ``list`` style with latent decoding."""
+        generative = self.generative
+        if generative.prompt.style == "auto" and generative.decoding.method == "latent":
+            return generative.prompt.model_copy(update={"style": "list"})
+        return generative.prompt
+
+    @property
     def trains_on_examples(self) -> bool:
-        """Whether the mode's model is trained on the few shots, not on all interactions."""
+        """Whether the mode's model knows items from the few shots, not from all interactions."""
         if self.mode == "retrieval":
             return self.retrieval.train_on == "examples"
+        if self.decodes_states:
+            return self.generative.latent.train_on == "examples"
         return self.mode == "generative"
 
     @classmethod

@@ -9,7 +9,7 @@ from bigrec.lm.generation.ctranslate2 import CTranslate2Generator
 from bigrec.lm.generation.transformers import TransformersGenerator
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import DecodingSettings
+from bigrec.settings.generative import DecodingSettings
 from bigrec.types import GeneratedText
 
 MAX_NEW_TOKENS = 64

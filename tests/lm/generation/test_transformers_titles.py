@@ -8,7 +8,7 @@ import torch
 
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import PromptSettings
+from bigrec.settings.generative import PromptSettings
 from tests.conftest import TITLES, save_tiny_model
 from tests.lm.generation.generators import (
     log_probs,

@@ -17,7 +17,7 @@ from pydantic_core import from_json
 
 from bigrec.errors import ModelError, SettingsError
 from bigrec.lm.generation.redaction import Secret
-from bigrec.settings.sections import ServerSettings
+from bigrec.settings.generative import ServerSettings
 
 _TRANSIENT = frozenset({0, 408, 409, 429})
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.5, 8.0

@@ -38,7 +38,7 @@ from bigrec.lm.generation.completions import (
 )
 from bigrec.lm.prompts import PromptRenderer, read_title
 from bigrec.printable import get_logger
-from bigrec.settings.sections import ServerSettings
+from bigrec.settings.generative import ServerSettings
 from bigrec.types import GeneratedText, ProgressCallback
 
 logger = get_logger(__name__)

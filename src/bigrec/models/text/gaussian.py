@@ -1,42 +1,34 @@
 """Gaussian grounding of histories as decayed bags of title vectors."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, ClassVar, Self
+from typing import ClassVar, Self
 
 import numpy as np
-from pydantic import AfterValidator
 from scipy.sparse import csr_array
 
 from bigrec.data.arguments import check_least
 from bigrec.data.interactions import Interactions
 from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
-from bigrec.grounding.ranks import check_range
 from bigrec.models.base import (
     Decay,
     EmbedTitles,
     HistoryScorer,
-    StoredSettings,
-    check_model_arrays,
     read_histories,
     read_model_folder,
     training_rows,
     write_model_folder,
 )
 from bigrec.models.histories import by_title, check_decay, decayed_histories
-from bigrec.models.text.vectors import checked_vectors
+from bigrec.models.text.grounded_titles import GaussianTitles, StoredGaussian
 from bigrec.settings.sections import PositiveInt
-from bigrec.storage.arrays import Expected, unusable
+from bigrec.storage.arrays import unusable
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 # Positions whose states are in memory at a time.
 _POSITIONS = 8192
-_TINY = np.finfo(np.float64).tiny
-_PARAMETERS = [parameter.name for parameter in fields(GaussianParameters)]
-_STATISTICS = [array.name for array in fields(GaussianStatistics)]
-_GROUNDING = [array.name for array in fields(GaussianGrounding) if array.name != "parameters"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -56,11 +48,7 @@ class GaussianText(HistoryScorer):
         decay: Factor by which an item of the history weighs less than the next newer one, in
             (0, 1].
         window: Number of the newest items of a history that are read, at least 1.
-        titles: All ``t`` titles that the model knows, each once.
-        rows: Row among ``titles`` of each item's title, ``[n]``.
-        vectors: ``[t, d]`` float32, vectors of the titles.
-        statistics: Statistics of the training pairs, by title.
-        grounding: The fitted Gaussian model of the titles.
+        grounded: The titles, grounded by the states before them.
     """
 
     kind: ClassVar[str] = "gaussian"
@@ -68,11 +56,7 @@ class GaussianText(HistoryScorer):
 
     decay: float
     window: int
-    titles: Sequence[str] = field(repr=False)
-    rows: IntArray = field(repr=False)
-    vectors: FloatArray = field(repr=False)
-    statistics: GaussianStatistics = field(repr=False)
-    grounding: GaussianGrounding = field(repr=False)
+    grounded: GaussianTitles = field(repr=False)
 
     @classmethod
     def fit(
@@ -119,17 +103,18 @@ class GaussianText(HistoryScorer):
         )
         check_decay(decay)
         check_least(window, 1, name="window")
-        row_of = {title: row for row, title in enumerate(dict.fromkeys(titles))}
-        rows = np.array([row_of[title] for title in titles], dtype=np.int64)
-        vectors = _embedded(list(row_of), embed)
-        users, items = training_rows(interactions, train, n_items=len(rows))
-        statistics = GaussianStatistics.empty(*vectors.shape)
-        for weights, targets in _positions(
-            users, rows[items], n_titles=len(vectors), decay=decay, window=window
-        ):
-            statistics.partial_fit(_states(weights, vectors), targets)
-        grounding = GaussianGrounding.fit(statistics, vectors, parameters)
-        return cls(decay, window, tuple(row_of), rows, vectors, statistics, grounding)
+        users, items = training_rows(interactions, train, n_items=len(titles))
+
+        def collect(rows: IntArray, vectors: FloatArray) -> GaussianStatistics:
+            statistics = GaussianStatistics.empty(*vectors.shape)
+            for weights, targets in _positions(
+                users, rows[items], n_titles=len(vectors), decay=decay, window=window
+            ):
+                statistics.partial_fit(_states(weights, vectors), targets)
+            return statistics
+
+        grounded = GaussianTitles.fit(titles, parameters, embed=embed, collect=collect)
+        return cls(decay, window, grounded)
 
     @property
     def name(self) -> str:
@@ -139,12 +124,31 @@ class GaussianText(HistoryScorer):
     @property
     def n_items(self) -> int:
         """Number of scored items, ``n``."""
-        return len(self.rows)
+        return self.grounded.n_items
+
+    @property
+    def rows(self) -> IntArray:
+        """Row among the titles of each item's title, ``[n]``."""
+        return self.grounded.rows
+
+    @property
+    def vectors(self) -> FloatArray:
+        """``[t, d]`` float32, vectors of the titles."""
+        return self.grounded.vectors
+
+    @property
+    def statistics(self) -> GaussianStatistics:
+        """Statistics of the training pairs, by title."""
+        return self.grounded.statistics
+
+    @property
+    def grounding(self) -> GaussianGrounding:
+        """The fitted Gaussian model of the titles."""
+        return self.grounded.grounding
 
     def with_parameters(self, parameters: GaussianParameters) -> Self:
         """The model with other hyperparameters, fitted to the same statistics."""
-        grounding = GaussianGrounding.fit(self.statistics, self.vectors, parameters)
-        return replace(self, grounding=grounding)
+        return replace(self, grounded=self.grounded.with_parameters(parameters))
 
     def with_titles(
         self,
@@ -158,21 +162,7 @@ class GaussianText(HistoryScorer):
         Raises:
             ValueError: If vectors of new titles are not finite or of another dimension.
         """
-        row_of = {title: row for row, title in enumerate(self.titles)}
-        new = [title for title in dict.fromkeys(titles) if title not in row_of]
-        row_of |= {title: len(self.titles) + number for number, title in enumerate(new)}
-        model = replace(self, rows=np.array([row_of[title] for title in titles], dtype=np.int64))
-        if not new:
-            return model
-        vectors = _embedded(new, embed)
-        grounding = self.grounding.extended(vectors)
-        return replace(
-            model,
-            titles=(*self.titles, *new),
-            vectors=np.concatenate([self.vectors, vectors]),
-            statistics=self.statistics.extended(grounding.n_items),
-            grounding=grounding,
-        )
+        return replace(self, grounded=self.grounded.with_titles(titles, embed=embed))
 
     def updated(self, histories: Sequence[IntArray], targets: IntArray) -> Self:
         """The model fitted to further pairs as well; this one is unchanged.
@@ -193,12 +183,7 @@ class GaussianText(HistoryScorer):
                 "item number for each history."
             )
         states, known = self._states(histories)
-        check_range(targets, self.n_items, name="targets")
-        new = GaussianStatistics.empty(len(self.titles), self.statistics.dim)
-        new.partial_fit(states[known], self.rows[targets[known]])
-        statistics = self.statistics.merge(new)
-        grounding = GaussianGrounding.fit(statistics, self.vectors, self.grounding.parameters)
-        return replace(self, statistics=statistics, grounding=grounding)
+        return replace(self, grounded=self.grounded.updated(states[known], targets[known]))
 
     def scores(self, histories: Sequence[IntArray]) -> FloatArray:
         """Score all items; see the class.
@@ -213,9 +198,9 @@ class GaussianText(HistoryScorer):
             ValueError: If an item number is out of range.
         """
         states, known = self._states(histories)
-        scores = self.grounding.scores(states)
+        scores = self.grounded.scores(states)
         scores[~known] = 0
-        return scores[:, self.rows]
+        return scores
 
     def states(self, histories: Sequence[IntArray]) -> FloatArray:
         """States of histories, ``[q, d]`` float32; zero for an empty history.
@@ -234,12 +219,8 @@ class GaussianText(HistoryScorer):
         Raises:
             StorageError: If the folder cannot be written.
         """
-        arrays = {"rows": self.rows, "vectors": self.vectors}
-        arrays |= {name: getattr(self.statistics, name) for name in _STATISTICS}
-        arrays |= {name: getattr(self.grounding, name) for name in _GROUNDING}
-        settings = {"decay": self.decay, "window": self.window, "titles": list(self.titles)}
-        settings |= asdict(self.grounding.parameters)
-        write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
+        settings = {"decay": self.decay, "window": self.window, **self.grounded.to_settings()}
+        write_model_folder(folder, self.kind, settings=settings, arrays=self.grounded.to_arrays())
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -249,77 +230,23 @@ class GaussianText(HistoryScorer):
             BundleError: If a file is missing, damaged, or of another version or kind.
         """
         settings, arrays = read_model_folder(folder, cls.kind, _Stored)
-        check_model_arrays(folder, arrays, _ARRAYS, sizes={"t": len(settings.titles)})
-        try:
-            parameters = GaussianParameters(
-                **{name: getattr(settings, name) for name in _PARAMETERS}
-            )
-        except ValueError as error:
-            raise unusable(folder, str(error)) from None
-        return cls(
-            settings.decay,
-            settings.window,
-            tuple(settings.titles),
-            arrays["rows"],
-            arrays["vectors"],
-            GaussianStatistics(*(arrays[name] for name in _STATISTICS)),
-            GaussianGrounding(parameters, *(arrays[name] for name in _GROUNDING)),
-        )
+        grounded = GaussianTitles.from_stored(folder, settings, arrays)
+        if grounded.vectors.shape[1] != grounded.statistics.dim:
+            raise unusable(folder, "vectors and states differ in dimensions")
+        return cls(settings.decay, settings.window, grounded)
 
     def _states(self, histories: Sequence[IntArray]) -> tuple[FloatArray, BoolArray]:
         """States ``[q, d]`` of histories, and which have items, ``[q]``."""
         by_item = decayed_histories(
             histories, n_items=self.n_items, decay=self.decay, window=self.window
         )
-        weights = by_title(by_item, self.rows, n_titles=len(self.titles))
+        weights = by_title(by_item, self.rows, n_titles=len(self.vectors))
         return _states(weights, self.vectors), np.diff(weights.indptr) > 0
 
 
-def _embedded(titles: Sequence[str], embed: EmbedTitles) -> FloatArray:
-    """Vectors of titles, ``[m, d]`` float32."""
-    return checked_vectors(embed(titles), n_titles=len(titles)).astype(np.float32)
-
-
-def _distinct(titles: list[str]) -> list[str]:
-    """Refuse a title that occurs twice.
-
-    Raises:
-        ValueError: If one does.
-    """
-    if len(set(titles)) < len(titles):
-        raise ValueError("a title occurs twice")
-    return titles
-
-
-class _Stored(StoredSettings):
+class _Stored(StoredGaussian):
     decay: Decay
     window: PositiveInt
-    titles: Annotated[list[str], AfterValidator(_distinct)]
-    shrinkage: float
-    prior_strength: float
-    ridge: float
-    temperature: float
-    popularity_weight: float
-    popularity_smoothing: float
-
-
-_DOUBLE = ("float64",)
-# The features of titles are their vectors.
-_ARRAYS = {
-    "rows": Expected(("n",), ("int64",), least=0, below="t"),
-    "vectors": Expected(("t", "d")),
-    "counts": Expected(("t",), _DOUBLE, least=0),
-    "sums": Expected(("t", "d"), _DOUBLE),
-    "second_moment": Expected(("d", "d"), _DOUBLE),
-    "state_mean": Expected(("d",), _DOUBLE),
-    "state_scale": Expected(("d",), _DOUBLE, least=_TINY),
-    "feature_mean": Expected(("d",), _DOUBLE),
-    "feature_scale": Expected(("d",), _DOUBLE, least=_TINY),
-    "regression": Expected(("d", "d"), _DOUBLE),
-    "factor": Expected(("d", "d"), _DOUBLE),
-    "weights": Expected(("d", "t")),
-    "bias": Expected(("t",)),
-}
 
 
 def _positions(

@@ -16,7 +16,7 @@ import torch
 from bigrec.lm.generation.openai import OpenAIGenerator
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.settings.sections import ServerSettings
+from bigrec.settings.generative import ServerSettings
 from bigrec.types import ProgressCallback
 
 Answer = tuple[int, Any] | Callable[[BufferedIOBase], None]

@@ -1,0 +1,125 @@
+"""What a language model makes of queries, stored in parts, so that an interrupted call resumes."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Generic, Protocol, TypeVar
+
+import numpy as np
+import polars as pl
+
+from bigrec.errors import BundleError
+from bigrec.storage import atomic_file
+from bigrec.storage.arrays import read_arrays, write_arrays
+from bigrec.types import FloatArray, GeneratedText, IntArray, ProgressCallback
+
+_HISTORIES_PER_PART = 64
+_STATES = "states"
+
+Texts = list[list[GeneratedText]]
+"""Generated texts of every history, most probable first."""
+
+_ResultT = TypeVar("_ResultT")
+_ResultT_co = TypeVar("_ResultT_co", covariant=True)
+
+
+class Compute(Protocol[_ResultT_co]):
+    """Computes something of histories, a row for each."""
+
+    def __call__(
+        self, histories: Sequence[IntArray], /, *, progress: ProgressCallback | None = None
+    ) -> _ResultT_co:
+        """The rows, in the order of the histories."""
+        ...
+
+
+@dataclass(frozen=True)
+class PartFormat(Generic[_ResultT]):
+    """How a part is stored.
+
+    Attributes:
+        suffix: Suffix of its file.
+        write: Writes a part.
+        read: Reads a part.
+        join: Joins all parts.
+    """
+
+    suffix: str
+    write: Callable[[Path, _ResultT], None]
+    read: Callable[[Path], _ResultT]
+    join: Callable[[list[_ResultT]], _ResultT]
+
+
+def compute_in_parts(
+    compute: Compute[_ResultT],
+    histories: Sequence[IntArray],
+    part_format: PartFormat[_ResultT],
+    *,
+    folder: Path,
+    progress: ProgressCallback | None = None,
+) -> _ResultT:
+    """Compute part by part; parts that are in the folder are read.
+
+    Args:
+        compute: Computes the rows of some histories.
+        histories: Item numbers of each, ``q`` of them, at least one.
+        part_format: `TEXTS` or `STATES`.
+        folder: Holds one file for each part.
+        progress: Called with (histories done, histories in total).
+
+    Raises:
+        BundleError: If a part is damaged.
+        StorageError: If the folder cannot be written.
+    """
+    parts: list[_ResultT] = []
+    for start in range(0, len(histories), _HISTORIES_PER_PART):
+        file = folder / f"part-{start // _HISTORIES_PER_PART:05d}{part_format.suffix}"
+        if not file.is_file():
+            part = histories[start : start + _HISTORIES_PER_PART]
+            shifted = None
+            if progress is not None:
+                shifted = _shifted(progress, by=start, total=len(histories))
+            part_format.write(file, compute(part, progress=shifted))
+        parts.append(part_format.read(file))
+    return part_format.join(parts)
+
+
+def _shifted(progress: ProgressCallback, *, by: int, total: int) -> ProgressCallback:
+    """Progress of a part as progress of the whole."""
+    return lambda done, _: progress(by + done, total)
+
+
+def _write_texts(file: Path, texts: Texts) -> None:
+    frame = pl.DataFrame(
+        {
+            "texts": [[text.text for text in beams] for beams in texts],
+            "log_probs": [[text.log_prob for text in beams] for beams in texts],
+        }
+    )
+    with atomic_file(file) as temporary:
+        frame.write_parquet(temporary)
+
+
+def _read_texts(file: Path) -> Texts:
+    try:
+        frame = pl.read_parquet(file, glob=False)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise BundleError(f"{file} is damaged: {error}. Remove it to have it made again.") from None
+    return [
+        [GeneratedText(text, log_prob) for text, log_prob in zip(*row, strict=True)]
+        for row in frame.select("texts", "log_probs").iter_rows()
+    ]
+
+
+TEXTS: PartFormat[Texts] = PartFormat(
+    ".parquet", _write_texts, _read_texts, lambda parts: [beams for part in parts for beams in part]
+)
+"""Generated texts as Parquet files."""
+
+STATES: PartFormat[FloatArray] = PartFormat(
+    ".safetensors",
+    lambda file, states: write_arrays(file, {_STATES: states}),
+    lambda file: read_arrays(file)[_STATES],
+    np.concatenate,
+)
+"""States ``[q, d]`` float32 as safetensors files."""
