@@ -40,7 +40,7 @@ def with_twin(model: BIGRec) -> BIGRec:
 def test_similar_items_are_the_nearest_in_the_space_of_the_mode(plain: BIGRec) -> None:
     encoder = plain.fitted.encoder
     vectors = encoder.ranker.index.embeddings
-    if plain.settings.mode == "text":
+    if plain.settings.mode == "text" or plain.settings.decodes_states:
         vectors = normalized(encoder.title_embeddings.embeddings)
     distances = np.linalg.norm(vectors - vectors[7], axis=1)
     distances[7] = np.inf

@@ -209,9 +209,9 @@ class BIGRec:
     ) -> Recommendations:
         """The items whose titles are nearest to that of an item, by L2 distance.
 
-        Text mode compares titles by their sentence vectors, scaled to length 1; the other modes by
-        the points of the item index, among which a history is placed. Neither the item itself is
-        listed nor others of its title.
+        Text mode and latent decoding compare titles by their sentence vectors, scaled to length 1;
+        the other modes by the points of the item index, among which a history is placed. Neither
+        the item itself is listed nor others of its title.
 
         Args:
             item: Id or title.

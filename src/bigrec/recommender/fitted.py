@@ -106,10 +106,10 @@ class FittedRecommender:
     def title_ranker(self) -> Ranker:
         """Ranks titles by their likeness to a title.
 
-        Text mode has vectors of titles that are made for it. A language model's are not; there the
-        points by which items are ranked for a history are compared.
+        Text mode and latent decoding have vectors of titles that are made for it. The other modes
+        have not; there the points by which items are ranked for a history are compared.
         """
-        if self.encoder.lm is not None:
+        if self.settings.mode == "retrieval" or self.settings.writes_texts:
             return self.encoder.ranker
         index = self.encoder.title_embeddings
         index = replace(index, embeddings=normalized(index.embeddings))
