@@ -1,6 +1,6 @@
 """Bundles that are damaged by accident or edited on purpose, digests included.
 
-``python -m torture.bundles --tries 2000 --seed 1`` makes small bundles of both modes, damages a
+``python -m torture.bundles --tries 2000 --seed 1`` makes small bundles of all modes, damages a
 copy for every try, opens it and asks for recommendations in another process. It has to be refused
 with an error of bigrec's that names the bundle, or to answer.
 """
@@ -61,7 +61,7 @@ class Outcome:
 
 
 def make_bundles(folder: Path) -> dict[str, Path]:
-    """Small bundles of both modes, with every kind of signal, by their names."""
+    """Small bundles of all modes, with every kind of signal, by their names."""
     model = save_tiny_model(folder / "model", chat=True)
     dataset = tiny_dataset()
     by_counts = "[popularity, co-occurrence, EASE, tf-idf, GRU4Rec]"
@@ -73,6 +73,10 @@ def make_bundles(folder: Path) -> dict[str, Path]:
     alone = BIGRec(tiny_settings(model, mode="generative")).fit(dataset)
     text = BIGRec.of(retrieval.fitted.with_fusion(_of_texts(retrieval)))
     named = {"retrieval": retrieval, "generative": generative, "alone": alone, "text": text}
+    named["closed form"] = BIGRec(tiny_settings(model, mode="text")).fit(dataset)
+    for head in ("gaussian", "l2"):
+        settings = tiny_settings(model, f"grounding.head={head}", mode="latent")
+        named[f"latent {head}"] = BIGRec(settings).fit(dataset)
     bundles = {name: folder / name for name in (*named, "changed")}
     for name, recommender in named.items():
         recommender.save(bundles[name], metrics={"hr@10": 0.5})
