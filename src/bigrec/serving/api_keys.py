@@ -76,7 +76,7 @@ class ApiKeys:
         """
         keys = _read(path)
         if not keys:
-            raise SettingsError(f"{path} holds no key: make one with bigrec serve-key.")
+            raise SettingsError(f"{path} holds no key: make one with bigrec serve key.")
         return cls(tuple(keys))
 
     @property
@@ -136,5 +136,5 @@ def _read(path: Path) -> list[StoredKey]:
         return _KeysFile.model_validate(read_json(path, max_bytes=_MAX_BYTES)).keys
     except ValidationError as error:
         raise SettingsError(
-            f"{path} cannot be used: {first_problems(error)}. Write it with bigrec serve-key."
+            f"{path} cannot be used: {first_problems(error)}. Write it with bigrec serve key."
         ) from None
