@@ -137,6 +137,11 @@ class Catalog:
         """Number of distinct titles, ``t``."""
         return len(self.unique_titles)
 
+    @cached_property
+    def first_items(self) -> IntArray:
+        """Item number of the first item of every title, ``[t]``."""
+        return np.unique(self.title_ids, return_index=True)[1]
+
     @property
     def categories(self) -> list[str] | None:
         """``[n]`` categories, "" for an item without one; None if the data has none."""

@@ -113,13 +113,9 @@ class GaussianGrounding:
             ValueError: If ``features`` is not finite or has another number of rows.
         """
         _check_features(features, n_items=statistics.n_items)
+        statistics.check_pairs()
         counts = statistics.counts
         n_pairs = counts.sum()
-        if not n_pairs:
-            raise DataError(
-                "there are no pairs of a state and an item to fit. Use training data in which a "
-                "user has at least two interactions."
-            )
         state_mean = statistics.sums.sum(axis=0) / n_pairs
         state_scale = _scale(
             np.diag(statistics.second_moment) / n_pairs - state_mean**2, state_mean

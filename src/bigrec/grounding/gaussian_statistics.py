@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
 
+from bigrec.errors import DataError
 from bigrec.storage import check_format
 from bigrec.storage.arrays import Expected, check_arrays, read_arrays, write_arrays
 from bigrec.types import FloatArray, IntArray
@@ -65,6 +66,18 @@ class GaussianStatistics:
     def dim(self) -> int:
         """Dimensions of a state, ``d``."""
         return len(self.second_moment)
+
+    def check_pairs(self) -> None:
+        """Refuse statistics of no pairs, to which nothing can be fitted.
+
+        Raises:
+            DataError: If they are.
+        """
+        if not self.counts.any():
+            raise DataError(
+                "there are no pairs of a state and an item to fit. Use training data in which a "
+                "user has at least two interactions."
+            )
 
     def partial_fit(self, states: FloatArray, items: IntArray) -> None:
         """Add pairs, in place.

@@ -222,16 +222,8 @@ def _ranked(
 def most_popular(
     fitted: FittedRecommender, candidates: Candidates, *, k: int
 ) -> list[Recommendation]:
-    """The candidates' titles by training interactions; a tie goes to the first in the catalog.
-
-    Args:
-        fitted: The recommender.
-        candidates: What may be listed.
-        k: Length of the list.
-    """
+    """The list of a history of which nothing is known; see `popular_titles`."""
     catalog, counts = fitted.catalog, fitted.title_counts
-    listed = np.flatnonzero(candidates.shown >= 0)
-    listed = listed[np.argsort(-counts[listed], kind="stable")[:k]]
     return [
         Recommendation(
             rank=place,
@@ -241,5 +233,17 @@ def most_popular(
             distance=None,
             generated_text=None,
         )
-        for place, title in enumerate(listed, start=1)
+        for place, title in enumerate(popular_titles(fitted, candidates, k=k), start=1)
     ]
+
+
+def popular_titles(fitted: FittedRecommender, candidates: Candidates, *, k: int) -> IntArray:
+    """Title ids by training interactions, at most ``k``; a tie goes to the first in the catalog.
+
+    Args:
+        fitted: The recommender.
+        candidates: What may be listed.
+        k: Length of the list.
+    """
+    listed = np.flatnonzero(candidates.shown >= 0)
+    return listed[np.argsort(-fitted.title_counts[listed], kind="stable")[:k]]

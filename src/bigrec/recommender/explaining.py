@@ -10,7 +10,7 @@ from bigrec.grounding.fusion.formulas import min_max
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.fusion.terms import score_terms, shares
 from bigrec.models.registry import POPULARITY
-from bigrec.recommender.answering import ReadHistory, Request, read_history
+from bigrec.recommender.answering import ReadHistory, Request, popular_titles, read_history
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.similar import similar
 from bigrec.types import FloatArray, GeneratedText, IntArray, Source
@@ -178,7 +178,7 @@ def _parts(
     if rule is not None and fitted.fusion is not None:
         weights = fitted.weights([history])
         terms = score_terms(rule, distances, weights)
-        gammas = dict(zip(fitted.fusion.signals, rule.gammas or [1.0] * len(weights), strict=True))
+        gammas = dict(zip(fitted.fusion.signals, rule.gammas_of(len(weights)), strict=True))
     above, share = shares(terms[:, 0], title)
     method = next(iter(fitted.encoder.methods.values())).label
     names = [(method, None), *gammas.items()]
@@ -201,9 +201,7 @@ def _by_popularity(
     """What an explanation says of the ranking where nothing of a history is known."""
     counts = fitted.title_counts
     above = int(counts[title] - counts.min())
-    ahead = (counts > counts[title]) | (
-        (counts == counts[title]) & (np.arange(len(counts)) < title)
-    )
+    order = popular_titles(fitted, fitted.every_item, k=len(counts))
     part = ScorePart(
         name=POPULARITY,
         gamma=None,
@@ -212,7 +210,7 @@ def _by_popularity(
         share=float(above > 0),
     )
     return {
-        "rank": 1 + int(ahead.sum()),
+        "rank": 1 + int(np.flatnonzero(order == title)[0]),
         "score": float(counts[title]),
         "distance": None,
         "generated_text": None,

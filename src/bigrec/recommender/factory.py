@@ -52,9 +52,9 @@ def load_truncated_model(
         ModelError: If the model has fewer, or cannot be loaded.
     """
     lm = load_base_model(settings, check=check)
-    section = settings.retrieval if mode == "retrieval" else settings.generative
-    if section.truncate_layers is not None:
-        lm.truncate(section.truncate_layers)
+    layers = settings.truncate_layers(mode)
+    if layers is not None:
+        lm.truncate(layers)
     return lm
 
 

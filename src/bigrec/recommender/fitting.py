@@ -231,7 +231,7 @@ class Fitting:
             histories = self.prepared.queries(split).histories
             throughput = Throughput("histories", self._progress_factory(f"Encoding ({split})"))
             if self._settings.mode == "generative":
-                self._encoded[split] = self._generate(split, histories, throughput)
+                self._encoded[split] = self._encode_in_parts(split, histories, throughput)
             else:
                 self._encoded[split] = self.encoder.encode(histories, progress=throughput)
         return self._encoded[split]
@@ -284,7 +284,7 @@ class Fitting:
         make = few_shot_training_data if few_shot or on_examples else all_training_data
         return make(self._dataset, self.prepared)
 
-    def _generate(
+    def _encode_in_parts(
         self, split: EvalSplit, histories: Sequence[IntArray], throughput: Throughput
     ) -> EncodedQueries:
         encoder = self.encoder

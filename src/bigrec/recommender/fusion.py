@@ -95,7 +95,7 @@ class SignalFusion:
         Args:
             exclude_seen: The protocol whose rule is meant.
         """
-        gammas = self.rules[exclude_seen].gammas or (1.0,) * len(self.signals)
+        gammas = self.rules[exclude_seen].gammas_of(len(self.signals))
         return dict(zip(self.signals, gammas, strict=True))
 
     def rule(self, *, exclude_seen: bool, gammas: Mapping[str, float] | None = None) -> FusionRule:

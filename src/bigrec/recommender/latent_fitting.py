@@ -209,13 +209,12 @@ def tune_grounding(
     Returns:
         The model with the best hyperparameters; of equal ones the simplest.
     """
-    first_items = np.unique(catalog.title_ids, return_index=True)[1]
     grid = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
     best, best_figure = grounded, -1.0
     for number, values in enumerate(grid):
         model = grounded.with_parameters(replace(grounded.grounding.parameters, **values))
         ranks = title_ranks(
-            _title_scores(model, states, first_items), catalog, queries, exclude_seen=exclude_seen
+            _title_scores(model, states, catalog), catalog, queries, exclude_seen=exclude_seen
         )
         figure = selection_metric(ranks)
         logger.info("%s %.4f with %s", SELECTION_METRIC.upper(), figure, values)
@@ -238,7 +237,8 @@ def parameters_of(encoder: QueryEncoder) -> GaussianParameters:
 
 
 def _title_scores(
-    model: GaussianTitles, states: FloatArray, first_items: IntArray
+    model: GaussianTitles, states: FloatArray, catalog: Catalog
 ) -> Callable[[slice], FloatArray]:
     """Scores ``[c, t]`` of the catalog's titles for some of the states."""
-    return lambda rows: model.scores(states[rows])[:, first_items]
+    title_rows = model.rows[catalog.first_items]
+    return lambda rows: model.grounding.scores(states[rows])[:, title_rows]

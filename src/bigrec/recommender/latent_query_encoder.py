@@ -108,7 +108,7 @@ class LatentQueryEncoder(StateQueryEncoder):
         return history_states(
             self._model.states,
             self._context.catalog,
-            histories,
+            self._newest(histories),
             parts_folder=parts_folder,
             progress=progress,
         )

@@ -82,9 +82,8 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
         version = load_version(folder)
 
     def check(fingerprint: str) -> None:
-        of_mode = settings.retrieval if settings.mode == "retrieval" else settings.generative
-        layers = of_mode.truncate_layers
-        if settings.mode != "text" and layers is not None:
+        layers = settings.truncate_layers(settings.mode)
+        if layers is not None:
             fingerprint = truncated_fingerprint(fingerprint, layers)
         if made_with is not None and fingerprint != made_with.fingerprint:
             raise BundleError(

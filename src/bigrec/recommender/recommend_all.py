@@ -19,7 +19,7 @@ import polars as pl
 from bigrec.data.histories import Histories
 from bigrec.errors import BundleError, DataError, StorageError
 from bigrec.grounding.index import MAX_BYTES
-from bigrec.recommender.answering import Request, most_popular, rank_histories
+from bigrec.recommender.answering import Request, popular_titles, rank_histories
 from bigrec.recommender.candidates import Candidates
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.storage import atomic_file, fingerprint, read_json, write_json
@@ -101,7 +101,7 @@ class RecommendAll:
 
     @property
     def per_part(self) -> int:
-        """Histories in each part; few where texts are written, so that little is lost."""
+        """Histories in each part; few in generative mode, which is slow, so that little is lost."""
         return _PER_WRITTEN_PART if self.fitted.settings.mode == "generative" else _PER_PART
 
     @property
@@ -264,10 +264,10 @@ class RecommendAll:
             titles = lists.title_ids
             items[known] = np.where(titles >= 0, self._candidates.shown[titles], -1)
             scores[known] = lists.scores
-        popular = most_popular(self.fitted, self._candidates, k=k) if not known.all() else []
-        for place, item in enumerate(popular):
-            items[~known, place] = self.fitted.catalog.numbers([item.item_id])[0]
-            scores[~known, place] = item.score
+        if not known.all():
+            popular = popular_titles(self.fitted, self._candidates, k=k)
+            items[~known, : len(popular)] = self._candidates.shown[popular]
+            scores[~known, : len(popular)] = self.fitted.title_counts[popular]
         return items, scores, known
 
     def _read(self, users: slice) -> Iterator[IntArray]:

@@ -4,8 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from bigrec.data.catalog import Catalog
 from bigrec.grounding.beams import EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
@@ -50,9 +48,7 @@ class StateQueryEncoder:
         self._grounded = grounded
         self._context = context
         catalog = context.catalog
-        # Row of each distinct title: that of its first item.
-        firsts = np.unique(catalog.title_ids, return_index=True)[1]
-        self._rows = grounded.rows[firsts]
+        self._rows = grounded.rows[catalog.first_items]
         points = grounded.item_points()[self._rows]
         index = ItemIndex(
             tuple(catalog.unique_titles), points, fingerprint([key, context.title_encoder.used])

@@ -30,6 +30,9 @@ from bigrec.settings.sections import (
 )
 from bigrec.storage import write_text
 
+Mode = Literal["text", "retrieval", "generative"]
+"""What ranks: titles in closed form, or a language model that encodes or writes."""
+
 _PRESETS = Path(__file__).parent / "presets"
 _SHOWN = 20
 
@@ -37,7 +40,7 @@ _SHOWN = 20
 class Settings(Section):
     """All settings of a run."""
 
-    mode: Literal["text", "retrieval", "generative"] = "retrieval"
+    mode: Mode = "retrieval"
     """``text``: a history is the bag of its titles' untrained vectors, which a Gaussian model
     grounds in closed form; no language model is trained. ``retrieval``: the language model encodes
     a history, and items are ranked by distance to it. ``generative``: it writes titles, which are
@@ -67,6 +70,13 @@ class Settings(Section):
     def uses_language_model(self) -> bool:
         """Whether the base model is loaded."""
         return self.mode != "text" or self.text.encoder == BASE or self.compare.retrieval
+
+    def truncate_layers(self, mode: Mode) -> int | None:
+        """Number of the base model's first layers that a mode uses; None for all."""
+        if mode == "text":
+            return None
+        section = self.retrieval if mode == "retrieval" else self.generative
+        return section.truncate_layers
 
     @property
     def decodes_states(self) -> bool:

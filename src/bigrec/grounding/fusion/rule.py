@@ -72,7 +72,11 @@ class FusionRule:
             return fuse_weighted_sum(
                 distances, weights, gammas=self.gammas, normalization=self.normalization
             )
-        return fuse_rrf(distances, weights, gammas=self.gammas or None)
+        return fuse_rrf(distances, weights, gammas=self.gammas_of(len(weights)))
+
+    def gammas_of(self, n_signals: int) -> tuple[float, ...]:
+        """Gamma of each of so many signals: 1 where the rule has none."""
+        return self.gammas or (1.0,) * n_signals
 
     def describe(self, *, beams: bool = True) -> str:
         """The rule as tables show it.

@@ -24,7 +24,7 @@ def score_terms(
         weights: One array for each signal, ``[q, t]`` or ``[1, t]``, in [0, 1].
     """
     near = normalized_distances(distances)
-    gammas = rule.gammas or (1.0,) * len(weights)
+    gammas = rule.gammas_of(len(weights))
     signals = [np.broadcast_to(of_signal, near.shape) for of_signal in weights]
     first: FloatArray
     others: list[FloatArray]

@@ -13,7 +13,6 @@ from typing import Annotated, Any, Protocol, Self
 import numpy as np
 from pydantic import AfterValidator
 
-from bigrec.errors import DataError
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
@@ -123,7 +122,6 @@ class _Titles:
         if not new:
             return model, self.vectors[:0]
         vectors = _embedded(new, embed)
-        # Grounding refuses another dimension, before anything is joined.
         extended = replace(
             model,
             titles=(*self.titles, *new),
@@ -264,11 +262,7 @@ class MeanTitles(_Titles):
         """Fit in closed form; for the arguments and errors see `GaussianTitles.fit`."""
         names, rows, vectors = _catalog(titles, embed)
         statistics = collect(rows, vectors)
-        if not statistics.counts.any():
-            raise DataError(
-                "there are no pairs of a state and an item to fit. Use training data in which a "
-                "user has at least two interactions."
-            )
+        statistics.check_pairs()
         return cls(names, rows, vectors, statistics)
 
     def with_titles(self, titles: Sequence[str], *, embed: EmbedTitles) -> Self:
