@@ -211,6 +211,7 @@ def _compare_once(pipeline: Pipeline, signals: Mapping[str, MethodId]) -> Compar
             full_history=settings.fusion.history == "full",
         ),
         shuffled=shuffled,
+        mixes_cold_items=settings.fusion.mixes_cold_items,
         progress_factory=pipeline.progress_factory,
     )
 

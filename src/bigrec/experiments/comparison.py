@@ -88,6 +88,7 @@ def compare_methods(
     references: Sequence[MethodId],
     windows: ScoredWindows | None = None,
     shuffled: ScoredQueries | None = None,
+    mixes_cold_items: bool = True,
     progress_factory: ProgressFactory,
 ) -> Comparison:
     """Rank every test target by the language model, by each signal, and by their fusions.
@@ -108,6 +109,7 @@ def compare_methods(
             validation, seen items excluded.
         windows: Several validation windows, by which closed-form signals are fused.
         shuffled: The test queries with shuffled histories, with the signals that read them.
+        mixes_cold_items: See `SelectedFusion.select`.
         progress_factory: Called with the name of each long step; gives its progress callback.
 
     Raises:
@@ -116,7 +118,14 @@ def compare_methods(
     model = recommenders["top1"].model
     plain = [*model_methods(recommenders), *(Method(signal) for signal in signals)]
     selected = [
-        SelectedFusion.select(valid, model, fused, exclude_seen=exclude_seen, windows=windows)
+        SelectedFusion.select(
+            valid,
+            model,
+            fused,
+            exclude_seen=exclude_seen,
+            windows=windows,
+            mixes_cold_items=mixes_cold_items,
+        )
         for exclude_seen in (False, True)
         for fused in fusions
     ]

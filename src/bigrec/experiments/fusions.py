@@ -14,7 +14,7 @@ from bigrec.evaluation.reports.data import GammaPath
 from bigrec.experiments.methods import Method
 from bigrec.grounding.fusion.gamma_path import gamma_path_ranks, paper_selection
 from bigrec.grounding.fusion.rule import FusionRule
-from bigrec.grounding.fusion.tuning import FusionInput, optimize_rule
+from bigrec.grounding.fusion.tuning import FusionInput, mix_cold_titles, optimize_rule
 from bigrec.recommender.scoring import ScoredQueries
 from bigrec.recommender.windows import ScoredWindows, WindowQueries
 from bigrec.types import FloatArray, IntArray
@@ -57,6 +57,7 @@ class SelectedFusion:
         *,
         exclude_seen: bool,
         windows: ScoredWindows | None = None,
+        mixes_cold_items: bool = True,
     ) -> Self:
         """Select the rules on validation queries.
 
@@ -68,37 +69,36 @@ class SelectedFusion:
             windows: Several validation windows. Closed-form signals are fused without the language
                 model by the mean over them, and all rules are as simple as one standard error
                 allows.
+            mixes_cold_items: Whether a mixture for cold titles is tried with every rule but the
+                paper's.
         """
         labels = [signal.label for signal in signals]
         fused = valid.fusion_input(labels, exclude_seen=exclude_seen)
         gammas = valid.signals[labels[0]].scorer.gamma_grid
-        last = None if windows is None else WindowQueries([valid.queries])
+        last = WindowQueries([valid.queries])
+        simplified = None if windows is None else last.tolerates
+        alone = valid.fusion_input(labels, exclude_seen=exclude_seen, imputed=False).without_model()
         without_model, path = None, None
         if len(signals) == 1:
             path = _paper_path(fused, gammas)
         elif windows is not None and windows.covers(labels):
-            alone = windows.fusion_input(labels, exclude_seen=exclude_seen)
+            in_windows = windows.fusion_input(labels, exclude_seen=exclude_seen).without_model()
             without_model = optimize_rule(
-                alone.without_model(), metric=windows.metric, tolerates=windows.tolerates
+                in_windows, metric=windows.metric, tolerates=windows.tolerates
             )
         else:
-            alone = valid.fusion_input(labels, exclude_seen=exclude_seen, imputed=False)
-            without_model = optimize_rule(
-                alone.without_model(),
-                metric=selection_metric,
-                tolerates=None if last is None else last.tolerates,
-            )
+            without_model = optimize_rule(alone, metric=selection_metric, tolerates=simplified)
+        best = optimize_rule(fused, metric=selection_metric, gammas=gammas, tolerates=simplified)
+        if mixes_cold_items:
+            mix = partial(mix_cold_titles, metric=selection_metric, tolerates=last.tolerates)
+            best = mix(best, fused)
+            without_model = without_model and mix(without_model, alone)
         return cls(
             model=model,
             signals=signals,
             exclude_seen=exclude_seen,
             paper=optimize_rule(fused, metric=selection_metric, family="paper", gammas=gammas),
-            best=optimize_rule(
-                fused,
-                metric=selection_metric,
-                gammas=gammas,
-                tolerates=None if last is None else last.tolerates,
-            ),
+            best=best,
             without_model=without_model,
             path=path,
         )

@@ -177,7 +177,7 @@ def _parts(
     weights, terms, gammas = [], -distances[None], {}
     if rule is not None and fitted.fusion is not None:
         weights = fitted.weights([history])
-        terms = score_terms(rule, distances, weights)
+        terms = score_terms(rule, distances, weights, cold=fitted.cold_titles)
         gammas = dict(zip(fitted.fusion.signals, rule.gammas_of(len(weights)), strict=True))
     above, share = shares(terms[:, 0], title)
     method = next(iter(fitted.encoder.methods.values())).label

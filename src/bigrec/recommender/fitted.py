@@ -18,7 +18,7 @@ from bigrec.grounding.ranker import Fuse, Ranker
 from bigrec.models.base import EmbedTitles, Scorer
 from bigrec.models.text.vectors import normalized
 from bigrec.recommender.candidates import Candidates
-from bigrec.recommender.fusion import SignalFusion, known_titles
+from bigrec.recommender.fusion import SignalFusion
 from bigrec.recommender.query_encoders import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
 from bigrec.recommender.title_encoder import TitleEncoder
@@ -29,7 +29,7 @@ from bigrec.recommender.version import (
     version_of_update,
 )
 from bigrec.settings import Settings
-from bigrec.types import FloatArray, IntArray, ProgressCallback, Source
+from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback, Source
 
 
 class FittedRecommender:
@@ -76,7 +76,9 @@ class FittedRecommender:
         self.new_titles = new_titles or {}
         self._version = version
         self._catalog_fusion = (
-            None if fusion is None else fusion.for_catalog(catalog, imputer=self._imputer)
+            None
+            if fusion is None
+            else fusion.for_catalog(catalog, cold=self.cold_titles, imputer=self._imputer)
         )
 
     @cached_property
@@ -133,6 +135,11 @@ class FittedRecommender:
         """Training interactions of every title, ``[t]`` int64."""
         return self.catalog.counts_by_title(self.counts)
 
+    @cached_property
+    def cold_titles(self) -> BoolArray:
+        """Whether a title has no training interactions, ``[t]``."""
+        return np.asarray(self.title_counts == 0)
+
     def rule(
         self, *, exclude_seen: bool, gammas: Mapping[str, float] | None = None
     ) -> FusionRule | None:
@@ -158,7 +165,7 @@ class FittedRecommender:
     def _imputer(self) -> ColdItemImputer | None:
         if self.settings.fusion.cold_items == "lowest":
             return None
-        return self.encoder.cold_item_imputer(known_titles(self.catalog, self.counts))
+        return self.encoder.cold_item_imputer(~self.cold_titles)
 
     @property
     def imputes_cold_items(self) -> bool:
@@ -343,6 +350,7 @@ class FittedRecommender:
                 for name, signal in signals.items()
             },
             beams=list(self.encoder.methods),
+            cold=self.cold_titles,
             full_history=self.settings.fusion.history == "full",
         )
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Self
 
-import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -15,7 +14,7 @@ from bigrec.errors import BundleError, SettingsError
 from bigrec.evaluation.metrics import selection_metric
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
-from bigrec.grounding.fusion.tuning import optimize_rule
+from bigrec.grounding.fusion.tuning import mix_cold_titles, optimize_rule
 from bigrec.models.base import EmbedTitles, ScoringModel
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import (
@@ -41,11 +40,11 @@ from bigrec.storage import (
     write_json,
 )
 from bigrec.storage.arrays import unusable
-from bigrec.types import BoolArray, FloatArray, IntArray
+from bigrec.types import BoolArray, FloatArray
 
 _RULES = "fusion.json"
 _ITEMS = "items.parquet"
-_FORMAT = 3
+_FORMAT = 4
 _MAX_RULES_BYTES = 1 << 20
 # Items up to which EASE's square matrix, 100 MB then, is worth its place in a bundle.
 _MAX_ITEMS_FOR_EASE = 5_000
@@ -80,14 +79,24 @@ class SignalFusion:
     item_ids: Mapping[str, Sequence[str]] = field(repr=False)
 
     def for_catalog(
-        self, catalog: Catalog, *, imputer: ColdItemImputer | None = None
+        self,
+        catalog: Catalog,
+        *,
+        cold: BoolArray | None = None,
+        imputer: ColdItemImputer | None = None,
     ) -> CatalogFusion:
-        """The fusion for a catalog, which may hold items that the signals do not know."""
+        """The fusion for a catalog, which may hold items that the signals do not know.
+
+        Args:
+            catalog: The titles to score.
+            cold: Whether a title has no training interactions, ``[t]``; None treats none so.
+            imputer: Imputes the weights of cold titles.
+        """
         scorers = [
             TitleScorer(signal, catalog, item_ids=self.item_ids[name], imputer=imputer)
             for name, signal in self.signals.items()
         ]
-        return CatalogFusion(scorers)
+        return CatalogFusion(scorers, cold)
 
     def gammas(self, *, exclude_seen: bool) -> dict[str, float]:
         """Gamma of each signal by its name; reciprocal ranks count each as 1.
@@ -270,8 +279,10 @@ def select_rule(
             f"fusion.gammas names {unknown[0]!r}, which is not fused: expected some of "
             f"{', '.join(signals)}."
         )
-    return optimize_rule(
-        valid.fusion_input(signals, exclude_seen=exclude_seen),
+    queries = valid.fusion_input(signals, exclude_seen=exclude_seen)
+    last = WindowQueries([valid.queries])
+    rule = optimize_rule(
+        queries,
         metric=selection_metric,
         family=settings.method,
         gammas=valid.signals[signals[0]].scorer.gamma_grid,
@@ -280,10 +291,8 @@ def select_rule(
             for place, name in enumerate(signals)
             if name in settings.gammas
         },
-        tolerates=WindowQueries([valid.queries]).tolerates if simplify else None,
+        tolerates=last.tolerates if simplify else None,
     )
-
-
-def known_titles(catalog: Catalog, counts: IntArray) -> BoolArray:
-    """Titles with training interactions, ``[t]``."""
-    return np.asarray(catalog.counts_by_title(counts) > 0)
+    if not settings.mixes_cold_items:
+        return rule
+    return mix_cold_titles(rule, queries, metric=selection_metric, tolerates=last.tolerates)

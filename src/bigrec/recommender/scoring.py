@@ -21,7 +21,7 @@ from bigrec.grounding.fusion.tuning import FusionInput
 from bigrec.grounding.ranker import Ranker
 from bigrec.models.base import Scorer
 from bigrec.recommender.training_data import EvalQueries
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import BoolArray, FloatArray, IntArray
 
 
 class TitleScorer:
@@ -108,9 +108,11 @@ class CatalogFusion:
 
     Attributes:
         scorers: The signals for the catalog's titles, in the order of the rules' gammas.
+        cold: Whether a title has no training interactions, ``[t]``; None treats none so.
     """
 
     scorers: Sequence[TitleScorer] = field(repr=False)
+    cold: BoolArray | None = field(default=None, repr=False)
 
     def fuse(
         self, distances: FloatArray, histories: Sequence[IntArray], *, rule: FusionRule
@@ -128,7 +130,7 @@ class CatalogFusion:
         Raises:
             ModelError: If a signal's scores are not finite.
         """
-        return rule.apply(distances, self.weights(histories))
+        return rule.apply(distances, self.weights(histories), cold=self.cold)
 
     def weights(self, histories: Sequence[IntArray]) -> list[FloatArray]:
         """Weights of each signal for the titles, ``[q, t]`` in [0, 1].
@@ -183,12 +185,12 @@ class ScoreBatch:
     def fused(self, rule: FusionRule, names: Sequence[str]) -> FloatArray:
         """Distances with signals fused in, ``[c, t]``, lower is better."""
         weights = [self.weights(name) for name in names]
-        return rule.apply(self.distances(rule.beams), weights)
+        return rule.apply(self.distances(rule.beams), weights, cold=self._queries.cold)
 
     def fused_without_model(self, rule: FusionRule, names: Sequence[str]) -> FloatArray:
         """Signals fused into the first of them, as `FusionInput.without_model` does, ``[c, t]``."""
         first, *others = (self.weights(name, imputed=False) for name in names)
-        return rule.apply(1 - first, others)
+        return rule.apply(1 - first, others, cold=self._queries.cold)
 
     def weights(self, name: str, *, imputed: bool = True) -> FloatArray:
         """Weights of a signal, ``[c, t]`` in [0, 1].
@@ -213,6 +215,7 @@ class ScoredQueries:
         queries: Histories and targets, ``q`` of them.
         signals: By name.
         beams: The beam modes of the encoder.
+        cold: Whether a title has no training interactions, ``[t]``.
         full_history: Whether signals score the full history, not the model's window alone.
     """
 
@@ -225,6 +228,7 @@ class ScoredQueries:
         queries: EvalQueries,
         signals: Mapping[str, TitleScorer],
         beams: Sequence[BeamMode],
+        cold: BoolArray,
         full_history: bool = False,
     ) -> None:
         self.ranker = ranker
@@ -232,6 +236,7 @@ class ScoredQueries:
         self.queries = queries
         self.signals = dict(signals)
         self.beams = tuple(beams)
+        self.cold = cold
         self.n_titles = catalog.n_titles
         self.targets = catalog.title_ids[queries.targets]
         self.seen = queries.seen_titles(catalog)
@@ -269,6 +274,12 @@ class ScoredQueries:
             ],
             targets=self.targets,
             exclude=self.seen if exclude_seen else None,
+            cold=self.cold,
+            cold_signals=[
+                place
+                for place, name in enumerate(names)
+                if self.signals[name].scorer.knows_cold_items
+            ],
         )
 
     @cached_property

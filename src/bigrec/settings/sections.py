@@ -209,10 +209,17 @@ class FusionSettings(Section):
     validation. Needs ``method`` paper, product or weighted_sum."""
     history: Literal["window", "full"] = "window"
     """Signals score the history that the language model reads, or the user's full history."""
-    cold_items: Literal["knn", "lowest"] = "knn"
+    cold_items: Literal["auto", "knn", "lowest"] = "auto"
     """Not with beams. Scores of a signal for items it was not trained on: ``knn`` imputes
     them from their nearest neighbors by title; ``lowest`` ranks them last. Signals that are ranked
-    by themselves stay as they are."""
+    by themselves stay as they are. ``auto`` is ``knn``; then, where it does better on validation by
+    more than a standard error, cold titles are ranked by a signal that knows titles and mixed with
+    the others in a share selected there, but not with ``method: paper``."""
+
+    @property
+    def mixes_cold_items(self) -> bool:
+        """Whether a mixture for cold titles is tried."""
+        return self.cold_items == "auto" and self.method != "paper"
 
 
 class PrecomputedSettings(Section):

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bigrec.grounding.fusion.cold_mixture import ColdMixture
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.fusion.terms import score_terms, shares
 
@@ -52,3 +53,13 @@ def test_a_title_that_is_last_everywhere_has_no_shares() -> None:
     rule = FusionRule("weighted_sum", "top1", (1.0,))
     terms = score_terms(rule, np.array([[0.0, 1.0]]), [np.array([[1.0, 0.0]])])
     assert shares(terms[:, 0], 1)[1].tolist() == [0.0, 0.0]
+
+
+def test_a_cold_title_has_what_its_signal_gives_it() -> None:
+    rule = FusionRule("weighted_sum", "top1", (2.0,), cold=ColdMixture(0, 0.1, 1.0, 6.0))
+    distances, weights = np.array([[0.0, 1.0, 1.0]]), [np.array([[0.25, 0.0, 0.5]])]
+    terms = score_terms(rule, distances, weights, cold=np.array([False, False, True]))
+    np.testing.assert_allclose(terms[:, 0], [[0, -1, -1], [0.5, 0, 3]])
+    above, share = shares(terms[:, 0], 2)
+    np.testing.assert_allclose(above, [0, 3])
+    np.testing.assert_allclose(share, [0, 1])

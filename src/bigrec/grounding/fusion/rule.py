@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from bigrec.errors import BundleError
 from bigrec.grounding.beams import BeamMode, check_beam_mode
+from bigrec.grounding.fusion.cold_mixture import ColdMixture
 from bigrec.grounding.fusion.formulas import fuse_product, fuse_rrf, fuse_weighted_sum
 from bigrec.settings.sections import MAX_GAMMA
 from bigrec.storage import first_problems
-from bigrec.types import FloatArray
+from bigrec.types import BoolArray, FloatArray
 
 FusionMethod = Literal["product", "weighted_sum", "rrf"]
 ScoreNormalization = Literal["min_max", "z_score"]
@@ -31,6 +32,8 @@ class FusionRule:
         gammas: One for each signal; empty for ``rrf`` as it is selected, where each is 1.
         floor: Added to every distance of the product. At 0, as in the paper, rank 1 never changes.
         normalization: Of distances and weights in the weighted sum.
+        cold: Ranks titles without training interactions beside the others; None leaves them where
+            their fused distances put them.
     """
 
     method: FusionMethod
@@ -38,6 +41,7 @@ class FusionRule:
     gammas: tuple[float, ...] = ()
     floor: float = 0.0
     normalization: ScoreNormalization = "min_max"
+    cold: ColdMixture | None = None
 
     def __post_init__(self) -> None:
         """Refuse an unknown method, normalization or beam mode.
@@ -53,12 +57,20 @@ class FusionRule:
                 )
         check_beam_mode(self.beams)
 
-    def apply(self, distances: FloatArray, weights: Sequence[FloatArray]) -> FloatArray:
+    def apply(
+        self,
+        distances: FloatArray,
+        weights: Sequence[FloatArray],
+        *,
+        cold: BoolArray | None = None,
+    ) -> FloatArray:
         """Fuse signals into distances.
 
         Args:
             distances: Of this rule's beam mode, ``[q, t]``, lower is better.
             weights: One array for each signal, ``[q, t]`` or ``[1, t]``, in [0, 1].
+            cold: Whether a title has no training interactions, ``[t]``; by default, none is
+                treated so.
 
         Returns:
             ``[q, t]``, lower is better.
@@ -66,6 +78,12 @@ class FusionRule:
         Raises:
             ValueError: If a shape does not fit or a value is out of range.
         """
+        fused = self._fuse(distances, weights)
+        if self.cold is None or cold is None:
+            return fused
+        return self.cold.apply(fused, weights[self.cold.signal], cold)
+
+    def _fuse(self, distances: FloatArray, weights: Sequence[FloatArray]) -> FloatArray:
         if self.method == "product":
             return fuse_product(distances, weights, gammas=self.gammas, floor=self.floor)
         if self.method == "weighted_sum":
@@ -91,6 +109,8 @@ class FusionRule:
             parts.append(f"product, floor {self.floor:g}" if self.floor else self.method)
         if self.gammas:
             parts.append(f"gamma {', '.join(f'{gamma:g}' for gamma in self.gammas)}")
+        if self.cold is not None:
+            parts.append(self.cold.describe())
         return ", ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
@@ -111,13 +131,14 @@ class FusionRule:
                 f"the stored fusion rule is damaged ({first_problems(error)}): make the bundle "
                 "again."
             ) from None
-        return cls(**{**stored.model_dump(), "gammas": tuple(stored.gammas)})
+        cold = stored.cold and ColdMixture(**stored.cold.model_dump())
+        return cls(**{**stored.model_dump(), "gammas": tuple(stored.gammas), "cold": cold})
 
     def check_signals(self, n_signals: int) -> None:
         """Refuse a rule that is not for so many signals.
 
         Raises:
-            ValueError: If its number of gammas is another.
+            ValueError: If its number of gammas is another or it ranks cold titles by another.
         """
         expected = 0 if self.method == "rrf" else n_signals
         if len(self.gammas) != expected:
@@ -125,9 +146,26 @@ class FusionRule:
                 f"the rule {self.method} has {len(self.gammas)} gammas; expected {expected} for "
                 f"{n_signals} signals."
             )
+        if self.cold is not None and self.cold.signal >= n_signals:
+            raise ValueError(
+                f"the rule ranks cold titles by signal {self.cold.signal}; expected one of "
+                f"{n_signals}, counted from 0."
+            )
 
 
 _Factor = Annotated[float, Field(ge=0, le=MAX_GAMMA)]
+
+
+_Positive = Annotated[float, Field(gt=0, le=MAX_GAMMA)]
+
+
+class _StoredMixture(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    signal: Annotated[int, Field(ge=0)]
+    share: Annotated[float, Field(gt=0, lt=1)]
+    known_sharpness: _Positive
+    cold_sharpness: _Positive
 
 
 class _StoredRule(BaseModel):
@@ -138,3 +176,4 @@ class _StoredRule(BaseModel):
     gammas: list[_Factor]
     floor: _Factor
     normalization: ScoreNormalization
+    cold: _StoredMixture | None

@@ -6,22 +6,29 @@ import numpy as np
 
 from bigrec.grounding.fusion.formulas import RRF_K, normalized_distances, ranks, z_score
 from bigrec.grounding.fusion.rule import FusionRule
-from bigrec.types import FloatArray
+from bigrec.types import BoolArray, FloatArray
 
 
 def score_terms(
-    rule: FusionRule, distances: FloatArray, weights: Sequence[FloatArray]
+    rule: FusionRule,
+    distances: FloatArray,
+    weights: Sequence[FloatArray],
+    *,
+    cold: BoolArray | None = None,
 ) -> FloatArray:
     """What the distances and each signal add to the scores by a rule, ``[1 + s, q, t]``.
 
     The sum of the terms of a title is its score: less the fused distance of `FusionRule.apply`.
     For the product it is the score's order alone, less the logarithm of the fused distance; the
-    nearest title's is infinite without a floor, which is why no signal changes rank 1.
+    nearest title's is infinite without a floor, which is why no signal changes rank 1. A mixture
+    ranks cold titles by one signal alone: its term is ``cold_sharpness`` times the weight above the
+    lowest of all titles, and the others are the lowest.
 
     Args:
         rule: Fuses ``s`` signals.
         distances: ``[q, t]``, lower is better.
         weights: One array for each signal, ``[q, t]`` or ``[1, t]``, in [0, 1].
+        cold: As in `FusionRule.apply`.
     """
     near = normalized_distances(distances)
     gammas = rule.gammas_of(len(weights))
@@ -48,7 +55,12 @@ def score_terms(
             gamma / (RRF_K + ranks(-of_signal))
             for gamma, of_signal in zip(gammas, signals, strict=True)
         ]
-    return np.stack([first, *others])
+    terms = np.stack([first, *others])
+    if rule.cold is not None and cold is not None and not cold.all():
+        terms[..., cold] = terms.min(axis=-1, keepdims=True)
+        weight = signals[rule.cold.signal][:, cold]
+        terms[1 + rule.cold.signal][:, cold] += rule.cold.cold_sharpness * weight
+    return terms
 
 
 def shares(terms: FloatArray, title: int) -> tuple[FloatArray, FloatArray]:

@@ -8,11 +8,12 @@ from typing import Literal
 import numpy as np
 
 from bigrec.grounding.beams import BeamMode
+from bigrec.grounding.fusion.cold_mixture import select_mixture
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS, fuse_rrf, min_max, z_score
 from bigrec.grounding.fusion.gamma_path import Metric, gamma_path_ranks, select_gamma
 from bigrec.grounding.fusion.rule import FusionRule, ScoreNormalization
 from bigrec.grounding.ranks import ranks_along, target_ranks
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import BoolArray, FloatArray, IntArray
 
 RuleFamily = Literal["auto", "paper", "product", "weighted_sum", "rrf"]
 """Rules to select from: ``auto`` is all of them, ``paper`` the product on the top beam."""
@@ -39,24 +40,34 @@ class FusionInput:
         weights: One array for each signal, ``[q, t]``, in [0, 1].
         targets: Title id of each query's target, ``[q]``.
         exclude: For each query the titles excluded from the ranking, or None.
+        cold: Whether a title has no training interactions, ``[t]``; None ranks all alike.
+        cold_signals: Positions of the signals that know cold titles.
     """
 
     distances: Mapping[BeamMode, FloatArray] = field(repr=False)
     weights: Sequence[FloatArray] = field(repr=False)
     targets: IntArray = field(repr=False)
     exclude: Sequence[IntArray] | None = field(repr=False)
+    cold: BoolArray | None = field(default=None, repr=False)
+    cold_signals: Sequence[int] = ()
 
     def without_model(self) -> "FusionInput":
         """The signals alone: the first one's weights, negated, take the place of distances."""
         first, *others = self.weights
-        return FusionInput({"top1": 1 - first}, others, self.targets, self.exclude)
+        return replace(
+            self,
+            distances={"top1": 1 - first},
+            weights=others,
+            cold_signals=[place - 1 for place in self.cold_signals if place],
+        )
 
     @classmethod
     def stack(cls, parts: "Sequence[FusionInput]") -> "FusionInput":
         """The queries of several inputs, which have the same beam modes and signals.
 
         Args:
-            parts: At least one; all with excluded titles or all without.
+            parts: At least one; all with excluded titles or all without. Cold titles differ
+                between them and are ranked as all others are.
         """
         first = parts[0]
         excluded = [part.exclude for part in parts if part.exclude is not None]
@@ -75,7 +86,8 @@ class FusionInput:
 
     def rule_ranks(self, rule: FusionRule) -> IntArray:
         """0-based target ranks by a rule, ``[q]``."""
-        return self.ranks(rule.apply(self.distances[rule.beams], self.weights))
+        fused = rule.apply(self.distances[rule.beams], self.weights, cold=self.cold)
+        return self.ranks(fused)
 
     def ranks(self, fused: FloatArray) -> IntArray:
         """0-based target ranks in fused distances, ``[q]``."""
@@ -216,6 +228,34 @@ def optimize_rule(
             judged += search.rrf(beams)
     best = max(judged, key=lambda rule_and_figure: rule_and_figure[1])[0]
     return best if tolerates is None else _simplified(best, queries, metric, fixed, tolerates)
+
+
+def mix_cold_titles(
+    rule: FusionRule, queries: FusionInput, *, metric: Metric, tolerates: Tolerates
+) -> FusionRule:
+    """The rule with the mixture for cold titles that does best on validation queries.
+
+    Args:
+        rule: Fuses the signals.
+        queries: Validation queries.
+        metric: From ranks to a figure, higher is better.
+        tolerates: Whether the rule as it is is good enough beside the mixture.
+
+    Returns:
+        The rule as it is where it is good enough or the queries have nothing to mix.
+    """
+    if queries.cold is None:
+        return rule
+    mixture = select_mixture(
+        queries,
+        rule.apply(queries.distances[rule.beams], queries.weights),
+        cold=queries.cold,
+        signals=queries.cold_signals,
+        metric=metric,
+    )
+    mixed = replace(rule, cold=mixture)
+    plain, ranks = queries.rule_ranks(rule), queries.rule_ranks(mixed)
+    return mixed if metric(ranks) > metric(plain) and not tolerates(ranks, plain) else rule
 
 
 def _simplified(
