@@ -2,9 +2,11 @@
 
 import mmap
 import sys
+from pathlib import Path
 
 import pytest
 
+from bigrec import memory
 from bigrec.memory import peak_bytes, reset_peak
 
 _SIZE = 100 * 2**20
@@ -26,3 +28,15 @@ def test_a_reset_lowers_the_peak_to_the_current_memory() -> None:
     assert now <= before
     touch_and_release()
     assert peak_bytes() >= now + _SIZE // 2
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("1048576\n", 1048576), ("max\n", None), (None, None)]
+)
+def test_the_limit_of_a_container_is_that_of_its_control_group(
+    text: str | None, expected: int | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if text is not None:
+        (tmp_path / "memory.max").write_text(text)
+    monkeypatch.setattr(memory, "_LIMITS", (tmp_path / "gone", tmp_path / "memory.max"))
+    assert memory.limit_bytes() == expected

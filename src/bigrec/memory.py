@@ -8,6 +8,11 @@ from pathlib import Path
 _UNIT = 1 if sys.platform == "darwin" else 1024
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+# Of control groups, versions 2 and 1; without a limit the first holds "max", the second 2**63.
+_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
 
 
 def peak_bytes() -> int:
@@ -28,6 +33,17 @@ def reset_peak() -> int | None:
     except OSError:
         return None
     return _from_status("VmRSS")
+
+
+def limit_bytes() -> int | None:
+    """Memory in bytes that the container allows; None without a container's limit."""
+    for path in _LIMITS:
+        try:
+            text = path.read_text().strip()
+        except OSError:
+            continue
+        return int(text) if text.isdecimal() else None
+    return None
 
 
 def _from_status(name: str) -> int | None:

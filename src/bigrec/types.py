@@ -39,6 +39,27 @@ Source = Literal["llm", "text", "fused", "popularity"]
 interactions of the items alone."""
 
 
+FindingStatus = Literal["ok", "note", "missing"]
+"""``missing`` is for something needed that is not there, ``note`` for a limit of speed or use."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that ``bigrec doctor`` looked at.
+
+    Attributes:
+        subject: What was looked at.
+        found: What is there.
+        meaning: The effect on speed or on what can be used.
+        status: Whether something needed is missing or limited.
+    """
+
+    subject: str
+    found: str
+    meaning: str
+    status: FindingStatus = "ok"
+
+
 @dataclass(frozen=True, slots=True)
 class GeneratedText:
     """A text generated for a history.

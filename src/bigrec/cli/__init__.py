@@ -10,6 +10,7 @@ import typer
 
 from bigrec import __version__, console
 from bigrec.cli import answers, serve
+from bigrec.cli.doctor import doctor
 from bigrec.cli.options import (
     DEFAULT_RUN_DIR,
     BundleArgument,
@@ -48,6 +49,7 @@ bundle_app = typer.Typer(
 )
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(serve.app, name="serve")
+app.command()(doctor)
 for name, command in answers.COMMANDS.items():
     app.command(name)(command)
 
