@@ -1,12 +1,14 @@
 """The figures of a comparison as Markdown tables for the documentation.
 
-python benchmarks/tables.py runs/mine/evaluation-*/comparison.json
+python -m benchmarks.tables runs/mine/evaluation-*/comparison.json
+python -m benchmarks.tables --summary runs/mine/evaluation-*/comparison.json
 """
 
 import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.summary import summary_tables
 from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.comparison import comparison_from_json
 from bigrec.evaluation.reports.comparison_tables import ComparisonTables, comparison_tables
@@ -43,7 +45,11 @@ def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("file", type=Path)
-    sys.stdout.write(markdown(comparison_from_json(read_json(parser.parse_args().file))))
+    parser.add_argument("--summary", action="store_true", help="one page, seen items excluded")
+    arguments = parser.parse_args()
+    report = comparison_from_json(read_json(arguments.file))
+    tables = summary_tables(report, exclude_seen=True)
+    sys.stdout.write("".join(map(to_markdown, tables)) if arguments.summary else markdown(report))
 
 
 if __name__ == "__main__":
