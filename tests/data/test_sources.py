@@ -97,7 +97,7 @@ def test_files_of_other_formats_are_read_together(tmp_path: Path) -> None:
 
 
 def test_a_missing_source_is_reported(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"nowhere does not exist: expected .* 'ml-100k'"):
+    with pytest.raises(DataError, match=r"nowhere does not exist: expected .* 'ml-100k', 'sample'"):
         load_dataset(tmp_path / "nowhere")
 
 

@@ -38,7 +38,9 @@ SetOption = Annotated[
 DataOption = Annotated[
     str | None,
     typer.Option(
-        "--data", "-d", help="Short for --set data.source=…: a folder, a file or ml-100k."
+        "--data",
+        "-d",
+        help="Short for --set data.source=…: a folder, a file, sample or ml-100k.",
     ),
 ]
 ItemsOption = Annotated[

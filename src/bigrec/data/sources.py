@@ -11,7 +11,7 @@ from bigrec.data.examples import TitleExample
 from bigrec.data.files import check_regular, iter_blocks, reading, suffix_of
 from bigrec.data.interactions import Interactions
 from bigrec.data.json_rows import parse_json
-from bigrec.data.readers import amazon, movielens, recbole
+from bigrec.data.readers import amazon, movielens, recbole, sample
 from bigrec.data.readers import tables as plain_tables
 from bigrec.data.repairs import Repairs
 from bigrec.data.tables import TABLE_SUFFIXES, SourceTables
@@ -32,7 +32,13 @@ _READERS = {
     "recbole": _Reader(recbole.read, recbole.LOOKS_FOR),
     "amazon-2018": _Reader(amazon.read_2018, amazon.LOOKS_FOR_2018),
     "amazon-2023": _Reader(amazon.read_2023, amazon.LOOKS_FOR_2023),
+    "sample": _Reader(sample.read, sample.LOOKS_FOR),
     "tables": _Reader(plain_tables.read, plain_tables.LOOKS_FOR),
+}
+# Folders of the sources that need no path.
+_SHORT_NAMES: dict[str, Callable[[], Path]] = {
+    recbole.SHORT_NAME: recbole.installed_ml_100k,
+    sample.SHORT_NAME: lambda: sample.FOLDER,
 }
 
 
@@ -60,11 +66,12 @@ def load_dataset(
     """Read a dataset from files.
 
     Args:
-        source: A folder, a file of interactions, or ``ml-100k``: MovieLens-100K from the installed
-            wheel ``recbole``, unless there is a folder of that name.
+        source: A folder, a file of interactions, or a short name, unless there is a folder of
+            that name: ``sample`` is the sample data that ships with bigrec, ``ml-100k``
+            MovieLens-100K from the installed wheel ``recbole``.
         items: The file of titles, if it is not beside the interactions.
-        format: ``tables``, ``movielens``, ``recbole``, ``amazon-2018`` or ``amazon-2023``; ``auto``
-            detects it from the files.
+        format: ``tables``, ``movielens``, ``recbole``, ``amazon-2018``, ``amazon-2023`` or
+            ``sample``; ``auto`` detects it from the files.
         name: Name of the dataset in tables; by default from the source.
         item_type: Name of one item in the prompt; by default from the format.
         min_rating: Drop interactions with a lower rating or none.
@@ -83,7 +90,8 @@ def load_dataset(
         split: Column of the split: train, valid or test.
         category: Column of the category.
         item_columns: Further columns of the items to keep, such as a price; see
-            `Catalog.from_frame`. Those of a text file get the types that their values have.
+            `Catalog.from_frame`. Those of a text file get the types that their values have. By
+            default those that the format names.
 
     Raises:
         DataError: If a file is missing, damaged or holds invalid values.
@@ -111,7 +119,7 @@ def load_dataset(
     with reading(tables.items_path):
         catalog = Catalog.from_frame(
             tables.items,
-            columns=item_columns,
+            columns=item_columns or tables.item_columns,
             decode_html=decode_html,
             article_first=article_first,
             repairs=repairs,
@@ -163,13 +171,13 @@ def _find_tables(source: str | Path, items: Path | None, format_name: str) -> So
     if format_name != _AUTO and format_name not in _READERS:
         raise ValueError(f"format is {format_name!r}: expected {_AUTO}, {', '.join(_READERS)}.")
     path = Path(source)
-    if str(source) == recbole.SHORT_NAME and not path.exists():
-        path = recbole.installed_ml_100k()
+    if str(source) in _SHORT_NAMES and not path.exists():
+        path = _SHORT_NAMES[str(source)]()
     for file in (path, *([items] if items is not None else [])):
         if not file.exists():
             raise DataError(
-                f"{file} does not exist: expected a folder or a file, or the short name "
-                f"{recbole.SHORT_NAME!r}."
+                f"{file} does not exist: expected a folder, a file, or one of the short names "
+                f"{', '.join(map(repr, _SHORT_NAMES))}."
             )
         if not file.is_dir() or file == items:
             with reading(file):

@@ -34,6 +34,7 @@ class SourceTables:
         item_type: Default name of one item in the prompt.
         columns: Options of `Interactions.from_frame` and `Catalog.from_frame` that differ from
             their defaults in this format.
+        item_columns: Further columns of the items that are kept by default.
     """
 
     interactions: pl.LazyFrame
@@ -43,6 +44,7 @@ class SourceTables:
     name: str
     item_type: str
     columns: Mapping[str, str] = field(default_factory=dict)
+    item_columns: Sequence[str] = ()
 
 
 def scan_table(path: Path, *, columns: Sequence[str] | None = None) -> pl.LazyFrame:

@@ -37,7 +37,8 @@ class SourceSettings(Section):
     """Where interactions and titles are, and what their columns are called."""
 
     source: str = "ml-100k"
-    """A folder, a file of interactions, or the short name ``ml-100k``."""
+    """A folder, a file of interactions, or a short name: ``ml-100k``, or ``sample``, the data that
+    ships with bigrec."""
     items: str | None = None
     """The file of titles, if it is not in the source folder."""
     format: str = "auto"
