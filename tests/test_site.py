@@ -1,0 +1,37 @@
+"""The documentation site: what has to stand on its pages. ``make docs`` builds it."""
+
+import inspect
+from pathlib import Path
+
+import pytest
+
+import bigrec
+from bigrec import errors
+
+DOCS = Path(__file__).parents[1] / "docs"
+ERRORS = [
+    name
+    for name, value in vars(errors).items()
+    if inspect.isclass(value) and issubclass(value, errors.BigrecError)
+]
+
+
+@pytest.mark.parametrize("name", ERRORS)
+def test_every_error_has_its_cure_on_the_page_of_troubleshooting(name: str) -> None:
+    rows = [
+        [cell.strip() for cell in line.split("|")[1:-1]]
+        for line in (DOCS / "troubleshooting.md").read_text(encoding="utf-8").splitlines()
+        if line.startswith(f"| `{name}` ")
+    ]
+    assert len(rows) == 1
+    _, cause, cure = rows[0]
+    assert cause
+    assert cure
+
+
+@pytest.mark.parametrize("name", sorted(set(bigrec.__all__) - {"__version__"}))
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    module, attribute = bigrec._HOME[name]
+    reference = (DOCS / "api.rst").read_text(encoding="utf-8")
+    whole = f".. automodule:: {module}"
+    assert whole in reference or f":: {module}.{attribute}\n" in reference
