@@ -19,6 +19,7 @@ from transformers import (
     AutoModelForCausalLM,
     AutoTokenizer,
     BitsAndBytesConfig,
+    GenerationConfig,
     GgufConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -219,6 +220,8 @@ def load_language_model(
         model = _load_weights(source, precision, target, quantize_bits, options)
     fold_logits(model)
     model.eval()
+    # A folder's own would sample, penalize and forbid where a search does not say otherwise.
+    model.generation_config = GenerationConfig()
     return LanguageModel(source, model, tokenizer, base_fingerprint)
 
 

@@ -1,9 +1,12 @@
 """Beam search: the texts, their probabilities, and what must not change them."""
 
 import dataclasses
+import json
 import math
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +21,7 @@ from transformers import (
 )
 
 from bigrec.lm.generation.base import Generator, merge_equal_texts
-from bigrec.lm.model import LanguageModel
+from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.types import GeneratedText
 from tests.lm.generation.generators import (
@@ -227,3 +230,39 @@ def test_impossible_arguments_are_refused(lm: LanguageModel, renderer: PromptRen
         transformers_generator(lm, renderer, num_beams=0)
     with pytest.raises(ValueError, match="a prompt is empty"):
         transformers_generator(lm, renderer).generate([[]])
+
+
+@pytest.mark.parametrize("num_beams", [1, 3])
+def test_the_generation_config_of_a_folder_changes_no_text(
+    tiny_model: Path, tmp_path: Path, renderer: PromptRenderer, num_beams: int
+) -> None:
+    plain = load_language_model(str(tiny_model), device="cpu")
+    prompts = [renderer.prompt_ids(["Alien (1979)", "Brazil (1985)"], "movie")]
+    folder = tmp_path / "model"
+    shutil.copytree(tiny_model, folder)
+    (folder / "generation_config.json").write_text(
+        json.dumps(
+            {
+                "do_sample": True,
+                "temperature": 0.3,
+                "top_k": 2,
+                "top_p": 0.1,
+                "min_new_tokens": 4,
+                "no_repeat_ngram_size": 1,
+                "suppress_tokens": list(range(0, 100, 2)),
+                "encoder_repetition_penalty": 1.5,
+                "max_length": 3,
+                "num_return_sequences": 1,
+                "eos_token_id": 5,
+            }
+        ),
+        encoding="utf-8",
+    )
+    configured = load_language_model(str(folder), device="cpu")
+    texts = [
+        transformers_generator(lm, renderer, num_beams=num_beams, max_new_tokens=6).generate(
+            prompts
+        )
+        for lm in (plain, configured)
+    ]
+    assert texts[0] == texts[1]
