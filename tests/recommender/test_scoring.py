@@ -1,5 +1,6 @@
 """Serving and validation score by the same path."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,13 @@ import pytest
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.fusion.cold_mixture import ColdMixture
+from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.models.popularity import Popularity
 from bigrec.models.precomputed import PrecomputedScores
+from bigrec.recommender.answering import Request, answer
 from bigrec.recommender.bigrec import BIGRec
+from bigrec.recommender.explaining import explain
 from bigrec.recommender.scoring import TitleScorer
 from bigrec.recommender.training_data import EvalQueries
 from tests.conftest import MODES, Mode, tiny_frames, tiny_settings
@@ -79,3 +84,33 @@ def test_a_served_list_is_the_validated_one(
             # float32 products of other numbers of beams differ by a rounding.
             scores = [item.score for item in served[query]]
             np.testing.assert_allclose(scores, -distances[order], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("mode", MODES)
+def test_a_served_list_mixes_cold_titles_as_the_validated_one(tiny_model: Path, mode: Mode) -> None:
+    dataset = dataset_with_twins_and_cold_items()
+    settings = tiny_settings(tiny_model, mode=mode, signals="[popularity, text kNN]")
+    plain = BIGRec(settings).fit(dataset).fitted
+    assert plain.fusion is not None
+    rule = FusionRule("weighted_sum", "top1", (0.5, 0.0), cold=ColdMixture(1, 0.9, 1.0, 5.0))
+    fitted = plain.with_fusion(replace(plain.fusion, rules={True: rule, False: rule}))
+    history = ["i0", "i3"]
+    items = [dataset.catalog.resolve(history)]
+    queries = EvalQueries(
+        user_ids=["a"], histories=items, full_histories=items, targets=np.array([1])
+    )
+    signals = plain.fusion.signals
+    (batch,) = fitted.score(fitted.encoder.encode(items), queries, signals=signals).batches()
+    fused = batch.fused(rule, list(signals))[0]
+    (served,) = answer(fitted, {"h": history}, Request(k=14, exclude_seen=False))
+    titles = dataset.catalog.unique_titles
+    assert [item.title for item in served] == [titles[t] for t in np.argsort(fused, kind="stable")]
+    np.testing.assert_allclose(
+        [item.score for item in served], -np.sort(fused), rtol=1e-5, atol=1e-6
+    )
+    # The one cold title has nine tenths of the probability.
+    assert served[0].title == "Heat (1995)"
+    assert np.exp(served[0].score) == pytest.approx(0.9)
+    explained = explain(fitted, history, "cold", Request(exclude_seen=False))
+    assert [part.name for part in explained.parts if part.share > 0.99] == ["text kNN"]
