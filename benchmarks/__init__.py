@@ -30,7 +30,10 @@ STAGES: dict[str, Callable[[], dict[str, Any]]] = {
     "gamma": bench_gamma,
     **{
         name: _imported_later(name)
-        for name in ("train", "generate", "embed", "ground", "curve", "growth", "peak", "serve")
+        for name in (
+            *("train", "generate", "embed", "ground", "curve", "growth", "peak", "serve"),
+            "index",
+        )
     },
 }
 """All stages by name. Each returns its figures, JSON-like."""

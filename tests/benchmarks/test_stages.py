@@ -12,12 +12,20 @@ from typer.testing import CliRunner
 import benchmarks
 from benchmarks.__main__ import app
 from benchmarks.gamma import bench_gamma
+from benchmarks.index import bench_index_stage
 from benchmarks.prepare import bench_prepare
 
 
 def test_the_gamma_path_agrees_with_the_papers_procedure() -> None:
     figures = bench_gamma(n_queries=6, n_items=50)
     assert figures["agree"]
+    assert figures["ratio"] > 0
+
+
+def test_a_graph_finds_what_exact_search_lists() -> None:
+    pytest.importorskip("usearch")
+    figures = bench_index_stage(n_items=2000, size=16, n_queries=70, turns=1)
+    assert figures["recall_at_10"] >= 0.99
     assert figures["ratio"] > 0
 
 
@@ -49,6 +57,7 @@ def test_every_stage_has_a_function_and_the_default_ones_are_stages() -> None:
     assert set(benchmarks.DEFAULT_STAGES) == set(benchmarks.STAGES) - {
         "curve",
         "growth",
+        "index",
         "peak",
         "serve",
     }

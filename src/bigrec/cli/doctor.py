@@ -27,6 +27,7 @@ EXTRAS = {
     "signing": "bigrec bundle keygen, sign and verify",
     "tracking": "generative.finetune.report_to=[tensorboard]",
     "tune": "bigrec tune",
+    "usearch": "index.backend=usearch, approximate search in large catalogs",
 }
 """What each extra is for. The packages themselves are named by the installed distribution."""
 

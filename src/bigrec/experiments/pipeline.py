@@ -29,6 +29,7 @@ from bigrec.lm.distributed import main_process_first
 from bigrec.lm.model import check_base_model, load_tokenizer
 from bigrec.lm.prompts import control_tokens
 from bigrec.models.registry import POPULARITY
+from bigrec.recommender.approximate import measure_recall
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.factory import make_renderer
 from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting, no_progress
@@ -168,7 +169,9 @@ class Pipeline(Workspace):
             result.table.save(stage.folder / "queries.parquet")
             report = self._report(result)
             write_report(stage.folder / "report.html", report)
-            write_json(stage.folder / "metrics.json", report_json(report))
+            recall = measure_recall(fitted, encoded, self.prepared.test_queries.full_histories)
+            index = {} if recall is None else {"index": recall}
+            write_json(stage.folder / "metrics.json", {**report_json(report), **index})
             stage.finish(started)
         content = read_json(stage.folder / "metrics.json")
         self._save_bundle(stage.folder.name, content)
@@ -260,6 +263,8 @@ class Pipeline(Workspace):
         if metrics.is_file() and read_json(metrics).get("stage") == evaluation:
             return
         kept = {name: content[name] for name in ("title", "rows", "shares", "timings_s", "notes")}
+        if "index" in content:
+            kept["index"] = content["index"]
         BIGRec.of(self.fitting.tested.fitted).save(
             self.bundle, metrics={"stage": evaluation, **kept}
         )

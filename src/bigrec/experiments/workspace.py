@@ -101,6 +101,7 @@ class Workspace:
             settings.recommend.fingerprint(),
             settings.fusion.fingerprint(),
             settings.grounding.fingerprint(),
+            settings.index.fingerprint(),
             settings.baselines.fingerprint(),
             settings.text.fingerprint(),
             self._test_key(),

@@ -269,7 +269,7 @@ class ItemIndex:
         Raises:
             ValueError: If ``queries`` has another size or holds NaN or infinity.
         """
-        return self._l2.distances(self._points_of(queries))
+        return self.l2.distances(self._points_of(queries))
 
     def iter_distances(
         self, queries: FloatArray, *, max_bytes: int = MAX_BYTES
@@ -279,7 +279,7 @@ class ItemIndex:
         Yields:
             The rows of ``queries`` and their distances, ``[rows, t]``.
         """
-        for rows in blocks(len(queries), self._l2.queries_within(max_bytes)):
+        for rows in blocks(len(queries), self.l2.queries_within(max_bytes)):
             yield rows, self.distances(queries[rows])
 
     def scannable(self, queries: FloatArray) -> tuple[ExactL2, FloatArray]:
@@ -291,7 +291,7 @@ class ItemIndex:
         Raises:
             ValueError: If ``queries`` has another size or holds NaN or infinity.
         """
-        return self._l2, self._points_of(queries)
+        return self.l2, self._points_of(queries)
 
     def save(self, folder: Path) -> None:
         """Write the index to a folder, whole or not at all; replaces the folder.
@@ -362,7 +362,8 @@ class ItemIndex:
         return points
 
     @cached_property
-    def _l2(self) -> ExactL2:
+    def l2(self) -> ExactL2:
+        """The titles' points in the index's space."""
         return ExactL2(self._points)
 
     def _points_of(self, queries: FloatArray) -> FloatArray:

@@ -10,7 +10,7 @@ from bigrec.grounding.ranks import check_length, check_range, row_blocks
 from bigrec.grounding.search.l2 import pairs_of
 from bigrec.grounding.search.scan import TopK
 from bigrec.grounding.search.topk import empty_lists, flat_pairs, kth_bound, merge_smallest
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import BoolArray, FloatArray, IntArray
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -88,6 +88,40 @@ class ListBuilder:
             beams=listed_beams,
             distances=batch.of_titles(title_ids, listed_beams),
             combined=np.take_along_axis(combined, title_ids, axis=1),
+        )
+
+    def add_candidates(
+        self,
+        rows: slice,
+        titles: IntArray,
+        *,
+        distances: FloatArray,
+        ranked: FloatArray,
+        mask: BoolArray,
+    ) -> None:
+        """Add the lists of ``c`` queries from candidates, each by its top beam.
+
+        Args:
+            rows: The queries.
+            titles: Title ids in ascending order, ``[c, m]``.
+            distances: Of the titles, ``[c, m]``.
+            ranked: What they are ranked by, ``[c, m]``, lower is better.
+            mask: Which of them may be listed, ``[c, m]``.
+        """
+        # Stable: a tie goes to the smaller title id.
+        order = np.argsort(np.where(mask, ranked, np.inf), axis=1, kind="stable")[:, : self._k]
+        is_listed = np.take_along_axis(mask, order, axis=1)
+        width = ((0, 0), (0, self._k - order.shape[1]))
+        self._add(
+            rows,
+            title_ids=np.pad(
+                np.where(is_listed, np.take_along_axis(titles, order, axis=1), -1),
+                width,
+                constant_values=-1,
+            ),
+            beams=np.zeros((len(titles), self._k), dtype=np.int64),
+            distances=np.pad(np.take_along_axis(distances, order, axis=1), width),
+            combined=np.pad(np.take_along_axis(ranked, order, axis=1), width),
         )
 
     def _add(

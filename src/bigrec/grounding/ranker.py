@@ -46,6 +46,11 @@ class Ranker:
             most popular item, the smallest item number of a tie.
         max_bytes: Working memory of a pass; it does not grow with the number of queries.
 
+    Attributes:
+        index: As given.
+        title_ids: As given.
+        shown_items: Item number that each title is listed as, ``[t]``.
+
     Raises:
         ValueError: If lengths or title ids do not fit the index.
     """
@@ -56,8 +61,8 @@ class Ranker:
         self, index: ItemIndex, title_ids: IntArray, *, counts: IntArray, max_bytes: int = MAX_BYTES
     ) -> None:
         self.index = index
-        self._shown_items = most_popular_items(title_ids, counts, titles=index.titles)
-        self._title_ids = title_ids
+        self.shown_items = most_popular_items(title_ids, counts, titles=index.titles)
+        self.title_ids = title_ids
         self._max_bytes = max_bytes
 
     def encode(
@@ -116,7 +121,7 @@ class Ranker:
         Raises:
             ValueError: If ``k``, ``beams`` or ``exclude`` is out of range.
         """
-        excluded = excluded_titles(exclude, self._title_ids, n_queries=len(queries))
+        excluded = excluded_titles(exclude, self.title_ids, n_queries=len(queries))
         builder = self._list_builder(queries, k=k)
         if fuse is None and queries.has_single_vectors(beams):
             builder.add_nearest(self._top_beam_search(queries).nearest(k=k, exclude=excluded))
@@ -153,7 +158,7 @@ class Ranker:
         Raises:
             ValueError: If ``targets``, ``beams`` or ``exclude`` is out of range.
         """
-        excluded = excluded_titles(exclude, self._title_ids, n_queries=len(queries))
+        excluded = excluded_titles(exclude, self.title_ids, n_queries=len(queries))
         target_ids = self._target_titles(targets, queries)
         if fuse is None and queries.has_single_vectors(beams):
             return self._top_beam_search(queries).target_ranks(target_ids, exclude=excluded)
@@ -190,7 +195,7 @@ class Ranker:
             ValueError: If ``targets``, ``k``, ``modes`` or ``exclude`` is out of range.
         """
         exclusions = [
-            excluded_titles(items, self._title_ids, n_queries=len(queries))
+            excluded_titles(items, self.title_ids, n_queries=len(queries))
             for items in ([None] if exclude is None else [None, exclude])
         ]
         target_ids = self._target_titles(targets, queries)
@@ -265,7 +270,7 @@ class Ranker:
 
     def _list_builder(self, queries: EncodedQueries, *, k: int) -> ListBuilder:
         check_length(k, len(self.index.titles))
-        return ListBuilder(self._shown_items, len(queries), k=k)
+        return ListBuilder(self.shown_items, len(queries), k=k)
 
     def _target_titles(self, targets: IntArray, queries: EncodedQueries) -> IntArray:
         if len(targets) != len(queries):
@@ -273,5 +278,5 @@ class Ranker:
                 f"targets has {len(targets)} entries for {len(queries)} queries; expected one "
                 "item number for each query."
             )
-        check_range(targets, len(self._title_ids), name="targets")
-        return self._title_ids[targets]
+        check_range(targets, len(self.title_ids), name="targets")
+        return self.title_ids[targets]

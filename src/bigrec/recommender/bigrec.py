@@ -349,6 +349,7 @@ class BIGRec:
         trust_remote_code: bool = False,
         base_url: str | None = None,
         verify_key: str | Path | None = None,
+        trust_index: bool = False,
     ) -> Self:
         """Open a bundle, of anybody: no code of it is run, and everything is checked first.
 
@@ -364,6 +365,9 @@ class BIGRec:
                 takes the variable ``OPENAI_BASE_URL``; the bundle's own is never used.
             verify_key: File of a public key, PEM or OpenSSH. A bundle that was not signed with its
                 private key is refused.
+            trust_index: Map the bundle's graph of titles (``index.backend``), which a forged file
+                could use to crash the process. Without it the graph is built anew, unless the
+                bundle is signed.
 
         Raises:
             BundleError: If the bundle is damaged, of another version or not signed as asked, brings
@@ -378,5 +382,6 @@ class BIGRec:
             trust_remote_code=trust_remote_code,
             base_url=base_url,
             verify_key=None if verify_key is None else Path(verify_key),
+            trust_index=trust_index,
         )
         return cls.of(load_fitted(Path(folder), access))

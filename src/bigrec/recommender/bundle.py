@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 FORMAT: Literal[3] = 3
 MANIFEST = "manifest.json"
 _RECORDED = ("bigrec", "torch", "transformers", "peft", "numpy", "polars")
-_SUFFIXES = frozenset({".json", ".yaml", ".parquet", ".safetensors", ".md"})
+_SUFFIXES = frozenset({".json", ".yaml", ".parquet", ".safetensors", ".md", ".usearch"})
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 _MAX_MANIFEST_BYTES = 1 << 20
 _MAX_BYTES = 1 << 34

@@ -4,6 +4,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 
@@ -13,10 +14,12 @@ from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.index import ItemIndex
+from bigrec.grounding.neighbors.candidates import CandidateRanker
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse, Ranker
 from bigrec.models.base import EmbedTitles, Scorer
 from bigrec.models.text.vectors import normalized
+from bigrec.recommender.approximate import candidate_ranker
 from bigrec.recommender.candidates import Candidates
 from bigrec.recommender.fusion import SignalFusion
 from bigrec.recommender.query_encoders import QueryEncoder
@@ -49,6 +52,7 @@ class FittedRecommender:
         origin: The fitted recommender, if this one is of another catalog; else it is this one.
         new_titles: Sentence vectors of titles that the origin's catalog lacks.
         version: Its version, where it is not that of a new fit.
+        graph: File of a graph over its titles, for approximate search; None builds one.
     """
 
     def __init__(
@@ -64,6 +68,7 @@ class FittedRecommender:
         origin: "FittedRecommender | None" = None,
         new_titles: Mapping[str, FloatArray] | None = None,
         version: str | None = None,
+        graph: Path | None = None,
     ) -> None:
         self.settings = settings
         self.encoder = encoder
@@ -75,6 +80,7 @@ class FittedRecommender:
         self.origin = origin or self
         self.new_titles = new_titles or {}
         self._version = version
+        self._graph = graph
         self._catalog_fusion = (
             None
             if fusion is None
@@ -116,6 +122,11 @@ class FittedRecommender:
         index = self.encoder.title_embeddings
         index = replace(index, embeddings=normalized(index.embeddings))
         return Ranker(index, self.catalog.title_ids, counts=self.counts)
+
+    @cached_property
+    def candidate_ranker(self) -> CandidateRanker | None:
+        """Ranks candidates in place of all titles; None with exact search."""
+        return candidate_ranker(self.encoder.ranker, self.settings.index, graph=self._graph)
 
     @cached_property
     def rising_items(self) -> IntArray:
@@ -300,6 +311,7 @@ class FittedRecommender:
         exclude: Sequence[IntArray] | None = None,
         beams: BeamMode | None = None,
         gammas: Mapping[str, float] | None = None,
+        exact: bool = False,
     ) -> RankedLists:
         """Rank the catalog for encoded histories.
 
@@ -311,6 +323,7 @@ class FittedRecommender:
             exclude: Item numbers that each list must not hold either, with their titles.
             beams: The generated texts that are grounded; as `beams` gives them by default.
             gammas: Other gammas of some signals than those of the selected rule, by their names.
+            exact: Rank all titles, also where the settings ask for candidates.
 
         Raises:
             ValueError: If a signal is not fused or a gamma is out of range.
@@ -322,13 +335,21 @@ class FittedRecommender:
             excluded = [
                 np.concatenate([more, seen]) for more, seen in zip(excluded, histories, strict=True)
             ]
-        return self.encoder.ranker.rank(
-            encoded,
-            k=k,
-            beams=beams or self.beams(exclude_seen=exclude_seen),
-            exclude=excluded,
-            fuse=self.fuse(histories, self.rule(exclude_seen=exclude_seen, gammas=gammas)),
-        )
+        rule = self.rule(exclude_seen=exclude_seen, gammas=gammas)
+        beams = beams or self.beams(exclude_seen=exclude_seen)
+        candidates = None if exact else self.candidate_ranker
+        if candidates and encoded.has_single_vectors(beams) and candidates.ranks_by(rule):
+            lists = candidates.rank(
+                encoded,
+                k=k,
+                exclude=excluded,
+                rule=rule,
+                weights=lambda rows: self.weights(histories[rows]) if rule else [],
+            )
+            if lists is not None:
+                return lists
+        fuse = self.fuse(histories, rule)
+        return self.encoder.ranker.rank(encoded, k=k, beams=beams, exclude=excluded, fuse=fuse)
 
     def score(
         self, encoded: EncodedQueries, queries: EvalQueries, *, signals: Mapping[str, Scorer]

@@ -10,6 +10,7 @@ from bigrec.data.catalog import Catalog
 from bigrec.data.stored_tables import damaged_table, read_table
 from bigrec.errors import BundleError
 from bigrec.grounding.index import ItemIndex
+from bigrec.recommender.approximate import save_graph
 from bigrec.recommender.encoder_loading import json_bytes
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion
@@ -30,6 +31,7 @@ def save_fitted(fitted: FittedRecommender, folder: Path) -> None:
     origin = fitted.origin
     save_version(folder, origin.version)
     origin.encoder.save(folder)
+    save_graph(origin, folder)
     origin.catalog.save(folder / _CATALOG)
     pl.DataFrame({"count": origin.counts}).write_parquet(folder / _COUNTS)
     if origin.fusion is not None:

@@ -14,6 +14,7 @@ from pathlib import Path
 from bigrec.errors import BundleError, SettingsError
 from bigrec.lm.identity import truncated_fingerprint
 from bigrec.lm.locate import SENTENCE_ENCODERS, SHORT_NAMES
+from bigrec.recommender.approximate import GRAPH_FILE
 from bigrec.recommender.bundle import Manifest, read_manifest
 from bigrec.recommender.encoder_loading import load_query_encoder
 from bigrec.recommender.factory import load_encoder_model
@@ -42,6 +43,7 @@ class Access:
         trust_remote_code: Run code that comes with the base model.
         base_url: Address of the server that writes titles; None takes ``OPENAI_BASE_URL``.
         verify_key: File of the public key that the bundle must be signed with.
+        trust_index: Map the bundle's graph of titles. A signed bundle's is mapped in any case.
     """
 
     base_model: str | None = None
@@ -50,6 +52,12 @@ class Access:
     trust_remote_code: bool = False
     base_url: str | None = None
     verify_key: Path | None = None
+    trust_index: bool = False
+
+    @property
+    def maps_graph(self) -> bool:
+        """Whether a bundle's graph is used: its links are followed without further checks."""
+        return self.trust_index or self.verify_key is not None
 
 
 def load_fitted(folder: Path, access: Access) -> FittedRecommender:
@@ -120,6 +128,7 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
             title_encoder=title_encoder,
             fusion=fusion,
             version=version,
+            graph=_graph(folder, settings) if access.maps_graph else None,
         )
         return with_stored_catalog(fitted, folder)
 
@@ -140,6 +149,11 @@ def reading_part(path: Path) -> Iterator[None]:
             f"{path} cannot be used: its content does not fit together ({error}). Fit the "
             "recommender and save it again."
         ) from error
+
+
+def _graph(folder: Path, settings: Settings) -> Path | None:
+    path = folder / GRAPH_FILE
+    return path if settings.index.backend != "exact" and path.is_file() else None
 
 
 def _with_models(settings: Settings, manifest: Manifest, folder: Path, access: Access) -> Settings:

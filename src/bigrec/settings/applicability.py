@@ -100,6 +100,10 @@ _CONDITIONS = (
         lambda s: s.generative.embedding.embedder == "base",
         "generative.embedding.embedder: base",
     ),
+    *(
+        _Condition(f"index.{name}", lambda s: s.index.backend != "exact", "index.backend: usearch")
+        for name in ("n_candidates", "expansion")
+    ),
     _Condition("fusion.method", lambda s: s.fusion.signals != (), "fusion.signals"),
     _Condition(
         "fusion.gammas",

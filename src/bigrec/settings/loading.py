@@ -22,6 +22,7 @@ from bigrec.settings.sections import (
     EvaluationSettings,
     FusionSettings,
     GroundingSettings,
+    IndexSettings,
     ModelSettings,
     RecommendSettings,
     RetrievalSettings,
@@ -53,6 +54,7 @@ class Settings(Section):
     retrieval: RetrievalSettings = RetrievalSettings()
     generative: GenerativeSettings = GenerativeSettings()
     grounding: GroundingSettings = GroundingSettings()
+    index: IndexSettings = IndexSettings()
     recommend: RecommendSettings = RecommendSettings()
     fusion: FusionSettings = FusionSettings()
     baselines: BaselineSettings = BaselineSettings()

@@ -187,6 +187,20 @@ class GroundingSettings(Section):
     validation or, with ``baselines.tune: none``, those of ``baselines.gaussian``."""
 
 
+class IndexSettings(Section):
+    """How the nearest titles are found when lists are made. Evaluation ranks all titles."""
+
+    backend: Literal["exact", "usearch"] = "exact"
+    """``exact`` computes the distances of all titles; ``usearch`` those of candidates from an HNSW
+    graph and of each signal's best titles. The bundle holds the graph. Rules that depend on all
+    titles (``rrf``, z-scores, the mixture for cold titles) and several beams stay exact."""
+    n_candidates: PositiveInt = 100
+    """Candidates of the graph and of each signal, more for longer lists and histories."""
+    expansion: PositiveInt = 256
+    """Points that a search of the graph keeps open: more find more of the nearest titles and take
+    longer. ``metrics.json`` has the share found, the recall."""
+
+
 class RecommendSettings(Section):
     """Recommended lists."""
 

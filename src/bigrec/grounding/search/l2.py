@@ -87,6 +87,27 @@ class ExactL2:
         centered = difference.astype(np.float32)
         return CenteredQueries(queries, centered, _squared_lengths(centered.astype(np.float64)))
 
+    def scaled(self, vectors: FloatArray) -> FloatArray:
+        """Vectors ``[q, d]`` in a space where no point is longer than 1 and the order is the same.
+
+        Raises:
+            ValueError: If one is farther than 1e18 from the points' center.
+        """
+        return self.center(vectors).centered / self._longest
+
+    def scaled_points(self, rows: slice) -> FloatArray:
+        """Some of the points as `scaled` gives them, ``[p, d]`` float32."""
+        return self._centered[rows] / self._longest
+
+    @property
+    def size(self) -> int:
+        """Dimensions of the points, ``d``."""
+        return len(self._center)
+
+    @property
+    def _longest(self) -> np.float32:
+        return np.float32(np.sqrt(self._squares.max(initial=0)) or 1)
+
     def half_error(self, squares: FloatArray) -> FloatArray:
         """Contribution of vectors of squared lengths ``squares`` to the error of `bounds`.
 

@@ -1,0 +1,1 @@
+"""Approximate nearest neighbors: candidates of a list, which are then ranked exactly."""
