@@ -35,3 +35,20 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
     reference = (DOCS / "api.rst").read_text(encoding="utf-8")
     whole = f".. automodule:: {module}"
     assert whole in reference or f":: {module}.{attribute}\n" in reference
+
+
+@pytest.mark.parametrize(
+    ("page", "written"),
+    [
+        ("CITATION.cff", "\nversion: {}\n"),
+        ("README.md", "version = {{{}}}"),
+        ("CHANGELOG.md", "\n## [{}] - "),
+    ],
+)
+def test_the_version_stands_on_every_page_that_names_it(page: str, written: str) -> None:
+    text = (DOCS.parent / page).read_text(encoding="utf-8")
+    assert written.format(bigrec.__version__) in text
+
+
+def test_the_readme_stays_short() -> None:
+    assert len((DOCS.parent / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
