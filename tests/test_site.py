@@ -43,6 +43,7 @@ def test_every_public_name_is_in_the_reference(name: str) -> None:
         ("CITATION.cff", "\nversion: {}\n"),
         ("README.md", "version = {{{}}}"),
         ("CHANGELOG.md", "\n## [{}] - "),
+        ("deploy/kubernetes/bigrec.yaml", "image: bigrec:{}\n"),
     ],
 )
 def test_the_version_stands_on_every_page_that_names_it(page: str, written: str) -> None:
