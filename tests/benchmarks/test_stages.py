@@ -59,6 +59,7 @@ def test_every_stage_has_a_function_and_the_default_ones_are_stages() -> None:
         "growth",
         "index",
         "peak",
+        "peers",
         "serve",
     }
     for name in set(benchmarks.STAGES) - {"prepare", "gamma"}:

@@ -1,0 +1,55 @@
+"""MovieLens-100K as bigrec prepares it, as CSV files that every peer's environment can read."""
+
+from pathlib import Path
+
+import numpy as np
+
+from bigrec.data.dataset import Dataset
+from bigrec.data.examples import Examples
+from bigrec.data.sources import load_dataset
+from bigrec.data.splits import TRAIN, split_dataset
+from bigrec.storage import write_json
+from bigrec.types import IntArray
+
+_MIN_HISTORY = 10
+
+
+def export(folder: Path, *, dataset: Dataset | None = None, n_valid: int = 2000) -> None:
+    """Write the training interactions and the queries of a global-time split.
+
+    Histories are whole: a side cuts them to what its model reads, and excludes all of it.
+
+    Args:
+        folder: Made if it is missing.
+        dataset: MovieLens-100K by default.
+        n_valid: Sampled validation queries, for early stopping.
+    """
+    dataset = dataset or load_dataset("ml-100k")
+    interactions = dataset.interactions
+    longest = int(np.diff(interactions.user_start).max())
+    split = split_dataset(
+        interactions, method="global_time", max_history_length=longest, min_history=_MIN_HISTORY
+    )
+    train = split.row_splits == TRAIN
+    folder.mkdir(parents=True, exist_ok=True)
+    rows = np.flatnonzero(train)
+    _write(
+        folder / "train.csv",
+        "user,item,order",
+        np.stack([interactions.users()[train], interactions.items[train], rows], axis=1),
+    )
+    _write_queries(folder, "valid", split.valid.sample(n_valid, seed=0))
+    _write_queries(folder, "test", split.test)
+    write_json(folder / "sizes.json", {"n_items": dataset.catalog.n_items})
+
+
+def _write_queries(folder: Path, part: str, examples: Examples) -> None:
+    histories = [row[row >= 0] for row in examples.histories()]
+    numbers = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
+    table = np.stack([numbers, np.concatenate(histories)], axis=1)
+    _write(folder / f"{part}.csv", "query,item", table)
+    _write(folder / f"{part}-targets.csv", "target", np.asarray(examples.targets)[:, None])
+
+
+def _write(path: Path, head: str, table: IntArray) -> None:
+    np.savetxt(path, table, fmt="%d", delimiter=",", header=head, comments="")

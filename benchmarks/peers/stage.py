@@ -1,0 +1,196 @@
+"""All sides in turns, and their figures."""
+
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from benchmarks.peers.data import export
+from benchmarks.peers.environments import PEERS, python_of, why_missing
+from bigrec.evaluation.metrics import ndcg_at
+from bigrec.storage import read_json
+from bigrec.types import UNRANKED, IntArray
+
+SIDES = Path(__file__).parent / "sides"
+OURS = "bigrec"
+TURNS, BUDGET_S = 3, 300.0
+_K = 10
+# One for each library that has threads of its own.
+_ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
+
+
+class Entry(NamedTuple):
+    """A model of a package. Networks of a family are trained to the same figure on validation."""
+
+    peer: str
+    model: str
+    network: str | None = None
+
+
+ENTRIES = (
+    Entry(OURS, "SASRec", "SASRec"),
+    Entry("rectools", "SASRec", "SASRec"),
+    Entry("recbole", "SASRec", "SASRec"),
+    Entry(OURS, "GRU4Rec", "GRU4Rec"),
+    Entry("recbole", "GRU4Rec", "GRU4Rec"),
+    Entry(OURS, "EASE"),
+    Entry("rectools", "EASE"),
+    Entry(OURS, "co-occurrence"),
+    Entry("rectools", "ItemKNN"),
+    Entry("implicit", "item-item"),
+    Entry("implicit", "ALS"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Turn:
+    """One run of a side, in seconds of the processor.
+
+    Attributes:
+        fit_s: Seconds of preparing and fitting, validation included.
+        recommend_s: Seconds of the lists of all test histories.
+        peak_mib: Peak memory of the process.
+        curve: For a network, seconds and validation NDCG@10 at the end of each epoch.
+        lists: Items of the lists, ``[q, 10]``.
+    """
+
+    fit_s: float
+    recommend_s: float
+    peak_mib: float
+    curve: Sequence[tuple[float, float]]
+    lists: IntArray
+
+    @property
+    def best_valid(self) -> float:
+        """The best figure on validation."""
+        return max((figure for _, figure in self.curve), default=float("nan"))
+
+    def seconds_to(self, figure: float) -> float | None:
+        """Seconds until a figure on validation was first reached; None if it was not."""
+        return next((seconds for seconds, reached in self.curve if reached >= figure), None)
+
+
+def bench_peers_stage() -> dict[str, Any]:
+    """Figures of every model of every package that is installed, on MovieLens-100K."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        export(folder)
+        return compare(folder, turns=TURNS, budget_s=BUDGET_S)
+
+
+def compare(
+    folder: Path,
+    *,
+    turns: int,
+    budget_s: float,
+    entries: Sequence[Entry] = ENTRIES,
+) -> dict[str, Any]:
+    """Run all sides in an order that reverses from turn to turn.
+
+    Args:
+        folder: As `export` wrote it.
+        turns: Runs of each side.
+        budget_s: Seconds that a network of another package may train.
+        entries: The sides.
+
+    Returns:
+        By package and model: medians of the turns; and under ``not run`` the reasons.
+    """
+    absent = {peer: reason for peer in PEERS if (reason := why_missing(peer)) is not None}
+    present = [entry for entry in entries if entry.peer not in absent]
+    done: dict[Entry, list[Turn]] = {entry: [] for entry in present}
+    failed: dict[str, str] = {}
+    for turn in range(turns):
+        for entry in present[:: -1 if turn % 2 else 1]:
+            try:
+                done[entry].append(run_side(entry, folder, budget_s=budget_s))
+            except subprocess.CalledProcessError as error:
+                lines = error.stderr.strip().splitlines() or [f"exit code {error.returncode}"]
+                failed[f"{entry.peer} {entry.model}"] = lines[-1]
+    done = {entry: runs for entry, runs in done.items() if runs}
+    targets = np.loadtxt(folder / "test-targets.csv", dtype=np.int64, skiprows=1)
+    figures = {
+        f"{entry.peer} {entry.model}": summary(
+            runs, targets=targets, common_valid=_common(done, entry.network)
+        )
+        for entry, runs in done.items()
+    }
+    return {**figures, "not run": {**absent, **failed}}
+
+
+def run_side(entry: Entry, folder: Path, *, budget_s: float) -> Turn:
+    """Run a side in its environment, on one thread.
+
+    Raises:
+        CalledProcessError: If it fails.
+    """
+    out = folder / "out.json"
+    is_ours = entry.peer == OURS
+    python = sys.executable if is_ours else str(python_of(entry.peer))
+    variables = {**os.environ, **_ONE_THREAD}
+    if not is_ours:
+        variables.pop("PYTHONPATH", None)
+    script = SIDES / f"run_{entry.peer}.py"
+    arguments = [str(folder), entry.model, str(out), "--budget", str(budget_s)]
+    command = [python, str(script), *arguments]
+    subprocess.run(command, env=variables, capture_output=True, text=True, check=True)  # noqa: S603
+    found = read_json(out)
+    return Turn(
+        found["fit_s"],
+        found["recommend_s"],
+        found["peak_mib"],
+        [(seconds, figure) for seconds, figure in found["curve"]],
+        np.load(out.with_suffix(".npy")),
+    )
+
+
+def summary(
+    runs: Sequence[Turn], *, targets: IntArray, common_valid: float | None
+) -> dict[str, float | None]:
+    """Medians over the turns of a side.
+
+    Args:
+        runs: The turns.
+        targets: Target of each test history.
+        common_valid: For a network, the figure on validation that all of its family reach.
+    """
+    times = [_seconds(run, common_valid) for run in runs]
+    reached = [seconds for seconds in times if seconds is not None]
+    return {
+        "train_s": float(np.median(reached)) if len(reached) == len(runs) else None,
+        "lists_per_s": len(targets) / float(np.median([run.recommend_s for run in runs])),
+        "peak_mib": float(np.median([run.peak_mib for run in runs])),
+        "test_ndcg@10": float(
+            np.median([ndcg_at(list_ranks(run.lists, targets), k=_K) for run in runs])
+        ),
+        "valid_ndcg@10": None if common_valid is None else _median_valid(runs),
+        "turns": len(runs),
+    }
+
+
+def list_ranks(lists: IntArray, targets: IntArray) -> IntArray:
+    """0-based place of each target in its list, ``[q]``; `UNRANKED` where it is not in it."""
+    found = lists == targets[:, None]
+    return np.where(found.any(axis=1), found.argmax(axis=1), UNRANKED)
+
+
+def _seconds(run: Turn, common_valid: float | None) -> float | None:
+    return run.fit_s if common_valid is None else run.seconds_to(common_valid)
+
+
+def _median_valid(runs: Sequence[Turn]) -> float:
+    return float(np.median([run.best_valid for run in runs]))
+
+
+def _common(done: Mapping[Entry, Sequence[Turn]], network: str | None) -> float | None:
+    """The best figure on validation of the side of a family that reaches the least in any turn."""
+    if network is None:
+        return None
+    family = (runs for entry, runs in done.items() if entry.network == network)
+    return min(run.best_valid for runs in family for run in runs)
