@@ -44,7 +44,7 @@ def invoke(*arguments: str) -> Any:
 
 def test_every_extra_of_the_package_is_explained() -> None:
     extras = tomllib.loads(PYPROJECT.read_text())["project"]["optional-dependencies"]
-    assert set(EXTRAS) == set(extras) - {DEVELOPMENT}
+    assert set(EXTRAS) == set(extras) - DEVELOPMENT
 
 
 def test_what_the_doctor_imports_is_required_by_the_package() -> None:

@@ -15,7 +15,9 @@ from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.settings import Settings
 from bigrec.types import Finding
 
-DEVELOPMENT = "dev"
+DEVELOPMENT = {"dev", "docs"}
+"""Extras of those who work on bigrec."""
+
 EXTRAS = {
     "ctranslate2": "generative.decoding.backend=ctranslate2, faster for a single beam",
     "gguf": "base models in .gguf files, smollm2-135m among them",
@@ -71,10 +73,10 @@ def package_findings() -> list[Finding]:
 
 
 def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
-    """The required packages, and those of each extra but that of developers."""
+    """The required packages, and those of each extra but those of developers."""
     distribution = importlib.metadata.distribution("bigrec")
     all_of_them = list(map(Requirement, distribution.requires or []))
-    names = set(distribution.metadata.get_all("Provides-Extra") or []) - {DEVELOPMENT}
+    names = set(distribution.metadata.get_all("Provides-Extra") or []) - DEVELOPMENT
 
     def applies(requirement: Requirement, extra: str) -> bool:
         return requirement.marker is None or requirement.marker.evaluate({"extra": extra})
