@@ -1,4 +1,4 @@
-"""All stages of the modes with a language model on one device, each mode in a process of its own.
+"""All stages of the modes with a language model on one device, each mode in a separate process.
 
 ``benchmarks/gpu.sh`` calls it. A mode that fails or takes too long is named; the others run.
 """
@@ -110,7 +110,7 @@ def _served(name: str, ask: Callable[[], object], count: int, times: int) -> Row
 def run_matrix(
     folder: Path, options: Sequence[str], *, minutes: float, modes: Sequence[str] = tuple(MODES)
 ) -> list[Row]:
-    """Run every mode in a process of its own, in equal shares of the time.
+    """Run every mode in a separate process, in equal shares of the time.
 
     Args:
         folder: For the run directories and the rows.

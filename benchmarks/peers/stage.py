@@ -21,7 +21,7 @@ SIDES = Path(__file__).parent / "sides"
 OURS = "bigrec"
 TURNS, BUDGET_S = 3, 300.0
 _K = 10
-# One for each library that has threads of its own.
+# One for each library with its own threads.
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 
 
