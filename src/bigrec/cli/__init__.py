@@ -24,6 +24,7 @@ from bigrec.cli.options import (
     guarded,
     show,
 )
+from bigrec.cli.study import study
 from bigrec.console import steps
 from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
@@ -50,6 +51,7 @@ bundle_app = typer.Typer(
 app.add_typer(bundle_app, name="bundle")
 app.add_typer(serve.app, name="serve")
 app.command()(doctor)
+app.command()(study)
 for name, command in answers.COMMANDS.items():
     app.command(name)(command)
 

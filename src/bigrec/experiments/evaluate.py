@@ -125,7 +125,7 @@ def evaluate_recommender(
     ranked = evaluate_methods(methods, scored, progress=progress)
     results = [method.result for method in ranked]
     results += _random_results(catalog.n_titles, scored.targets, scored.seen)
-    table = _query_table(catalog, queries, texts)
+    table = make_query_table(catalog, queries, texts)
     for result in results:
         table = table.with_ranks(result)
     nearest = fitted.encoder.ranker.rank(encoded, k=1, beams="top1").distances[:, 0]
@@ -201,9 +201,10 @@ def _examples(
     ]
 
 
-def _query_table(
+def make_query_table(
     catalog: Catalog, queries: EvalQueries, texts: Sequence[Sequence[GeneratedText]]
 ) -> QueryTable:
+    """The queries with their histories, targets and texts, without ranks."""
     return QueryTable.build(
         user_ids=queries.user_ids,
         histories=[[catalog.item_ids[item] for item in items] for items in queries.histories],

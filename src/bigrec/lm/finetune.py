@@ -168,6 +168,11 @@ def selected_epoch(log: Sequence[Mapping[str, float]]) -> int | None:
     return round(min(validated, key=lambda entry: entry[_FIGURE])["epoch"])
 
 
+def training_steps(n_train: int, settings: FinetuneSettings) -> int:
+    """Optimizer steps of all epochs for so many training examples, at least 1."""
+    return max(1, math.ceil(n_train / settings.batch_size) * settings.epochs)
+
+
 class _Trainer(Trainer):
     """Samples training batches with `SortedBatches`.
 
@@ -305,7 +310,7 @@ def _training_arguments(
             f"({per_device}) times the number of processes ({arguments.world_size})."
         )
     arguments.gradient_accumulation_steps = batch_size // (per_device * arguments.world_size)
-    steps = max(1, math.ceil(n_train / batch_size) * settings.epochs)
+    steps = training_steps(n_train, settings)
     arguments.warmup_steps = min(settings.warmup_steps, steps // 10)
     arguments.logging_steps = max(1, steps // 200)
     return arguments

@@ -1,0 +1,46 @@
+"""Results of studies for the terminal and as JSON-like values."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Group
+from rich.text import Text
+
+from bigrec.console import Shown, rich_table
+from bigrec.printable import printable
+
+if TYPE_CHECKING:
+    from bigrec.experiments.studies.dry_run import PlannedArm
+    from bigrec.experiments.studies.report import StudyReport
+
+
+def study(report: "StudyReport", folder: Path) -> Shown:
+    """The claim, the verdicts with what was tested, and the metrics.
+
+    Args:
+        report: The study.
+        folder: Holds its files.
+    """
+    from bigrec.experiments.studies.report import (  # noqa: PLC0415 - matplotlib, a second
+        study_json,
+        study_tables,
+    )
+
+    head = "\n".join([report.claim, *report.notes])
+    places = f"Report: {folder / 'study.html'}\nFigures: {folder / 'study.json'}"
+    return Shown(
+        Group(_lines(head), *map(rich_table, study_tables(report)), _lines(places)),
+        study_json(report),
+    )
+
+
+def plan(name: str, planned: list["PlannedArm"]) -> Shown:
+    """The arms of a dry run."""
+    from bigrec.experiments.studies.dry_run import plan_table  # noqa: PLC0415 - torch, seconds
+
+    return Shown(rich_table(plan_table(name, planned)), [asdict(arm) for arm in planned])
+
+
+def _lines(text: str) -> Text:
+    return Text(printable(text, lines=True))

@@ -1,0 +1,109 @@
+"""The arms of a study: comparisons of one workspace, whose stages they share."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+from bigrec.evaluation.protocol import MethodResult
+from bigrec.evaluation.query_table import QueryTable
+from bigrec.experiments.compare import compare_pipeline
+from bigrec.experiments.evaluate import make_query_table
+from bigrec.experiments.methods import recommender_ids
+from bigrec.experiments.pipeline import Pipeline
+from bigrec.recommender.fitting import no_progress
+from bigrec.settings import Settings
+from bigrec.settings.generative import DecodingSettings, LatentSettings
+from bigrec.types import ProgressFactory
+
+Decoding = Literal["beams", "latent"]
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One comparison of a study.
+
+    Attributes:
+        decoding: How the fine-tuned model ranks. Arms of both kinds share its checkpoint.
+        examples: Training examples; None for all.
+        baselines: Models that are compared, on all data and on the examples.
+        fusions: Signals that are fused into the distances; some of the baselines.
+    """
+
+    decoding: Decoding
+    examples: int | None
+    baselines: tuple[str, ...] = ()
+    fusions: tuple[str, ...] = ()
+
+    @property
+    def budget(self) -> str:
+        """The number of training examples in words."""
+        return "all" if self.examples is None else f"{self.examples:,}"
+
+    def settings(self, base: Settings) -> Settings:
+        """The settings of the arm: those of the study with the arm's values.
+
+        Latent decoding takes the states of the training examples alone, so that both decodings
+        know items from the same examples.
+        """
+        generative = base.generative
+        if self.decoding == "latent":
+            generative = generative.model_copy(
+                update={
+                    "decoding": DecodingSettings(method="latent"),
+                    "latent": LatentSettings(train_on="examples"),
+                }
+            )
+        compare = base.compare.model_copy(
+            update={"baselines": self.baselines, "fusions": self.fusions, "reference": "auto"}
+        )
+        data = base.data.model_copy(update={"max_train_examples": self.examples})
+        changed = base.model_copy(
+            update={"generative": generative, "compare": compare, "data": data}
+        )
+        return Settings.checked(changed.to_dict())
+
+
+def run_arm(
+    arm: Arm, base: Settings, *, folder: Path, progress_factory: ProgressFactory = no_progress
+) -> QueryTable:
+    """Target ranks of every method of an arm; a complete arm is read, not run.
+
+    Methods that depend on the number of training examples have it in their name.
+
+    Args:
+        arm: The arm.
+        base: The settings of the study.
+        folder: The workspace of all arms.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+
+    Raises:
+        BigrecError: If the data, the settings or the model cannot be used.
+    """
+    settings = arm.settings(base)
+    pipeline = Pipeline(folder, settings, progress_factory=progress_factory, write_settings=False)
+    path = pipeline.evaluation_stage.folder / f"study-{settings.compare.fingerprint()[:8]}.parquet"
+    if path.is_file():
+        return QueryTable.load(path)
+    results = compare_pipeline(pipeline).results
+    tested = pipeline.fitting.tested
+    table = make_query_table(
+        pipeline.dataset.catalog, tested.prepared.test_queries, tested.encode("test").texts
+    )
+    own = {method.model for method in recommender_ids(settings)}
+    for result in results:
+        table = table.with_ranks(_with_budget(result, arm, own))
+    table.save(path)
+    return table
+
+
+def budgeted(model: str, arm: Arm) -> str:
+    """Name of a model that was trained on the examples of an arm."""
+    return f"{model} [{arm.budget}]"
+
+
+def _with_budget(result: MethodResult, arm: Arm, own: set[str]) -> MethodResult:
+    method = result.method
+    if method.training_data == "few-shot" or method.model in own:
+        named = replace(method, model=budgeted(method.model, arm), training_data="all")
+        return replace(result, method=named)
+    return result

@@ -1,0 +1,97 @@
+"""What a study would train, built from data and tokenizer, without the weights."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+from bigrec.evaluation.reports.table import Cell, Table
+from bigrec.experiments.pipeline import Pipeline
+from bigrec.experiments.studies.designs import Design
+from bigrec.experiments.studies.study import ARMS_FOLDER, check_settings
+from bigrec.lm.batches import tokenize_examples
+from bigrec.lm.finetune import training_steps
+from bigrec.lm.model import load_tokenizer
+from bigrec.recommender.factory import make_renderer
+from bigrec.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedArm:
+    """What an arm would do.
+
+    Attributes:
+        decoding: How the model ranks.
+        examples: Training examples.
+        tokens: Tokens of these in one epoch.
+        longest: Tokens of the longest.
+        batches: Forward passes of one epoch.
+        steps: Optimizer steps of all epochs.
+        queries: Validation and test histories that are encoded.
+    """
+
+    decoding: str
+    examples: int
+    tokens: int
+    longest: int
+    batches: int
+    steps: int
+    queries: int
+
+
+def plan_study(design: Design, settings: Settings, *, run_dir: Path) -> list[PlannedArm]:
+    """Build every prompt and batch of a study's arms; only data and tokenizer are read.
+
+    Args:
+        design: The arms.
+        settings: Of generative mode. The base model gives the tokenizer.
+        run_dir: Keeps the prepared data.
+
+    Raises:
+        BigrecError: If the data, the settings or the tokenizer cannot be used.
+    """
+    check_settings(settings)
+    tokenizer = load_tokenizer(settings.model.base)
+    planned = []
+    for arm in design.arms:
+        of_arm = arm.settings(settings)
+        prepared = Pipeline(run_dir / ARMS_FOLDER, of_arm, write_settings=False).prepared
+        finetune = of_arm.generative.finetune
+        tokenized = tokenize_examples(
+            make_renderer(tokenizer, of_arm), prepared.train, loss=finetune.loss
+        )
+        lengths = [len(example["input_ids"]) for example in tokenized]
+        planned.append(
+            PlannedArm(
+                decoding=arm.decoding,
+                examples=len(lengths),
+                tokens=sum(lengths),
+                longest=max(lengths),
+                batches=math.ceil(len(lengths) / finetune.per_device_batch_size),
+                steps=training_steps(len(lengths), finetune),
+                queries=len(prepared.valid_queries) + len(prepared.test_queries),
+            )
+        )
+    return planned
+
+
+def plan_table(name: str, planned: list[PlannedArm]) -> Table:
+    """The arms of a study as a table."""
+    heads = ("Decoding", "Examples", "Tokens", "Longest", "Batches", "Steps", "Queries")
+    rows = tuple(
+        (
+            Cell(arm.decoding),
+            *(
+                Cell(f"{number:,}")
+                for number in (
+                    *(arm.examples, arm.tokens, arm.longest),
+                    *(arm.batches, arm.steps, arm.queries),
+                )
+            ),
+        )
+        for arm in planned
+    )
+    note = (
+        "Tokens and batches of one epoch, steps of all epochs unless training stops early. Arms "
+        "with the same examples share their training."
+    )
+    return Table(f"Arms of study {name}", heads, rows, note)

@@ -1,0 +1,89 @@
+"""A study: its arms are run, its contrasts tested, its report written."""
+
+from pathlib import Path
+
+from bigrec.errors import SettingsError
+from bigrec.evaluation.clusters import describe_users, number_users
+from bigrec.evaluation.protocol import MethodResult, of_protocol, summarize
+from bigrec.experiments.studies.arms import run_arm
+from bigrec.experiments.studies.designs import Design
+from bigrec.experiments.studies.report import StudyReport, write_study
+from bigrec.experiments.studies.verdict import check_contrasts, verdict
+from bigrec.recommender.fitting import no_progress
+from bigrec.settings import Settings
+from bigrec.types import ProgressFactory
+
+ARMS_FOLDER = "arms"
+"""The workspace of all arms in a run directory of studies."""
+
+
+def run_study(
+    design: Design,
+    settings: Settings,
+    *,
+    run_dir: Path,
+    progress_factory: ProgressFactory = no_progress,
+) -> StudyReport:
+    """Run a study; complete stages and arms of this run directory are reused.
+
+    Args:
+        design: Arms and contrasts.
+        settings: Of generative mode; the arms change decoding, examples and baselines.
+        run_dir: Holds the arms, and the report in a folder of the study's name.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+
+    Raises:
+        BigrecError: If the data, the settings or the model cannot be used.
+    """
+    check_settings(settings)
+    results: list[MethodResult] = []
+    user_ids: list[str] = []
+    for arm in design.arms:
+        table = run_arm(
+            arm, settings, folder=run_dir / ARMS_FOLDER, progress_factory=progress_factory
+        )
+        user_ids = table.frame["user_id"].to_list()
+        results += table.results()
+    # Arms repeat what does not depend on the examples.
+    found = list({(result.method, result.exclude_seen): result for result in results}.values())
+    users, protocol = number_users(user_ids), settings.recommend.exclude_seen
+    ranks = {result.method: result.ranks for result in of_protocol(found, exclude_seen=protocol)}
+    findings = check_contrasts(design.contrasts, ranks, users=users, seed=0)
+    questions = list(dict.fromkeys(contrast.question for contrast in design.contrasts))
+    report = StudyReport(
+        name=design.name,
+        claim=design.claim,
+        exclude_seen=protocol,
+        verdicts={
+            question: verdict([one for one in findings if one.question == question])
+            for question in questions
+        },
+        findings=findings,
+        rows=summarize(found, users=users, seed=0),
+        curves={
+            name: {size: method.label for size, method in points.items()}
+            for name, points in design.curves.items()
+        },
+        settings=settings.to_dict(),
+        notes=[f"{describe_users(users).capitalize()}. Seed {settings.seed}."],
+    )
+    write_study(run_dir / design.name, report)
+    return report
+
+
+def check_settings(settings: Settings) -> None:
+    """Refuse settings that a study cannot vary.
+
+    Raises:
+        SettingsError: If they are not of generative mode with beams.
+    """
+    if not settings.writes_texts:
+        raise SettingsError(
+            "a study compares beams and latent decoding of one fine-tuned model: it needs "
+            "mode: generative, with generative.decoding.method: beams."
+        )
+    if settings.generative.prompt.style == "auto":
+        raise SettingsError(
+            "generative.prompt.style is auto, by which beams and latent decoding would be trained "
+            "on different prompts: set it to list, plain or chat."
+        )
