@@ -15,7 +15,7 @@ from bigrec.experiments.studies.designs import SIZES, STUDIES, Design, make_desi
 from bigrec.experiments.studies.dry_run import plan_study
 from bigrec.experiments.studies.study import ARMS_FOLDER, run_study
 from bigrec.settings import Settings
-from tests.conftest import tiny_overrides, tiny_settings
+from tests.conftest import Mode, tiny_overrides, tiny_settings
 
 QUICK = (
     "generative.prompt.style=list",
@@ -141,16 +141,16 @@ def test_an_unknown_study_is_refused_with_those_that_there_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "words"),
+    ("mode", "style", "words"),
     [
-        ("generative.decoding.method=latent", "generative.decoding.method: beams"),
-        ("generative.prompt.style=auto", "generative.prompt.style is auto"),
+        ("latent", "list", "generative.decoding.method: beams"),
+        ("generative", "auto", "generative.prompt.style is auto"),
     ],
 )
 def test_settings_under_which_the_decodings_would_differ_are_refused(
-    change: str, words: str, tiny_files: Path, tiny_model: Path, tmp_path: Path
+    mode: Mode, style: str, words: str, tiny_model: Path, tmp_path: Path
 ) -> None:
-    changed = tiny_settings(tiny_model, f"data.source={tiny_files}", *QUICK, change)
+    changed = tiny_settings(tiny_model, f"generative.prompt.style={style}", mode=mode)
     with pytest.raises(SettingsError, match=words):
         run_study(design_of("ranking"), changed, run_dir=tmp_path)
     assert not list(tmp_path.iterdir())
