@@ -135,7 +135,7 @@ def _fusion(few: int | None) -> Design:
                 _above(f"Signals by the selected rule {improved}", tuned, MethodId(model)),
                 _above(control, tuned, MethodId(signal)),
             ]
-    claim = "C5: popularity and collaborative injection improve it further."
+    claim = "C5: popularity and collaborative scores, fused in, improve it further."
     return Design("fusion", claim, arms, contrasts, {})
 
 
