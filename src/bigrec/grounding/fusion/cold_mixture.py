@@ -5,7 +5,7 @@ so it is ranked by what is missing. A mixture ranks each kind by the score that 
 one number, the share of cold titles among the next items, sets the rate at which they meet.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from typing import Protocol, Self
@@ -127,11 +127,13 @@ def select_mixture(
     """
     if cold.all() or not cold[queries.targets].any():
         return None
-    known = _Part.make(z_score(-fused[:, ~cold].astype(np.float64)), queries, ~cold)
+    known = _Part.make(
+        z_score(-fused[:, ~cold].astype(np.float64)), queries, ~cold, sharpness=_KNOWN_SHARPNESS
+    )
     best: tuple[float, ColdMixture] | None = None
     for signal in signals:
         weights = np.broadcast_to(queries.weights[signal], fused.shape)[:, cold]
-        of_cold = _Part.make(weights.astype(np.float64), queries, cold)
+        of_cold = _Part.make(weights.astype(np.float64), queries, cold, sharpness=_COLD_SHARPNESS)
         for sharpness in product(_KNOWN_SHARPNESS, _COLD_SHARPNESS):
             for share, ranks in zip(_SHARES, _mixed_ranks(known, of_cold, *sharpness), strict=True):
                 reached = metric(ranks)
@@ -145,15 +147,17 @@ class _Part:
     """The titles of one kind: what queries score them, sorted, and where the targets are.
 
     Attributes:
-        scores: ``[q, m]``, higher is better, before titles are excluded.
-        ascending: The same sorted; excluded titles are negative infinity.
+        log_sums: Log-sums of the exponentials of the scores times each sharpness, ``[q]``, before
+            titles are excluded.
+        ascending: The scores sorted, ``[q, m]``, higher is better; excluded titles are negative
+            infinity.
         has_target: Whether the target is of this kind, ``[q]``.
         target: The target's score, ``[q]``; 0 where it is of the other kind.
         ahead: Titles of this kind that are ahead of the target, ``[q]``.
         is_excluded: Whether the target is excluded, ``[q]``.
     """
 
-    scores: FloatArray
+    log_sums: Mapping[float, FloatArray]
     ascending: FloatArray
     has_target: BoolArray
     target: FloatArray
@@ -161,9 +165,17 @@ class _Part:
     is_excluded: BoolArray
 
     @classmethod
-    def make(cls, scores: FloatArray, queries: ColdQueries, titles: BoolArray) -> Self:
+    def make(
+        cls,
+        scores: FloatArray,
+        queries: ColdQueries,
+        titles: BoolArray,
+        *,
+        sharpness: Sequence[float],
+    ) -> Self:
         """Sort the scores of the titles of one kind, ``titles`` of all ``t``."""
         place = np.cumsum(titles) - 1
+        log_sums = {factor: _log_sum(factor * scores)[:, 0] for factor in sharpness}
         ranked = scores.copy()
         excluded = np.zeros((len(scores), len(titles)), dtype=np.bool_)
         if queries.exclude is not None:
@@ -175,7 +187,12 @@ class _Part:
         ranked.sort(axis=1)
         ahead = _at_least(ranked, target[:, None])[:, 0] - 1
         return cls(
-            scores, ranked, has_target, target, ahead, excluded[every, queries.targets] & has_target
+            log_sums,
+            ranked,
+            has_target,
+            target,
+            ahead,
+            excluded[every, queries.targets] & has_target,
         )
 
 
@@ -183,11 +200,10 @@ def _mixed_ranks(
     known: _Part, cold: _Part, known_sharpness: float, cold_sharpness: float
 ) -> Iterator[IntArray]:
     """0-based target ranks by the mixture, ``[q]``, for each of the shares."""
-    known_sum = _log_sum(known_sharpness * known.scores)[:, 0]
-    cold_sum = _log_sum(cold_sharpness * cold.scores)[:, 0]
     odds = np.log1p(-np.array(_SHARES)) - np.log(_SHARES)
     # By how much a cold title has to score higher than a known one to be as probable, [q, shares].
-    lead = (cold_sum - known_sum)[:, None] + odds
+    ratio = cold.log_sums[cold_sharpness] - known.log_sums[known_sharpness]
+    lead = ratio[:, None] + odds
     of_target = known_sharpness * known.target + cold_sharpness * cold.target
     ranks = np.empty(lead.shape, dtype=np.int64)
     rows = known.has_target
