@@ -7,7 +7,6 @@ import argparse
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.harness import timed
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.stage import read_timings
 from bigrec.lm.hardware import pick_device
@@ -98,12 +98,7 @@ def measure(settings: Settings, folder: Path, *, tiny: bool) -> list[Row]:
 
 def _served(name: str, ask: Callable[[], object], count: int, times: int) -> Row:
     ask()
-    seconds = []
-    for _ in range(times):
-        started = time.perf_counter()
-        ask()
-        seconds.append(time.perf_counter() - started)
-    median = float(np.median(seconds))
+    median = float(np.median([timed(ask)[0] for _ in range(times)]))
     return {"stage": name, "seconds": median, "unit": "histories", "per_s": count / median}
 
 

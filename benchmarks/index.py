@@ -16,6 +16,7 @@ from bigrec.grounding.neighbors.candidates import CandidateRanker
 from bigrec.grounding.neighbors.usearch import UsearchGraph
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Ranker
+from bigrec.recommender.approximate import found_shares
 from bigrec.types import FloatArray, IntArray
 
 _BATCH = 64
@@ -69,7 +70,7 @@ def bench_index_stage(
 
         for expansion in _EXPANSIONS:
             lists = searched(expansion)(encoded).title_ids
-            recall = _recall(lists, expected)
+            recall = float(np.mean(found_shares(lists, expected)))
             results[f"recall_expansion_{expansion}"] = recall
             if recall >= 0.99:
                 break
@@ -151,8 +152,3 @@ def _median_ms(
     batches = [queries[start : start + size] for start in range(0, len(queries), size)][:_ALONE]
     encoded = [EncodedQueries.from_vectors(batch) for batch in batches]
     return 1000 * float(np.median([timed(partial(rank, batch))[0] for batch in encoded]))
-
-
-def _recall(lists: IntArray, expected: IntArray) -> float:
-    pairs = zip(lists, expected, strict=True)
-    return float(np.mean([np.isin(right, left).mean() for left, right in pairs]))

@@ -23,12 +23,9 @@ import random
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
+from bigrec.data.readers.sample import FOLDER, INTERACTIONS, ITEMS
 from bigrec.storage import atomic_file
-
-FOLDER = Path(__file__).parents[1] / "src" / "bigrec" / "data" / "sample"
-INTERACTIONS, ITEMS = "interactions.csv.gz", "items.csv"
 
 _SEED = 2024
 _START = datetime(2022, 1, 1, tzinfo=UTC)

@@ -48,8 +48,11 @@ def main() -> None:
     parser.add_argument("--summary", action="store_true", help="one page, seen items excluded")
     arguments = parser.parse_args()
     report = comparison_from_json(read_json(arguments.file))
-    tables = summary_tables(report, exclude_seen=True)
-    sys.stdout.write("".join(map(to_markdown, tables)) if arguments.summary else markdown(report))
+    if arguments.summary:
+        text = "".join(map(to_markdown, summary_tables(report, exclude_seen=True)))
+    else:
+        text = markdown(report)
+    sys.stdout.write(text)
 
 
 if __name__ == "__main__":

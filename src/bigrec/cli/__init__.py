@@ -1,6 +1,5 @@
 """The ``bigrec`` command: parses, calls, prints. What it calls is the library."""
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from bigrec.cli.options import (
     RunDirOption,
     SetOption,
     guarded,
+    overrides_of,
     show,
 )
 from bigrec.cli.study import study
@@ -97,9 +97,8 @@ def _add_steps(
         model: ModelOption = None,
         as_json: JsonOption = False,
     ) -> None:
-        short = {"data.source": data, "data.items": items, "model.base": model}
-        named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
-        settings = _settings(run_dir, config, [*named, *(change or [])])
+        overrides = overrides_of(data=data, items=items, model=model, change=change)
+        settings = _settings(run_dir, config, overrides)
         with exclusive(run_dir):
             done: list[console.Shown] = []
             for step in parts:

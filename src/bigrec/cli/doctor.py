@@ -51,14 +51,19 @@ def doctor(
     The exit code is 1 if something needed is missing, otherwise 0.
     """
     findings = package_findings()
-    if not any(finding.status == "missing" for finding in findings):
+    if not _lacks_any(findings):
         from bigrec.lm import environment  # noqa: PLC0415 - torch, seconds
 
         findings += environment.machine_findings()
         findings += environment.model_findings(model, text_encoder)
     show(as_json, _shown(findings))
-    if any(finding.status == "missing" for finding in findings):
+    if _lacks_any(findings):
         raise typer.Exit(1)
+
+
+def _lacks_any(findings: Sequence[Finding]) -> bool:
+    """Whether something needed is missing."""
+    return any(finding.status == "missing" for finding in findings)
 
 
 def package_findings() -> list[Finding]:
@@ -89,10 +94,10 @@ def _requirements() -> tuple[list[Requirement], dict[str, list[Requirement]]]:
 
 
 def _required(requirements: Sequence[Requirement]) -> Finding:
-    problems = [problem for r in requirements if (problem := _problem(r)) is not None]
+    problems = _problems(requirements)
     if problems:
         cure = "Run: pip install --upgrade bigrec"
-        return Finding("Packages", "; ".join(problems), f"bigrec needs them. {cure}", "missing")
+        return Finding("Packages", problems, f"bigrec needs them. {cure}", "missing")
     versions = ", ".join(
         f"{name} {importlib.metadata.version(name)}" for name in ("torch", "transformers", "polars")
     )
@@ -101,12 +106,17 @@ def _required(requirements: Sequence[Requirement]) -> Finding:
 
 def _extra(name: str, requirements: Sequence[Requirement]) -> Finding:
     purpose = EXTRAS.get(name, name)
-    problems = [problem for r in requirements if (problem := _problem(r)) is not None]
+    problems = _problems(requirements)
     subject = f"bigrec[{name}]"
     if problems:
         cure = f"Without: {purpose}. Run: pip install 'bigrec[{name}]'"
-        return Finding(subject, "; ".join(problems), cure, "note")
+        return Finding(subject, problems, cure, "note")
     return Finding(subject, "installed", f"For {purpose}.")
+
+
+def _problems(requirements: Sequence[Requirement]) -> str:
+    """What is wrong with installed packages; empty if all are as required."""
+    return "; ".join(problem for r in requirements if (problem := _problem(r)) is not None)
 
 
 def _problem(requirement: Requirement) -> str | None:
@@ -126,6 +136,5 @@ def _shown(findings: Sequence[Finding]) -> console.Shown:
         for finding in findings
     )
     table = Table("", ("", "Status", "Found", "Meaning"), rows)
-    is_ok = all(finding.status != "missing" for finding in findings)
-    values = {"ok": is_ok, "findings": [asdict(finding) for finding in findings]}
+    values = {"ok": not _lacks_any(findings), "findings": [asdict(finding) for finding in findings]}
     return console.Shown(console.rich_table(table), values)

@@ -1,6 +1,7 @@
 """Options that commands share, and what becomes of their errors."""
 
 import functools
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -100,6 +101,15 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of 
 _P = ParamSpec("_P")
 
 DEFAULT_RUN_DIR = Path("runs/default")
+
+
+def overrides_of(
+    *, data: str | None, items: str | None, model: str | None, change: list[str] | None
+) -> list[str]:
+    """The values that the short options and ``--set`` change; of two, the later one counts."""
+    short = {"data.source": data, "data.items": items, "model.base": model}
+    named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
+    return [*named, *(change or [])]
 
 
 def show(as_json: bool, shown: console.Shown) -> None:

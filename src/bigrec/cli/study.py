@@ -1,6 +1,5 @@
 """The command that runs a claim of the paper as a study."""
 
-import json
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -15,6 +14,7 @@ from bigrec.cli.options import (
     RunDirOption,
     SetOption,
     guarded,
+    overrides_of,
     show,
 )
 from bigrec.console import steps, studies
@@ -59,9 +59,8 @@ def study(
     """
     from bigrec.experiments.studies.designs import SIZES, make_design  # noqa: PLC0415 - torch
 
-    short = {"data.source": data, "data.items": items, "model.base": model}
-    named = [f"{key}={json.dumps(value)}" for key, value in short.items() if value is not None]
-    settings = Settings.read(config or _PRESETS[preset], [*named, *(change or [])])
+    overrides = overrides_of(data=data, items=items, model=model, change=change)
+    settings = Settings.read(config or _PRESETS[preset], overrides)
     design = make_design(name, few=settings.data.max_train_examples, sizes=SIZES[preset])
     with exclusive(run_dir):
         if dry_run:

@@ -67,17 +67,17 @@ class Shown:
 
 def tell(sentence: str) -> None:
     """Print a sentence, on one line as long as it is."""
-    Console(soft_wrap=True).print(_text(sentence))
+    Console(soft_wrap=True).print(as_text(sentence))
 
 
 def note(sentence: str) -> None:
     """Print a sentence on the error stream, beside the progress."""
-    Console(stderr=True, soft_wrap=True).print(_text(sentence))
+    Console(stderr=True, soft_wrap=True).print(as_text(sentence))
 
 
 def tell_error(error: Exception) -> None:
     """Print a message on the error stream."""
-    Console(stderr=True).print(Text.assemble(("Error:", "bold red"), " ", _text(str(error))))
+    Console(stderr=True).print(Text.assemble(("Error:", "bold red"), " ", as_text(str(error))))
 
 
 def tell_traceback(
@@ -112,7 +112,7 @@ def preparation(pipeline: "Pipeline") -> Shown:
     if pipeline.settings.mode != "generative":
         return Shown(_pairs(values), values)
     prompt = pipeline.prompt()
-    view = Group(_pairs(values), Panel(_text(prompt), title="A prompt"))
+    view = Group(_pairs(values), Panel(as_text(prompt), title="A prompt"))
     return Shown(view, {**values, "prompt": prompt})
 
 
@@ -151,7 +151,7 @@ def training(folder: Path, log: Sequence[dict[str, float]]) -> Shown:
     )
     table = Table("", ("Epoch", *(names[key] for key in keys)), rows)
     places = f"Trained weights: {folder}\nLoss curve: {folder / 'loss.png'}"
-    view = Group(rich_table(table), _text(places))
+    view = Group(rich_table(table), as_text(places))
     return Shown(view, {"folder": str(folder), "log": list(log)})
 
 
@@ -176,7 +176,7 @@ def grid(folder: Path, candidates: Sequence[Mapping[str, float]]) -> Shown:
         for name in columns
     )
     table = Table("Hyperparameters, the best first", tuple(names), rows)
-    view = Group(*([rich_table(table)] if rows else []), _text(f"Folder: {folder}"))
+    view = Group(*([rich_table(table)] if rows else []), as_text(f"Folder: {folder}"))
     return Shown(view, {"folder": str(folder), "grid": list(candidates)})
 
 
@@ -206,7 +206,7 @@ def evaluation(report: Report, pipeline: "Pipeline") -> Shown:
         f"Bundle: {pipeline.bundle}"
     )
     further = [rich_table(table) for table in (tables.fitted_to, tables.shares) if table.rows]
-    view = Group(*metrics, _text("\n".join(report.notes)), *further, _text(places))
+    view = Group(*metrics, as_text("\n".join(report.notes)), *further, as_text(places))
     return Shown(view, report_json(report))
 
 
@@ -229,13 +229,13 @@ def comparison(report: ComparisonReport, file: Path) -> Shown:
     if report.fitted_to:
         shown.append(rich_table(fitted_to_table(report.fitted_to)))
     places = f"Report: {file.with_suffix('.html')}\nFigures: {file}"
-    return Shown(Group(*shown, _text(places)), comparison_json(report))
+    return Shown(Group(*shown, as_text(places)), comparison_json(report))
 
 
 def tuning(result: "TuningResult") -> Shown:
     """The best trials of a search, and the file of the best settings."""
     place = f"Best settings: {result.file}, for --config"
-    return Shown(Group(rich_table(result.table()), _text(place)), result.to_json())
+    return Shown(Group(rich_table(result.table()), as_text(place)), result.to_json())
 
 
 def example(query: ReportExample) -> Shown:
@@ -322,7 +322,7 @@ def settings_help() -> Shown:
     return Shown(rich_table(table), values)
 
 
-def _text(text: str) -> Text:
+def as_text(text: str) -> Text:
     """Lines of text, never as markup."""
     return Text(printable(text, lines=True))
 

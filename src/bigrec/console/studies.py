@@ -5,10 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Group
-from rich.text import Text
 
-from bigrec.console import Shown, rich_table
-from bigrec.printable import printable
+from bigrec.console import Shown, as_text, rich_table
 
 if TYPE_CHECKING:
     from bigrec.experiments.studies.dry_run import PlannedArm
@@ -30,7 +28,7 @@ def study(report: "StudyReport", folder: Path) -> Shown:
     head = "\n".join([report.claim, *report.notes])
     places = f"Report: {folder / 'study.html'}\nFigures: {folder / 'study.json'}"
     return Shown(
-        Group(_lines(head), *map(rich_table, study_tables(report)), _lines(places)),
+        Group(as_text(head), *map(rich_table, study_tables(report)), as_text(places)),
         study_json(report),
     )
 
@@ -40,7 +38,3 @@ def plan(name: str, planned: list["PlannedArm"]) -> Shown:
     from bigrec.experiments.studies.dry_run import plan_table  # noqa: PLC0415 - torch, seconds
 
     return Shown(rich_table(plan_table(name, planned)), [asdict(arm) for arm in planned])
-
-
-def _lines(text: str) -> Text:
-    return Text(printable(text, lines=True))

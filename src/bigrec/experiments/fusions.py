@@ -12,9 +12,10 @@ from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import KS, metric_value, selection_metric
 from bigrec.evaluation.reports.data import GammaPath
 from bigrec.experiments.methods import Method
+from bigrec.grounding.fusion.cold_selection import mix_cold_titles
 from bigrec.grounding.fusion.gamma_path import gamma_path_ranks, paper_selection
 from bigrec.grounding.fusion.rule import FusionRule
-from bigrec.grounding.fusion.tuning import FusionInput, mix_cold_titles, optimize_rule
+from bigrec.grounding.fusion.tuning import FusionInput, optimize_rule
 from bigrec.recommender.scoring import ScoredQueries
 from bigrec.recommender.windows import ScoredWindows, WindowQueries
 from bigrec.types import FloatArray, IntArray
@@ -77,22 +78,25 @@ class SelectedFusion:
         gammas = valid.signals[labels[0]].scorer.gamma_grid
         last = WindowQueries([valid.queries])
         simplified = None if windows is None else last.tolerates
-        alone = valid.fusion_input(labels, exclude_seen=exclude_seen, imputed=False).without_model()
+        mix = partial(mix_cold_titles, metric=selection_metric, tolerates=last.tolerates)
+        best = optimize_rule(fused, metric=selection_metric, gammas=gammas, tolerates=simplified)
+        if mixes_cold_items:
+            best = mix(best, fused)
         without_model, path = None, None
         if len(signals) == 1:
             path = _paper_path(fused, gammas)
-        elif windows is not None and windows.covers(labels):
-            in_windows = windows.fusion_input(labels, exclude_seen=exclude_seen).without_model()
-            without_model = optimize_rule(
-                in_windows, metric=windows.metric, tolerates=windows.tolerates
-            )
         else:
-            without_model = optimize_rule(alone, metric=selection_metric, tolerates=simplified)
-        best = optimize_rule(fused, metric=selection_metric, gammas=gammas, tolerates=simplified)
-        if mixes_cold_items:
-            mix = partial(mix_cold_titles, metric=selection_metric, tolerates=last.tolerates)
-            best = mix(best, fused)
-            without_model = without_model and mix(without_model, alone)
+            alone = valid.fusion_input(labels, exclude_seen=exclude_seen, imputed=False)
+            alone = alone.without_model()
+            if windows is not None and windows.covers(labels):
+                in_windows = windows.fusion_input(labels, exclude_seen=exclude_seen)
+                without_model = optimize_rule(
+                    in_windows.without_model(), metric=windows.metric, tolerates=windows.tolerates
+                )
+            else:
+                without_model = optimize_rule(alone, metric=selection_metric, tolerates=simplified)
+            if mixes_cold_items:
+                without_model = mix(without_model, alone)
         return cls(
             model=model,
             signals=signals,

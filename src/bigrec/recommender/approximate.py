@@ -86,10 +86,22 @@ def measure_recall(
         ).title_ids
         for exact in (False, True)
     )
-    pairs = zip(found, expected, strict=True)
-    shares = [np.isin(right[right >= 0], left).mean() for left, right in pairs if right[0] >= 0]
+    shares = found_shares(found, expected)
     return {
         "backend": fitted.settings.index.backend,
         "queries": len(shares),
         f"recall@{k}": float(np.mean(shares)),
     }
+
+
+def found_shares(lists: IntArray, expected: IntArray) -> list[float]:
+    """Share of each expected list that a list holds; an empty one counts for nothing.
+
+    Args:
+        lists: Title ids, ``[q, k]``; -1 where a list is short.
+        expected: The same.
+    """
+    pairs = zip(lists, expected, strict=True)
+    return [
+        float(np.isin(right[right >= 0], left).mean()) for left, right in pairs if right[0] >= 0
+    ]

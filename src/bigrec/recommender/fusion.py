@@ -13,8 +13,9 @@ from bigrec.data.stored_tables import damaged_table, read_table
 from bigrec.errors import BundleError, SettingsError
 from bigrec.evaluation.metrics import selection_metric
 from bigrec.grounding.cold_items import ColdItemImputer
+from bigrec.grounding.fusion.cold_selection import mix_cold_titles
 from bigrec.grounding.fusion.rule import FusionRule
-from bigrec.grounding.fusion.tuning import mix_cold_titles, optimize_rule
+from bigrec.grounding.fusion.tuning import optimize_rule
 from bigrec.models.base import EmbedTitles, ScoringModel
 from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import (

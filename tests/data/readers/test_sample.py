@@ -6,7 +6,7 @@ import pytest
 
 from benchmarks import sample as story
 from bigrec.data.dataset import Dataset
-from bigrec.data.readers.sample import FOLDER, read
+from bigrec.data.readers.sample import FOLDER, INTERACTIONS, ITEMS, read
 from bigrec.data.sources import load_dataset
 from bigrec.data.splits import split_dataset
 from bigrec.evaluation.metrics import ndcg_at
@@ -24,9 +24,9 @@ def sample() -> Dataset:
 
 def test_the_sample_is_what_its_story_makes() -> None:
     interactions, items = story.sample_tables()
-    packed = (FOLDER / story.INTERACTIONS).read_bytes()
+    packed = (FOLDER / INTERACTIONS).read_bytes()
     assert gzip.decompress(packed).decode() == interactions
-    assert (FOLDER / story.ITEMS).read_text(encoding="utf-8") == items
+    assert (FOLDER / ITEMS).read_text(encoding="utf-8") == items
 
 
 def test_the_sample_stays_small() -> None:

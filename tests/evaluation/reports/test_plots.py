@@ -11,6 +11,7 @@ from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.protocol import MethodResult, SummaryRow, summarize
 from bigrec.evaluation.reports.data import GammaPath, SeedRow
 from bigrec.evaluation.reports.plots import (
+    draw_curves,
     draw_gamma_paths,
     draw_losses,
     draw_metric_by_k,
@@ -330,3 +331,23 @@ def test_names_from_data_are_plain_text_in_plots() -> None:
     assert tick_labels(axes.xaxis) == ["\\x1b[31m\n\\$\\frac{\\$ \\$5\n40 queries"]
     assert tick_labels(only_axes(figure).yaxis) == ["\\x1b[31m \\$\\frac{\\$ \\$5"]
     assert only_axes(panel).get_title() == "\\x1b[31m \\$\\frac{\\$ \\$5: gamma 1"
+
+
+def test_a_curve_has_a_point_at_every_place() -> None:
+    def row(value: float) -> SummaryRow:
+        return SummaryRow(MethodId("m"), True, "ndcg@10", value, value - 0.1, value + 0.1)
+
+    curves = {
+        "BIGRec": {"64": row(0.2), "256": row(0.3)},
+        "EASE": {"256": row(0.5), "64": row(0.4)},
+    }
+    axes = only_axes(draw_curves(curves, x_label="training examples"))
+    assert tick_labels(axes.xaxis) == ["64", "256"]
+    assert [line.get_ydata().tolist() for line, *_ in axes.containers] == [[0.2, 0.3], [0.4, 0.5]]
+    assert legend_labels(axes.get_legend()) == ["BIGRec", "EASE"]
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("training examples", "NDCG@10")
+
+
+def test_no_curve_is_refused() -> None:
+    with pytest.raises(ValueError, match="curves is empty"):
+        draw_curves({}, x_label="")

@@ -6,9 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigrec.errors import BundleError
-from bigrec.grounding.fusion.cold_mixture import ColdMixture, select_mixture
+from bigrec.grounding.fusion.cold_mixture import ColdMixture
+from bigrec.grounding.fusion.cold_selection import mix_cold_titles, select_mixture
 from bigrec.grounding.fusion.rule import FusionRule
-from bigrec.grounding.fusion.tuning import FusionInput, mix_cold_titles
+from bigrec.grounding.fusion.tuning import FusionInput
 from bigrec.grounding.ranks import target_ranks
 from bigrec.types import FloatArray, IntArray
 

@@ -11,14 +11,14 @@ SHORT_NAME = "sample"
 LOOKS_FOR = f"the short name {SHORT_NAME!r}"
 
 FOLDER = Path(__file__).parents[1] / "sample"
-_INTERACTIONS, _ITEMS = "interactions.csv.gz", "items.csv"
+INTERACTIONS, ITEMS = "interactions.csv.gz", "items.csv"
 
 
 def read(source: Path, items: Path | None) -> SourceTables | None:
     """The sample's tables, if the source is its folder, else None."""
     if source != FOLDER:
         return None
-    interactions, items = FOLDER / _INTERACTIONS, items or FOLDER / _ITEMS
+    interactions, items = FOLDER / INTERACTIONS, items or FOLDER / ITEMS
     return SourceTables(
         scan_table(interactions),
         interactions,

@@ -68,12 +68,40 @@ def draw_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: b
         places = np.array([ks.index(int(row.metric.removeprefix(prefix))) for row in of_method])
         # Shifted within a step, so that error bars do not overlap.
         shift = min(0.08, 0.6 / len(methods)) * (number - (len(methods) - 1) / 2)
-        _error_bars(axes, places + shift, rows=of_method, number=number)
+        label = of_method[0].method.label
+        _error_bars(axes, places + shift, rows=of_method, number=number, label=label)
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
     axes.set_xlabel("K")
     axes.set_ylabel(f"{metric.upper()}@K ({PROTOCOL_LABELS[exclude_seen]})")
     axes.set_ylim(bottom=0)
     _legend(figure, axes, methods=len(methods))
+    return figure
+
+
+def draw_curves(curves: Mapping[str, Mapping[str, SummaryRow]], *, x_label: str) -> Figure:
+    """A metric over named places, a line for each curve, intervals as error bars.
+
+    Args:
+        curves: By name the curve's rows by place, the same places for all.
+        x_label: What the places are.
+
+    Raises:
+        ValueError: If there is no curve.
+    """
+    if not curves:
+        raise ValueError("curves is empty; expected at least one.")
+    figure, axes = _figure(_WIDE if len(curves) > _CROWD else _SIZE)
+    places = list(next(iter(curves.values())))
+    for number, (name, points) in enumerate(curves.items()):
+        rows = [points[place] for place in places]
+        _error_bars(
+            axes, np.arange(len(rows), dtype=np.float64), rows=rows, number=number, label=name
+        )
+    axes.set_xticks(range(len(places)), places)
+    axes.set_xlabel(x_label)
+    axes.set_ylabel(rows[0].metric.upper())
+    axes.set_ylim(bottom=0)
+    _legend(figure, axes, methods=len(curves))
     return figure
 
 
@@ -246,7 +274,9 @@ def _plain_text(text: str, *, width: int = 0) -> str:
     return (fill(shown, width) if width else shown).replace("$", r"\$")
 
 
-def _error_bars(axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], number: int) -> None:
+def _error_bars(
+    axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], number: int, label: str
+) -> None:
     values, reach = _intervals(rows)
     rounds, color = divmod(number, len(_COLORS))
     axes.errorbar(
@@ -261,7 +291,7 @@ def _error_bars(axes: Any, places: FloatArray, *, rows: Sequence[SummaryRow], nu
         capsize=3,
         linewidth=1.6,
         elinewidth=1.0,
-        label=_plain_text(rows[0].method.label),
+        label=_plain_text(label),
     )
 
 

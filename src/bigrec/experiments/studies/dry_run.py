@@ -1,7 +1,7 @@
 """What a study would train, built from data and tokenizer, without the weights."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from bigrec.evaluation.reports.table import Cell, Table
@@ -78,17 +78,8 @@ def plan_table(name: str, planned: list[PlannedArm]) -> Table:
     """The arms of a study as a table."""
     heads = ("Decoding", "Examples", "Tokens", "Longest", "Batches", "Steps", "Queries")
     rows = tuple(
-        (
-            Cell(arm.decoding),
-            *(
-                Cell(f"{number:,}")
-                for number in (
-                    *(arm.examples, arm.tokens, arm.longest),
-                    *(arm.batches, arm.steps, arm.queries),
-                )
-            ),
-        )
-        for arm in planned
+        (Cell(decoding), *(Cell(f"{number:,}") for number in numbers))
+        for decoding, *numbers in map(astuple, planned)
     )
     note = (
         "Tokens and batches of one epoch, steps of all epochs unless training stops early. Arms "

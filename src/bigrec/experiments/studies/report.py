@@ -11,7 +11,7 @@ from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import SummaryRow, of_protocol
 from bigrec.evaluation.reports.html import render
 from bigrec.evaluation.reports.metric_tables import INTERVAL_NOTE, metric_tables
-from bigrec.evaluation.reports.plots import draw_metric_by_k, to_png
+from bigrec.evaluation.reports.plots import draw_curves, draw_metric_by_k, to_png
 from bigrec.evaluation.reports.table import (
     DIFFERENCE_FORMAT,
     Cell,
@@ -119,21 +119,11 @@ def draw_study(report: StudyReport) -> Figure:
         for row in of_protocol(report.rows, exclude_seen=report.exclude_seen)
         if row.metric == SELECTION_METRIC
     }
-    figure = Figure(figsize=(7.0, 4.0), layout="constrained")
-    axes = figure.add_subplot()
-    for name, points in report.curves.items():
-        rows = [values[label] for label in points.values()]
-        reach = [
-            [max(0.0, row.value - row.low) for row in rows],
-            [max(0.0, row.high - row.value) for row in rows],
-        ]
-        heights = [row.value for row in rows]
-        axes.errorbar(list(points), heights, yerr=reach, marker="o", capsize=3, label=name)
-    axes.set_xlabel("training examples")
-    axes.set_ylabel(SELECTION_METRIC.upper())
-    axes.set_ylim(bottom=0)
-    axes.legend(frameon=False)
-    return figure
+    curves = {
+        name: {size: values[label] for size, label in points.items()}
+        for name, points in report.curves.items()
+    }
+    return draw_curves(curves, x_label="training examples")
 
 
 def _metrics(report: StudyReport) -> list[Table]:

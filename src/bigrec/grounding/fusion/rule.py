@@ -154,8 +154,6 @@ class FusionRule:
 
 
 _Factor = Annotated[float, Field(ge=0, le=MAX_GAMMA)]
-
-
 _Positive = Annotated[float, Field(gt=0, le=MAX_GAMMA)]
 
 

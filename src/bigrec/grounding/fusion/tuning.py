@@ -8,7 +8,6 @@ from typing import Literal
 import numpy as np
 
 from bigrec.grounding.beams import BeamMode
-from bigrec.grounding.fusion.cold_mixture import select_mixture
 from bigrec.grounding.fusion.formulas import COLLABORATIVE_GAMMAS, fuse_rrf, min_max, z_score
 from bigrec.grounding.fusion.gamma_path import Metric, gamma_path_ranks, select_gamma
 from bigrec.grounding.fusion.rule import FusionRule, ScoreNormalization
@@ -228,34 +227,6 @@ def optimize_rule(
             judged += search.rrf(beams)
     best = max(judged, key=lambda rule_and_figure: rule_and_figure[1])[0]
     return best if tolerates is None else _simplified(best, queries, metric, fixed, tolerates)
-
-
-def mix_cold_titles(
-    rule: FusionRule, queries: FusionInput, *, metric: Metric, tolerates: Tolerates
-) -> FusionRule:
-    """The rule with the mixture for cold titles that does best on validation queries.
-
-    Args:
-        rule: Fuses the signals.
-        queries: Validation queries.
-        metric: From ranks to a figure, higher is better.
-        tolerates: Whether the rule as it is is good enough beside the mixture.
-
-    Returns:
-        The rule as it is where it is good enough or the queries have nothing to mix.
-    """
-    if queries.cold is None:
-        return rule
-    mixture = select_mixture(
-        queries,
-        rule.apply(queries.distances[rule.beams], queries.weights),
-        cold=queries.cold,
-        signals=queries.cold_signals,
-        metric=metric,
-    )
-    mixed = replace(rule, cold=mixture)
-    plain, ranks = queries.rule_ranks(rule), queries.rule_ranks(mixed)
-    return mixed if metric(ranks) > metric(plain) and not tolerates(ranks, plain) else rule
 
 
 def _simplified(

@@ -115,8 +115,8 @@ class CandidateRanker:
             builder.add_candidates(rows, titles, distances=distances, ranked=ranked, mask=is_listed)
         return builder.lists
 
-    def _count(self, k: int, excluded: Sequence[IntArray]) -> int:
-        """Candidates of a batch: as many more as a usual history excludes."""
+    def _count(self, k: int, excluded: Sequence[IntArray] = ()) -> int:
+        """Candidates of one source for a batch: as many more as a usual history excludes."""
         longest = max(map(len, excluded), default=0)
         count = max(self._n_candidates, 2 * k) + min(longest, self._n_candidates)
         return min(count, self._n_titles)
@@ -126,7 +126,7 @@ class CandidateRanker:
     ) -> tuple[IntArray, BoolArray]:
         """Candidates in ascending order, ``[c, m]``, and which of them occur the first time."""
         parts = [np.where(near >= 0, near, near[:, :1].clip(0))]
-        count = min(max(self._n_candidates, 2 * k), self._n_titles)
+        count = self._count(k)
         parts += [np.argpartition(weight, -count, axis=1)[:, -count:] for weight in weights]
         if weights:
             sample = np.linspace(0, self._n_titles - 1, _RANGE_SAMPLE).astype(np.int64)

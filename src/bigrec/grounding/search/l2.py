@@ -1,6 +1,7 @@
 """Euclidean distances at the speed of a float32 matrix product, and bounds on its error."""
 
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -104,8 +105,9 @@ class ExactL2:
         """Dimensions of the points, ``d``."""
         return len(self._center)
 
-    @property
+    @cached_property
     def _longest(self) -> np.float32:
+        """Length of the point farthest from the center; 1 if all are in it."""
         return np.float32(np.sqrt(self._squares.max(initial=0)) or 1)
 
     def half_error(self, squares: FloatArray) -> FloatArray:
