@@ -16,15 +16,15 @@ from torture.runs import CASES, Runs, scratch
 from torture.tally import Tally, finish, report
 
 
-def attack(runs: Runs, folder: Path, *, every: int) -> Tally:
-    """Kill a case's run before every n-th storage operation."""
+def attack(runs: Runs, folder: Path, *, every: int, first: int = 1) -> Tally:
+    """Kill a case's run before every n-th storage operation, from the first one given."""
     run_dir, record = runs.new_run_dir(), folder / "operations"
     counting = Countdown(run_dir, kill_at=None, record=record)
     if wait(runs.start(run_dir, prepare=counting.watch)) != 0:
         raise RuntimeError(f"a counted run failed: {tail(runs.log)}")
     n_operations = int(record.read_text())
-    tally = Tally(f"{runs.case.name}, every {every} of {n_operations} operations")
-    for number in range(1, n_operations + 1, every):
+    tally = Tally(f"{runs.case.name}, every {every} of {n_operations} operations from {first}")
+    for number in range(first, n_operations + 1, every):
         run_dir = runs.new_run_dir()
         countdown = Countdown(run_dir, kill_at=number, record=record)
         code = wait(runs.start(run_dir, prepare=countdown.watch))
@@ -39,6 +39,7 @@ def attack(runs: Runs, folder: Path, *, every: int) -> Tally:
 def main(
     case: Annotated[list[str] | None, typer.Option(help="Only these cases; repeatable.")] = None,
     every: Annotated[int, typer.Option(min=1, help="Kill before every n-th operation.")] = 1,
+    first: Annotated[int, typer.Option(min=1, help="Number of the first operation.")] = 1,
 ) -> None:
     """Kill runs before each of their storage operations in turn."""
     tallies = []
@@ -46,7 +47,7 @@ def main(
         if case is None or chosen.name in case:
             with scratch() as folder:
                 runs = Runs(chosen, folder / "runs")
-                tallies.append(tally := attack(runs, folder, every=every))
+                tallies.append(tally := attack(runs, folder, every=every, first=first))
                 report(tally.test, [tally])
     finish("Killed before each storage operation", tallies)
 

@@ -41,7 +41,7 @@ def test_damage_is_told_without_a_panic_on_the_terminal(
         except DataError as error:
             refusals.append(str(error))
     assert len(refusals) > 50
-    assert all("t.parquet could not be read: " in refusal for refusal in refusals)
+    assert all("t.parquet" in refusal for refusal in refusals)
     assert capfd.readouterr().err == ""
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import polars as pl
 
 from bigrec.data.parquet import no_panic_shown
-from bigrec.errors import BundleError
+from bigrec.data.parquet_pages import check_pages
+from bigrec.errors import BundleError, DataError
 from bigrec.storage.forks import check_threads
 
 # Distinct ids take at least a third of a byte each, however they are compressed.
@@ -16,6 +17,8 @@ _FEW_ROWS = 10_000
 _BYTES_PER_ROW = 1 << 12
 _FEW_BYTES = 1 << 24
 _MAX_COLUMNS = 300
+# Of a number, where each of an expected number of rows may be the same one.
+_BYTES_PER_NUMBER = 8
 _CURE = "Write it again with the command that made it."
 
 
@@ -49,6 +52,7 @@ def read_table(
     if not path.is_file():
         raise damaged_table(path, "it is missing", what=what)
     try:
+        check_pages(path, further_bytes=(n_rows or 0) * _BYTES_PER_NUMBER * len(columns))
         with no_panic_shown():
             table = pl.scan_parquet(path, glob=False, hive_partitioning=False)
             schema = table.collect_schema()
@@ -57,8 +61,8 @@ def read_table(
             rows = int(table.select(pl.len()).collect().item())
             _check_rows(path, rows, n_rows, what=what)
             frame = table.collect()
-    except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).partition("\n")[0]
+    except (OSError, DataError, pl.exceptions.PolarsError) as error:
+        reason = str(error).partition("\n")[0].rstrip(".")
         raise damaged_table(path, reason, what=what) from None
     _check_values(path, frame, columns, what=what)
     return frame
