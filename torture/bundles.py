@@ -35,8 +35,11 @@ from bigrec.recommender.fusion import SignalFusion
 from bigrec.settings.baselines import BaselineSettings, SequentialSettings
 from bigrec.types import FloatArray
 from tests.conftest import save_tiny_model, tiny_dataset, tiny_settings
-from torture.damage import DAMAGES
+from torture.damage import DAMAGES, GRAPHS_EDITED
 from torture.tally import Tally, report
+
+WITH_GRAPH = "graph"
+"""Name of the bundle with an approximate index."""
 
 _HISTORY = ["i0", "i3", "i5"]
 _LIMIT_S = 60.0
@@ -77,6 +80,8 @@ def make_bundles(folder: Path) -> dict[str, Path]:
     for head in ("gaussian", "l2"):
         settings = tiny_settings(model, f"grounding.head={head}", mode="latent")
         named[f"latent {head}"] = BIGRec(settings).fit(dataset)
+    settings = tiny_settings(model, "index.backend=usearch", mode="retrieval", signals="[EASE]")
+    named[WITH_GRAPH] = BIGRec(settings).fit(dataset)
     bundles = {name: folder / name for name in (*named, "changed")}
     for name, recommender in named.items():
         recommender.save(bundles[name], metrics={"hr@10": 0.5})
@@ -137,7 +142,8 @@ def outcome(bundle: Path, expected: Recommendations) -> Outcome:
 
 def answer(bundle: Path) -> Recommendations:
     """The recommendations of a bundle."""
-    model = BIGRec.load(bundle, device="cpu")
+    # Otherwise a graph would be built again, and that of the file would not be read.
+    model = BIGRec.load(bundle, device="cpu", trust_index=True)
     # Conditions read further columns, which the damage may have made others.
     where = {name: {"is_null": False} for name in model.catalog.columns.columns}
     found = model.recommend(_HISTORY, k=5, where=where)
@@ -207,6 +213,7 @@ def run(
     tries: int,
     seed: int,
     first: int = 0,
+    kinds: Sequence[str] = tuple(DAMAGES),
     open_bundle: Callable[[Path, Recommendations], Outcome],
 ) -> tuple[list[Tally], Counter[str]]:
     """Damage bundles and open them.
@@ -215,19 +222,21 @@ def run(
         tries: Number of tries.
         seed: Decides the damage of each try, together with its number.
         first: Number of the first try.
+        kinds: Names of the damages among which each try chooses.
         open_bundle: Gives the outcome for a damaged bundle.
 
     Returns:
         The tallies by kind of damage, and how often each outcome came.
     """
-    tallies = {name: Tally(name) for name in DAMAGES}
+    tallies = {name: Tally(name) for name in kinds}
     outcomes = Counter[str]()
     with tempfile.TemporaryDirectory() as temporary:
         bundles = make_bundles(Path(temporary))
         expected = {name: answer(bundle) for name, bundle in bundles.items()}
         for number in range(first, first + tries):
             rng = random.Random(f"{seed} {number}")
-            name, damage = rng.choice(sorted(bundles)), rng.choice(sorted(DAMAGES))
+            name, damage = rng.choice(sorted(bundles)), rng.choice(sorted(kinds))
+            name = WITH_GRAPH if damage == GRAPHS_EDITED else name
             bundle = Path(temporary) / "damaged"
             shutil.copytree(bundles[name], bundle)
             told = DAMAGES[damage](bundle, rng)
@@ -246,12 +255,17 @@ def main() -> None:
     parser.add_argument("--tries", type=int, default=2000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--first", type=int, default=0, help="number of the first try")
+    parser.add_argument("--damage", action="append", choices=sorted(DAMAGES), help="repeatable")
     arguments = parser.parse_args()
     os.environ.setdefault("HF_HUB_OFFLINE", "1")
     opener = Opener()
     try:
         tallies, outcomes = run(
-            tries=arguments.tries, seed=arguments.seed, first=arguments.first, open_bundle=opener
+            tries=arguments.tries,
+            seed=arguments.seed,
+            first=arguments.first,
+            kinds=arguments.damage or tuple(DAMAGES),
+            open_bundle=opener,
         )
     finally:
         opener.stop()

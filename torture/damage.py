@@ -11,6 +11,7 @@ import polars as pl
 import yaml
 from safetensors.numpy import load_file, save
 
+from bigrec.recommender.approximate import GRAPH_FILE
 from bigrec.recommender.bundle import MANIFEST
 from bigrec.storage import file_digest
 
@@ -23,6 +24,8 @@ _INNER = {
     "index.json": ("embeddings_sha256", "embeddings.safetensors"),
     "model.json": ("arrays_sha256", "arrays.safetensors"),
 }
+# Where the graph's sizes and the levels of its nodes begin, after the vectors.
+_HEAD_OF_GRAPH, _LEVELS_OF_GRAPH = 64, 104
 _VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, 1, -1, 2, 7, 10**6, 2**31, 2**63, 10**30, -(10**30)),
     *(0.5, -0.5, 1e-300, 1e300, "", "x", "1", "auto", "all-linear", "(a+)+$", "../..", "/etc"),
@@ -218,6 +221,40 @@ def edit_arrays(bundle: Path, rng: random.Random) -> str:
     return f"{_name(bundle, path)}: {name}: {how} ({value})"
 
 
+def edit_graph(bundle: Path, rng: random.Random) -> str:
+    """Change a number of a graph of titles, or several of its links."""
+    path = bundle / GRAPH_FILE
+    content = bytearray(path.read_bytes())
+    rows, columns = np.frombuffer(content[:8], dtype="<u4")
+    head = 8 + int(rows) * int(columns)
+    places = {
+        "size of vectors": [rng.choice((0, 4))],
+        "vector": [rng.randrange(8, head, 2)],
+        "header": [head + rng.randrange(34)],
+        "graph": [head + _HEAD_OF_GRAPH + 8 * rng.randrange(5)],
+        "levels": [rng.randrange(head + _LEVELS_OF_GRAPH, head + _LEVELS_OF_GRAPH + 2 * int(rows))],
+        "links": [
+            rng.randrange(head + _LEVELS_OF_GRAPH + 2 * int(rows), len(content))
+            for _ in range(rng.choice((1, 8, 64)))
+        ],
+    }
+    how = rng.choice(sorted(places))
+    values = (
+        b"\x00",
+        b"\x01",
+        b"\x07",
+        b"\xff",
+        b"\xff\xff\xff\xff",
+        b"\x00\x7e",
+        rng.randbytes(8),
+    )
+    value = rng.choice(values)
+    for place in places[how]:
+        content[place : place + len(value)] = value[: len(content) - place]
+    path.write_bytes(content)
+    return f"{GRAPH_FILE}: {how}: bytes {places[how]} = {value.hex()}"
+
+
 def resigned(damage: Damage) -> Damage:
     """The damage, with digests that match."""
 
@@ -228,6 +265,9 @@ def resigned(damage: Damage) -> Damage:
 
     return apply
 
+
+GRAPHS_EDITED = "graphs edited, signed again"
+"""Name of the damage of graphs, which not every bundle has."""
 
 DAMAGES: Mapping[str, Damage] = {
     "bytes": flip_bytes,
@@ -242,6 +282,7 @@ DAMAGES: Mapping[str, Damage] = {
     "settings edited, signed again": resigned(edit_settings),
     "tables edited, signed again": resigned(edit_table),
     "arrays edited, signed again": resigned(edit_arrays),
+    GRAPHS_EDITED: resigned(edit_graph),
 }
 """Every kind of damage by its name."""
 

@@ -50,9 +50,7 @@ def candidate_ranker(
             logger.info("Building a graph over %d titles", len(points))
         neighbors = UsearchGraph.build(points, expansion=settings.expansion)
     else:
-        neighbors = UsearchGraph.view(
-            graph, shape=(len(points), points.size), expansion=settings.expansion
-        )
+        neighbors = UsearchGraph.view(graph, points, expansion=settings.expansion)
     return CandidateRanker(ranker, neighbors, n_candidates=settings.n_candidates)
 
 

@@ -48,7 +48,7 @@ def test_a_mapped_graph_finds_what_the_built_one_does(tmp_path: Path) -> None:
     points = _points()
     graph = UsearchGraph.build(ExactL2(points), expansion=64)
     graph.save(tmp_path / "graph.usearch")
-    mapped = UsearchGraph.view(tmp_path / "graph.usearch", shape=points.shape, expansion=64)
+    mapped = UsearchGraph.view(tmp_path / "graph.usearch", ExactL2(points), expansion=64)
     expected = graph.candidates(_scaled(points, slice(50)), count=10)
     np.testing.assert_array_equal(mapped.candidates(_scaled(points, slice(50)), count=10), expected)
 
@@ -67,13 +67,13 @@ def test_building_again_gives_the_same_lists() -> None:
 def test_a_file_that_is_no_graph_of_the_points_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "graph.usearch"
     with pytest.raises(BundleError, match="Build"):
-        UsearchGraph.view(path, shape=(500, 16), expansion=64)
+        UsearchGraph.view(path, ExactL2(_points()), expansion=64)
     path.write_bytes(b"no graph" * 40)
     with pytest.raises(BundleError, match="Build"):
-        UsearchGraph.view(path, shape=(500, 16), expansion=64)
+        UsearchGraph.view(path, ExactL2(_points()), expansion=64)
     UsearchGraph.build(ExactL2(_points()), expansion=64).save(path)
     with pytest.raises(BundleError, match="no graph over 500 points of size 17"):
-        UsearchGraph.view(path, shape=(500, 17), expansion=64)
+        UsearchGraph.view(path, ExactL2(_points(size=17)), expansion=64)
 
 
 def test_without_usearch_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import Any, Self
 import numpy as np
 
 from bigrec.errors import BundleError, SettingsError
+from bigrec.grounding.neighbors.usearch_file import check_graph
 from bigrec.grounding.search.l2 import ExactL2, blocks
 from bigrec.types import FloatArray, IntArray
 
@@ -58,29 +59,30 @@ class UsearchGraph:
         return cls(index, expansion=expansion)
 
     @classmethod
-    def view(cls, path: Path, *, shape: tuple[int, int], expansion: int) -> Self:
+    def view(cls, path: Path, points: ExactL2, *, expansion: int) -> Self:
         """Map a saved graph into memory, page by page as searches need it.
 
-        The file's graph is followed without further checks: only its owner may have written it.
+        A file that somebody changed is refused, or safe to search but may find fewer of the
+        nearest: only its owner may have written it.
 
         Args:
             path: Written by `save`.
-            shape: Of the points, ``(m, d)``.
+            points: Those that it was built over.
             expansion: As of the class.
 
         Raises:
-            BundleError: If the file is missing, or no graph over so many points.
+            BundleError: If the file is missing, damaged, or no graph over the points.
             SettingsError: If usearch is not installed.
         """
         usearch = _usearch()
         try:
+            check_graph(path, points)
             index = usearch.Index.restore(str(path), view=True)
         except (OSError, RuntimeError, ValueError) as error:
-            raise BundleError(f"{path} cannot be read: {error}. Build the graph again.") from None
-        if index is None or (len(index), index.ndim) != shape:
             raise BundleError(
-                f"{path} is no graph over {shape[0]} points of size {shape[1]}. Build it again."
-            )
+                f"{path} is no graph over {len(points)} points of size {points.size}: {error}. "
+                "Build it again."
+            ) from None
         return cls(index, expansion=expansion)
 
     def save(self, path: Path) -> None:
