@@ -365,9 +365,9 @@ class BIGRec:
                 takes the variable ``OPENAI_BASE_URL``; the bundle's own is never used.
             verify_key: File of a public key, PEM or OpenSSH. A bundle that was not signed with its
                 private key is refused.
-            trust_index: Map the bundle's graph of titles (``index.backend``), which a forged file
-                could use to crash the process. Without it the graph is built anew, unless the
-                bundle is signed.
+            trust_index: Map the bundle's graph of titles (``index.backend``), which could leave
+                titles out on purpose. Without it the graph is built anew, unless the bundle is
+                signed.
 
         Raises:
             BundleError: If the bundle is damaged, of another version or not signed as asked, brings
