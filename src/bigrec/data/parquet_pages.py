@@ -1,6 +1,6 @@
 """How much a Parquet file decodes to, summed over the headers of its pages before it is decoded.
 
-A page of few bytes may declare billions of values, whatever the file's metadata says.
+A page of few bytes may declare billions of values, and the metadata at the end of the file need not agree.
 """
 
 from collections.abc import Collection, Iterator, Sequence

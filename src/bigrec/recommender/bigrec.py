@@ -365,8 +365,8 @@ class BIGRec:
                 takes the variable ``OPENAI_BASE_URL``; the bundle's own is never used.
             verify_key: File of a public key, PEM or OpenSSH. A bundle that was not signed with its
                 private key is refused.
-            trust_index: Map the bundle's graph of titles (``index.backend``), which could leave
-                titles out on purpose. Without it the graph is built anew, unless the bundle is
+            trust_index: Map the bundle's graph of titles (``index.backend``), which could omit
+                titles on purpose. Without it the graph is built anew, unless the bundle is
                 signed.
 
         Raises:

@@ -56,7 +56,7 @@ class Access:
 
     @property
     def maps_graph(self) -> bool:
-        """Whether a bundle's graph is used: no check can tell which titles its links leave out."""
+        """Whether a bundle's graph is used: no check can tell which titles its links omit."""
         return self.trust_index or self.verify_key is not None
 
 
