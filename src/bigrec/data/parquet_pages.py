@@ -1,6 +1,6 @@
 """How much a Parquet file decodes to, summed over the headers of its pages before it is decoded.
 
-A page of few bytes may declare billions of values, and the metadata at the end of the file need not agree.
+A page of few bytes may declare billions of values, whether or not the end of the file agrees.
 """
 
 from collections.abc import Collection, Iterator, Sequence
