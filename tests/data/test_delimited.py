@@ -212,3 +212,15 @@ def test_a_selection_and_the_first_rows_are_read(tmp_path: Path) -> None:
     frame = scan_delimited(write(tmp_path, 'a,b\n1,"x"\n2,y\n3,z\n'), CSV)
     assert frame.head(2).collect().rows() == [("1", "x"), ("2", "y")]
     assert frame.filter(pl.col("a") != "2").select("b").collect().rows() == [("x",), ("z",)]
+
+
+def test_a_line_that_does_not_end_is_refused_before_all_of_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(delimited, "_MAX_LINE_BYTES", 5000)
+    path = tmp_path / "t.csv.gz"
+    # The end of the file is damaged, which nobody finds who stops before.
+    path.write_bytes(gzip.compress(b"a,b\n1,2\n" + b"x" * 10_000_000)[:-4] + b"rest")
+    with pytest.raises(DataError, match="line 3 has more than 5,000 bytes: expected lines that"):
+        scan_delimited(path, Dialect(",")).collect()

@@ -127,9 +127,9 @@ def test_unknown_items_that_the_catalog_writes_otherwise_are_told() -> None:
 
 
 def test_users_named_as_if_unknown_are_told() -> None:
-    made = dataset(["u", "Unknown", "-1", "-1"], ["a"] * 4, ["a"])
+    made = dataset(["u", "Unknown", "-1", "-1", "Nan", "(null)"], ["a"] * 6, ["a"])
     row = check(made, "users named as if unknown")
-    assert (row.count, row.examples) == (3, ("Unknown", "-1"))
+    assert (row.count, row.examples) == (5, ("Unknown", "-1", "Nan", "(null)"))
 
 
 def test_floats_that_round_ids_are_refused_in_either_frame() -> None:

@@ -127,6 +127,28 @@ def test_a_table_that_cannot_be_read_is_told_where_nothing_was_found(tmp_path: P
     assert "reviews.json.gz could not be read: Not a gzipped file" in second
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "reason"),
+    [
+        ("data.zip", b"PK\x03\x04rest", r"data\.zip: it is a zip archive or a spreadsheet: unpack"),
+        ("data.xlsx", b"PK\x03\x04rest", r"data\.xlsx: it is a zip archive or a spreadsheet"),
+        ("ratings.dat", None, r"ratings\.dat: it is a pipe: expected a file"),
+        ("events.dat", b"\xfd7zXZ", r"events\.dat: it is compressed with xz: unpack it"),
+        ("reviews.json", b"{'asin': __import__('os')}", r"reviews\.json: line 1, character 2: "),
+        ("plays.csv", b"", r"plays\.csv: it is empty"),
+    ],
+)
+def test_why_a_file_is_no_data_is_told_where_nothing_was_found(
+    tmp_path: Path, name: str, content: bytes | None, reason: str
+) -> None:
+    if content is None:
+        os.mkfifo(tmp_path / name)
+    else:
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=rf"no dataset was found in .*(?s:.*)\n.*{reason}"):
+        load_dataset(tmp_path)
+
+
 def test_pipes_and_links_to_nothing_are_told(tmp_path: Path) -> None:
     write(tmp_path, "user_id,item_id,timestamp\n7,a,1\n")
     os.mkfifo(tmp_path / "pipe.csv")

@@ -19,6 +19,7 @@ from bigrec.data.lazy import lazy_text
 from bigrec.errors import DataError
 
 _BATCH_ROWS = 50_000
+_MAX_LINE_BYTES = 1 << 26
 _NAMES = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
 
 
@@ -39,7 +40,7 @@ def scan_delimited(
     header = read_header(path, dialect) if names is None else list(names)
 
     def batches(selected: Sequence[str]) -> Iterator[pl.DataFrame]:
-        blocks = iter_blocks(path)
+        blocks = iter_blocks(path, max_line_bytes=_MAX_LINE_BYTES)
         return _batches(blocks, dialect, header, selected, has_header=names is None)
 
     return lazy_text(header, batches)
@@ -51,7 +52,8 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
     Raises:
         DataError: If there are none, another character separates them, or a name is repeated.
     """
-    names = next(iter_rows(iter_blocks(path), dialect), None)
+    blocks = iter_blocks(path, max_line_bytes=_MAX_LINE_BYTES)
+    names = next(iter_rows(blocks, dialect), None)
     if names is None:
         raise DataError("it is empty: expected a line with the names of the columns, then rows.")
     others = [mark for mark in _NAMES if mark in names[0] and mark != dialect.separator]

@@ -68,6 +68,17 @@ def _unpacked_name(path: Path) -> str:
     return path.name[: -len(".gz")] if path.name.lower().endswith(".gz") else path.name
 
 
+def check_readable(path: Path) -> None:
+    """Check that a path is a file on disk, and none whose first bytes tell another format.
+
+    Raises:
+        DataError: If it is something else.
+        OSError: If there is nothing or no access.
+    """
+    with _open(path):
+        pass
+
+
 def check_regular(path: Path) -> None:
     """Check that a path is a file on disk. Reading a pipe or a device may wait forever.
 
@@ -81,11 +92,12 @@ def check_regular(path: Path) -> None:
         raise DataError(f"it is {kind}: expected a file. Save the data to a file and name that.")
 
 
-def iter_blocks(path: Path) -> Iterator[Block]:
+def iter_blocks(path: Path, *, max_line_bytes: int | None = None) -> Iterator[Block]:
     """Read a text file, gzipped or not, in blocks of whole lines; a byte order mark is skipped.
 
     Args:
         path: The file.
+        max_line_bytes: Refuse longer lines, if blocks do not end before that, without reading on.
 
     Raises:
         DataError: If it is no text in UTF-8, with the line and the character.
@@ -97,6 +109,12 @@ def iter_blocks(path: Path) -> Iterator[Block]:
             content = rest if read is None else rest + read
             end = len(content) if read is None else content.rfind(b"\n") + 1
             content, rest = content[:end], content[end:]
+            if max_line_bytes is not None and len(rest) > max_line_bytes:
+                number = line + content.count(b"\n")
+                raise DataError(
+                    f"line {number} has more than {max_line_bytes:,} bytes: expected lines that "
+                    "end. It is no table, or was damaged: export it again."
+                )
             if content:
                 _check_text(content, line)
                 yield Block(line, content)

@@ -27,7 +27,10 @@ MISSING = (
 """How other programs write a missing value as text."""
 
 # Values under which a data pipeline may file everybody whom it does not know.
-_PLACEHOLDERS = ("-", "--", "?", "-1", "unknown", "missing", "undefined", "anonymous", "guest")
+_PLACEHOLDERS = (
+    *("-", "--", "?", "-1", "unknown", "missing", "undefined", "anonymous", "guest"),
+    *("nan", "nat", "nil", "(null)", "<null>", "<na>", "inf", "-inf"),
+)
 
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum)
 # Whole numbers above are no longer told apart.

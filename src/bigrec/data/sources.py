@@ -8,13 +8,13 @@ from typing import NamedTuple
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample
-from bigrec.data.files import check_regular, iter_blocks, reading, suffix_of
+from bigrec.data.files import check_readable, check_regular, iter_blocks, reading, suffix_of
 from bigrec.data.interactions import Interactions
 from bigrec.data.json_rows import parse_json
 from bigrec.data.readers import amazon, movielens, recbole, sample
 from bigrec.data.readers import tables as plain_tables
 from bigrec.data.repairs import Repairs
-from bigrec.data.tables import TABLE_SUFFIXES, SourceTables
+from bigrec.data.tables import TABLE_SUFFIXES, SourceTables, check_table
 from bigrec.errors import DataError
 from bigrec.storage.forks import check_threads
 
@@ -197,16 +197,16 @@ def _find_tables(source: str | Path, items: Path | None, format_name: str) -> So
 
 
 def _problems(files: Iterable[Path]) -> Iterator[str]:
-    """Why tables among the files could not be read, which may be why nothing was found."""
+    """Why the files could not be read, which may be why nothing was found."""
     for file in files:
-        if file.name.lower().endswith(TABLE_SUFFIXES):
-            try:
-                with reading(file):
-                    check_regular(file)
-                    if not file.name.endswith(".parquet"):
-                        next(iter_blocks(file), None)
-            except DataError as error:
-                yield f"\n{error}"
+        try:
+            with reading(file):
+                if file.name.lower().endswith(TABLE_SUFFIXES):
+                    check_table(file)
+                elif not file.is_dir():
+                    check_readable(file)
+        except DataError as error:
+            yield f"\n{error}"
 
 
 def _named_columns(columns: dict[str, str | None], *, defaults: dict[str, str]) -> dict[str, str]:

@@ -80,14 +80,29 @@ def first_fields(path: Path) -> set[str]:
     Returns:
         The empty set for other files and for those that cannot be read.
     """
-    suffix = suffix_of(path)
     try:
         with reading(path):
-            if suffix in _DIALECTS:
-                return set(read_header(path, _DIALECTS[suffix]))
-            return set(json_keys(path)) if suffix in JSON_SUFFIXES else set()
+            return set(_fields(path))
     except DataError:
         return set()
+
+
+def check_table(path: Path) -> None:
+    """Check that the beginning of a table can be read.
+
+    Raises:
+        DataError: If not, without the path.
+        OSError: If there is no access.
+    """
+    check_regular(path)
+    _fields(path)
+
+
+def _fields(path: Path) -> list[str]:
+    suffix = suffix_of(path)
+    if suffix in _DIALECTS:
+        return read_header(path, _DIALECTS[suffix])
+    return json_keys(path) if suffix in JSON_SUFFIXES else []
 
 
 def only_one(files: list[Path], *, what: str) -> Path | None:
