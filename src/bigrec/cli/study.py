@@ -17,17 +17,21 @@ from bigrec.cli.options import (
     overrides_of,
     show,
 )
-from bigrec.console import steps, studies
+from bigrec.console import Shown, steps, studies
 from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
 
 _PRESETS = {"small": "study-small", "paper": "paper"}
+_ABLATION = "ablation"
+# Of retrieval mode, whose defaults are meant for all data.
+_ABLATION_PRESETS = {"small": "demo", "paper": None}
 
 
 @guarded
 def study(
     name: Annotated[
-        str, typer.Argument(help="ranking, few-shot, samples or fusion.", show_default=False)
+        str,
+        typer.Argument(help="ranking, few-shot, samples, fusion or ablation.", show_default=False),
     ],
     preset: Annotated[
         Literal["small", "paper"],
@@ -53,23 +57,45 @@ def study(
     """Run a claim of the paper as a study that ends in a verdict.
 
     Arms are shared by the studies of a run directory. Ctrl-C keeps what is done; the same command
-    goes on.
+    goes on. The study ablation asks what the language model is worth in retrieval mode.
 
     Example: bigrec study few-shot --run-dir runs/studies
     """
+    presets = _ABLATION_PRESETS if name == _ABLATION else _PRESETS
+    overrides = overrides_of(data=data, items=items, model=model, change=change)
+    settings = Settings.read(config or presets[preset], overrides)
+    with exclusive(run_dir):
+        if name == _ABLATION:
+            show(as_json, _ablation(settings, run_dir, dry_run=dry_run))
+        else:
+            show(as_json, _claim(name, preset, settings, run_dir, dry_run=dry_run))
+
+
+def _claim(name: str, preset: str, settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
+    """A study of the paper's claims, or what it would do."""
     from bigrec.experiments.studies.designs import SIZES, make_design  # noqa: PLC0415 - torch
 
-    overrides = overrides_of(data=data, items=items, model=model, change=change)
-    settings = Settings.read(config or _PRESETS[preset], overrides)
     design = make_design(name, few=settings.data.max_train_examples, sizes=SIZES[preset])
-    with exclusive(run_dir):
-        if dry_run:
-            from bigrec.experiments.studies.dry_run import plan_study  # noqa: PLC0415
+    if dry_run:
+        from bigrec.experiments.studies.dry_run import plan_study  # noqa: PLC0415
 
-            show(as_json, studies.plan(name, plan_study(design, settings, run_dir=run_dir)))
-            return
-        from bigrec.experiments.studies.study import run_study  # noqa: PLC0415
+        return studies.plan(name, plan_study(design, settings, run_dir=run_dir))
+    from bigrec.experiments.studies.study import run_study  # noqa: PLC0415
 
-        with steps.progress() as progress_factory:
-            report = run_study(design, settings, run_dir=run_dir, progress_factory=progress_factory)
-        show(as_json, studies.study(report, run_dir / name))
+    with steps.progress() as progress_factory:
+        report = run_study(design, settings, run_dir=run_dir, progress_factory=progress_factory)
+    return studies.study(report, run_dir / name)
+
+
+def _ablation(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
+    """The study of retrieval mode, or what it would do."""
+    from bigrec.experiments.studies.ablation import (  # noqa: PLC0415 - torch
+        plan_ablation,
+        run_ablation,
+    )
+
+    if dry_run:
+        return studies.ablation_plan(plan_ablation(settings, run_dir=run_dir))
+    with steps.progress() as progress_factory:
+        report = run_ablation(settings, run_dir=run_dir, progress_factory=progress_factory)
+    return studies.study(report, run_dir / _ABLATION)

@@ -9,6 +9,7 @@ from rich.console import Group
 from bigrec.console import Shown, as_text, rich_table
 
 if TYPE_CHECKING:
+    from bigrec.experiments.studies.ablation import PlannedVariant
     from bigrec.experiments.studies.dry_run import PlannedArm
     from bigrec.experiments.studies.report import StudyReport
 
@@ -38,3 +39,10 @@ def plan(name: str, planned: list["PlannedArm"]) -> Shown:
     from bigrec.experiments.studies.dry_run import plan_table  # noqa: PLC0415 - torch, seconds
 
     return Shown(rich_table(plan_table(name, planned)), [asdict(arm) for arm in planned])
+
+
+def ablation_plan(planned: list["PlannedVariant"]) -> Shown:
+    """The variants of a dry run of the ablation."""
+    from bigrec.experiments.studies.ablation import ablation_table  # noqa: PLC0415 - torch, seconds
+
+    return Shown(rich_table(ablation_table(planned)), [asdict(variant) for variant in planned])

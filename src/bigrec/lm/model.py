@@ -1,5 +1,6 @@
 """Loading of a base model, its tokenizer and an adapter, and the fingerprint of a model."""
 
+import copy
 import importlib.util
 import inspect
 import os
@@ -32,7 +33,7 @@ from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick
 from bigrec.lm.identity import identify, truncated_fingerprint
 from bigrec.lm.locate import ModelSource, find_base_model, loading_remedy
 from bigrec.printable import get_logger
-from bigrec.storage import atomic_folder, file_digest, read_json, write_json
+from bigrec.storage import atomic_folder, file_digest, fingerprint, read_json, write_json
 
 logger = get_logger(__name__)
 
@@ -112,6 +113,20 @@ class LanguageModel:
         decoder.layers = layers[:num_layers]
         self.base.config.num_hidden_layers = num_layers
         self.base_fingerprint = truncated_fingerprint(self.base_fingerprint, num_layers)
+
+    def with_random_weights(self, *, seed: int) -> "LanguageModel":
+        """A model of this architecture and tokenizer with weights as before pretraining.
+
+        Args:
+            seed: Seed of the weights.
+        """
+        # Drawn on the CPU, so that every device starts from the same weights.
+        with torch.random.fork_rng([]):
+            torch.manual_seed(seed)
+            model = type(self.base)(copy.deepcopy(self.base.config))
+        model = model.to(device=self.device, dtype=self.base.dtype).eval()
+        key = fingerprint(["random weights", self.base_fingerprint, seed])
+        return replace(self, model=model, base_fingerprint=key)
 
     def drop_adapter(self) -> None:
         """Detach an adapter, if there is one. The base model is as before."""

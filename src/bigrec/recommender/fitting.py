@@ -254,7 +254,7 @@ class Fitting:
         retriever = LLMRetriever.fit(
             lm,
             self._features(lm),
-            self._retriever_data(few_shot),
+            self.retriever_data(few_shot=few_shot),
             self._settings.retrieval,
             title_ids=self._dataset.catalog.title_ids,
             seed=self._settings.seed,
@@ -278,7 +278,12 @@ class Fitting:
             self.retriever(few_shot=few_shot)
         return self._retriever_epochs[few_shot]
 
-    def _retriever_data(self, few_shot: bool) -> TrainingData:
+    def retriever_data(self, *, few_shot: bool = False) -> TrainingData:
+        """What the language model is trained on for retrieval.
+
+        Args:
+            few_shot: Take the few shots, even if the settings say all interactions.
+        """
         settings = self._settings
         on_examples = settings.mode == "retrieval" and settings.trains_on_examples
         make = few_shot_training_data if few_shot or on_examples else all_training_data

@@ -1,5 +1,6 @@
 """A study: its arms are run, its contrasts tested, its report written."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from bigrec.errors import SettingsError
@@ -44,6 +45,29 @@ def run_study(
         )
         user_ids = table.frame["user_id"].to_list()
         results += table.results()
+    return report_study(design, results, user_ids, settings=settings, run_dir=run_dir)
+
+
+def report_study(
+    design: Design,
+    results: Sequence[MethodResult],
+    user_ids: Sequence[str],
+    *,
+    settings: Settings,
+    run_dir: Path,
+) -> StudyReport:
+    """Test a study's contrasts and write its report.
+
+    Args:
+        design: The contrasts; its arms are not read.
+        results: Target ranks of every method and protocol; equal ones may occur again.
+        user_ids: User of each query.
+        settings: The settings of the study.
+        run_dir: Holds the report in a folder of the study's name.
+
+    Raises:
+        StorageError: If a file cannot be written.
+    """
     # Arms repeat what does not depend on the examples.
     found = list({(result.method, result.exclude_seen): result for result in results}.values())
     users, protocol = number_users(user_ids), settings.recommend.exclude_seen

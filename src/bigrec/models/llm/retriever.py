@@ -41,7 +41,7 @@ from bigrec.models.registry import TrainingData
 from bigrec.settings.sections import ModuleName, PositiveInt, RetrievalSettings
 from bigrec.storage import fingerprint
 from bigrec.storage.arrays import Arrays, Expected, unusable
-from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
+from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback, TextEmbedder
 
 LLM_RETRIEVAL = "LLM retrieval"
 """Name of the model in tables."""
@@ -97,6 +97,7 @@ class LLMRetriever(HistoryScorer):
         *,
         title_ids: IntArray,
         seed: int,
+        text_features: TextEmbedder | None = None,
         stop_after: int | None = None,
         folder: Path | None = None,
         progress: ProgressCallback | None = None,
@@ -105,12 +106,14 @@ class LLMRetriever(HistoryScorer):
 
         Args:
             lm: The base model, already truncated; it carries the adapter afterwards.
-            index: Text features of the catalog's titles, made by `ItemTextFeatures` of ``lm``.
+            index: Text features of the catalog's titles, made by ``text_features``.
             training_data: Training interactions, and validation queries for early stopping.
             settings: Hyperparameters. ``train_on`` and ``truncate_layers`` are not read: they
                 decide ``training_data`` and ``lm``.
             title_ids: Title id of every item, ``[n]``.
             seed: Seed of initial weights, order, cuts and dropout.
+            text_features: None is `ItemTextFeatures` of ``lm``. A retriever with others is for an
+                experiment: it cannot be saved, and new titles cannot be added.
             stop_after: Train exactly so many epochs, without early stopping.
             folder: Folder for a checkpoint after every epoch. A call with the same arguments is
                 resumed from it.
@@ -123,7 +126,7 @@ class LLMRetriever(HistoryScorer):
             StorageError: If the folder cannot be written.
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.
         """
-        index.check(ItemTextFeatures(lm), index.titles, normalization="none")
+        index.check(text_features or ItemTextFeatures(lm), index.titles, normalization="none")
         users, items = training_rows(
             training_data.interactions, training_data.train, n_items=len(title_ids)
         )
@@ -148,7 +151,7 @@ class LLMRetriever(HistoryScorer):
         )
         arguments = _training_arguments(
             settings,
-            n_targets=len(items),
+            n_rows=len(items),
             n_titles=len(index.titles),
             exclude_seen=training_data.exclude_seen,
             seed=seed,
@@ -353,15 +356,24 @@ def _features(index: ItemIndex) -> torch.Tensor:
     return torch.from_numpy(index.embeddings.copy())
 
 
+def targets_per_step(settings: RetrievalSettings, *, n_rows: int) -> int:
+    """Approximate number of targets in an optimizer step.
+
+    Args:
+        settings: Say it, or leave it to the size of the data.
+        n_rows: Training interactions.
+    """
+    return settings.batch_size or int(np.clip(n_rows // _STEPS_PER_EPOCH, *_BATCH_SIZES))
+
+
 def _training_arguments(
-    settings: RetrievalSettings, *, n_targets: int, n_titles: int, exclude_seen: bool, seed: int
+    settings: RetrievalSettings, *, n_rows: int, n_titles: int, exclude_seen: bool, seed: int
 ) -> TrainingArguments:
-    batch_size = int(np.clip(n_targets // _STEPS_PER_EPOCH, *_BATCH_SIZES))
     return TrainingArguments(
         learning_rate=settings.learning_rate,
         schedule="cosine",
         weight_decay=settings.weight_decay,
-        batch_size=settings.batch_size or batch_size,
+        batch_size=targets_per_step(settings, n_rows=n_rows),
         epochs=settings.epochs,
         early_stopping_patience=settings.early_stopping_patience,
         n_negatives=default_n_negatives(n_titles),
