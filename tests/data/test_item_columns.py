@@ -193,3 +193,13 @@ def test_a_joined_catalog_has_the_columns_of_both() -> None:
         "size": ["s", "m", None],
         "color": [None, None, "red"],
     }
+
+
+@pytest.mark.parametrize("dtype", [pl.UInt64, pl.Int128])
+def test_whole_numbers_beyond_64_bits_are_refused_with_the_value(dtype: type[pl.DataType]) -> None:
+    rows = pl.DataFrame({"item_id": ["a", "b"], "title": ["A", "B"]})
+    large = rows.with_columns(code=pl.Series([1, 2**63], dtype=dtype))
+    with pytest.raises(DataError, match="column 'code' of the items holds 9223372036854775808: "):
+        Catalog.from_frame(large, columns=["code"])
+    fitting = rows.with_columns(code=pl.Series([1, None], dtype=dtype))
+    assert Catalog.from_frame(fitting, columns=["code"]).columns["code"].to_list() == [1, None]

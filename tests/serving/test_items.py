@@ -3,10 +3,13 @@
 import errno
 from pathlib import Path
 
+import polars as pl
 import pytest
 from fastapi.testclient import TestClient
 
+from bigrec.data.catalog import Catalog
 from bigrec.errors import BundleError
+from bigrec.recommender.bigrec import BIGRec
 from bigrec.serving.journal import Journal
 from tests.conftest import TITLES
 from tests.serving.conftest import Serve
@@ -148,3 +151,23 @@ def test_processes_that_share_a_journal_follow_each_other(serve: Serve) -> None:
     second.patch("/v1/items/i1", json={"hidden": True})
     assert second.get("/v1/items/new").json()["hidden"]
     assert second.get("/info").json()["revision"] == 3
+
+
+def test_values_that_a_bundle_holds_are_answered_and_kept_however_long(
+    bundle: Path, serve: Serve
+) -> None:
+    recommender = BIGRec.load(bundle, device="cpu")
+    rows = recommender.catalog.to_frame().with_columns(
+        note=pl.lit("x" * 5000), tags=pl.lit([f"tag {number}" for number in range(500)])
+    )
+    catalog = Catalog.from_frame(rows, columns=["note", "tags"])
+    recommender.update_catalog(catalog).save(bundle)
+    client = serve()
+    items = client.get("/v1/items").json()["items"]
+    assert len(items[0]["columns"]["note"]) == 5000
+    changed = client.patch("/v1/items/i0", json={"columns": {"price": 3}})
+    assert changed.status_code == 200
+    assert changed.json()["columns"] == {**items[0]["columns"], "price": 3}
+    # A caller's values are bounded.
+    refused = client.patch("/v1/items/i0", json={"columns": {"note": "x" * 1001}})
+    assert refused.status_code == 422

@@ -30,6 +30,7 @@ STORED = {
 _RESERVED = ("id", "item_id", "title")
 _MAX_NAME = 200
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum, pl.Date, pl.Datetime)
+_WIDE = (pl.UInt64, pl.Int128, pl.UInt128)
 _TEXTS = pl.List(pl.String)
 _STORED_TEXTS = TypeAdapter(list[str])
 
@@ -64,6 +65,24 @@ def check_names(names: Sequence[str]) -> None:
         raise DataError(
             f"there are {len(names)} item columns: expected at most {MAX_COLUMNS}. Omit those "
             "that nothing is selected by."
+        )
+
+
+def check_range(frame: pl.LazyFrame, name: str, dtype: pl.DataType, *, what: str) -> None:
+    """Check that whole numbers of a wider type fit into 64 bits.
+
+    Raises:
+        DataError: If one does not.
+    """
+    if dtype not in _WIDE:
+        return
+    column = pl.col(name)
+    too_large = column.cast(pl.Int64, strict=False).is_null() & column.is_not_null()
+    found = frame.select(column.filter(too_large).first()).collect().item()
+    if found is not None:
+        raise DataError(
+            f"column {name!r} of the {what} holds {found}: expected whole numbers from {-(2**63)} "
+            f"to {2**63 - 1}. Convert it to text or to floats, or omit it from the item columns."
         )
 
 

@@ -13,7 +13,7 @@ from bigrec.data.id_columns import (
     record_spelling,
     written_text,
 )
-from bigrec.data.item_columns import FLAT, typed
+from bigrec.data.item_columns import FLAT, check_range, typed
 from bigrec.data.repairs import Repairs
 from bigrec.data.titles import (
     append_year,
@@ -63,6 +63,8 @@ def read_items(
         for option, name in selected.items()
         if option != "item_id"
     }
+    for name in columns:
+        check_range(lazy, name, schema[name], what=_WHAT)
     kept = {FLAT + name: typed(name, schema[name], what=_WHAT) for name in columns}
     rows = lazy.select(**ids, **texts, **kept).collect()
     if rows.is_empty():

@@ -11,11 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 from bigrec.data.catalog import Catalog
 from bigrec.errors import DataError
 
-MAX_TEXT = 1000
-"""Most characters of an id, a title or another text."""
-MAX_TEXTS = 100
-"""Most texts of a list that is a value."""
-
 _PLACE = "place of an item"
 
 
@@ -24,17 +19,12 @@ def _now() -> str:
 
 
 # Strict, so that true stays true and 1 stays 1.
-_Whole = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
-_Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
-_Text = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
-Value = (
-    Annotated[bool, Field(strict=True)]
-    | _Whole
-    | _Number
-    | _Text
-    | Annotated[list[_Text], Field(strict=True, max_length=MAX_TEXTS)]
-)
-"""A value of a catalog's column."""
+Flag = Annotated[bool, Field(strict=True)]
+Whole = Annotated[int, Field(strict=True, ge=-(2**63), le=2**63 - 1)]
+Number = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+_Text = Annotated[str, Field(strict=True)]
+Value = Flag | Whole | Number | _Text | Annotated[list[_Text], Field(strict=True)]
+"""A value of a catalog's column, of any length, as a bundle may hold it."""
 
 _TYPES: Mapping[type, pl.DataType] = {
     bool: pl.Boolean(),

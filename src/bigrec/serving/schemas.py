@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bigrec.serving.entries import MAX_TEXT, Value
+from bigrec.serving.entries import Flag, Number, Value, Whole
 from bigrec.serving.problems import Problem
 
 MAX_HISTORY = 1000
@@ -13,11 +13,18 @@ MAX_REQUESTS = 256
 MAX_INTERACTIONS = 1000
 MAX_CONDITIONS = 50
 MAX_COLUMNS = 50
+MAX_TEXT = 1000
+MAX_TEXTS = 100
 # Times of years 1 to 9999.
 _MAX_TIME = 253_402_300_799
 
 Text = Annotated[str, Field(min_length=1, max_length=MAX_TEXT)]
 """An id or a title."""
+
+_TextValue = Annotated[str, Field(strict=True, max_length=MAX_TEXT)]
+_Texts = Annotated[list[_TextValue], Field(strict=True, max_length=MAX_TEXTS)]
+GivenValue = Flag | Whole | Number | _TextValue | _Texts
+"""A value of a column that a caller gives."""
 
 
 class _Request(BaseModel):
@@ -221,7 +228,7 @@ class NewItem(_Request):
 
     item_id: Text
     title: Text
-    columns: dict[Text, Value] = Field(
+    columns: dict[Text, GivenValue] = Field(
         {}, max_length=MAX_COLUMNS, description="Values of further columns, such as a price."
     )
 
@@ -230,7 +237,7 @@ class ItemChange(_Request):
     """What to change of an item; what is missing stays."""
 
     title: Text | None = None
-    columns: dict[Text, Value | None] = Field(
+    columns: dict[Text, GivenValue | None] = Field(
         {}, max_length=MAX_COLUMNS, description="New values of columns; null removes a value."
     )
     hidden: bool | None = Field(None, description="Hidden items are never recommended.")
