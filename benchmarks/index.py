@@ -65,7 +65,7 @@ def bench_index_stage(
         results["graph_mib"] = path.stat().st_size / 2**20
 
         def searched(expansion: int) -> Callable[[EncodedQueries], RankedLists]:
-            graph = UsearchGraph.view(path, shape=items.shape, expansion=expansion)
+            graph = UsearchGraph.view(path, index.l2, expansion=expansion)
             return _ranked(CandidateRanker(ranker, graph, n_candidates=n_candidates), k=k)
 
         for expansion in _EXPANSIONS:
