@@ -47,6 +47,9 @@ def serve(
     journal: Annotated[
         Path | None, typer.Option(help="File of all changes. By default beside the bundle.")
     ] = None,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Serve a bundle anew when its folder is written again.")
+    ] = False,
     max_batch: Annotated[
         int, typer.Option(help="Most histories that are answered together; 1: no batching.", min=1)
     ] = 64,
@@ -99,6 +102,7 @@ def serve(
         journal=journal,
         keys=keys,
         hosts=tuple(hosts or ()),
+        watch=watch,
         max_batch=max_batch,
         window_ms=window_ms,
         max_waiting=max_waiting,

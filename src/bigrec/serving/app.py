@@ -26,6 +26,7 @@ from bigrec.serving.options import ServingOptions
 from bigrec.serving.routes import health, interactions, items, page, recommend, swap
 from bigrec.serving.routes.common import READ, AppState, add_state
 from bigrec.serving.service import Service
+from bigrec.serving.watching import watch
 
 _ABOUT = """Recommendations of real items by a language model or by text alone.
 
@@ -63,11 +64,13 @@ def create_app(
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         state.start()
         loading = asyncio.create_task(_load(state))
-        following = asyncio.create_task(_follow(state))
+        tasks = [loading, asyncio.create_task(_follow(state))]
+        if options.watch:
+            tasks.append(asyncio.create_task(watch(state)))
         try:
             yield
         finally:
-            for task in (loading, following):
+            for task in tasks:
                 task.cancel()
             await state.close()
 

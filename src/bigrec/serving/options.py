@@ -23,6 +23,7 @@ class ServingOptions(BaseModel):
         drain_delay_s: Time between SIGTERM, when readiness ends, and the end of accepting.
         drain_timeout_s: Time that requests have to finish after that.
         follow_s: Time between looks at what other processes changed.
+        watch: Serve a bundle anew when its folder is written again.
         device: Device to compute on.
         base_model: Location of the base model on this machine, if not the bundle's.
         text_encoder: Location of the encoder of titles on this machine, if not the bundle's.
@@ -45,6 +46,7 @@ class ServingOptions(BaseModel):
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
     drain_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     follow_s: Annotated[float, Field(gt=0)] = 0.5
+    watch: bool = False
     device: str = "auto"
     base_model: str | None = None
     text_encoder: str | None = None

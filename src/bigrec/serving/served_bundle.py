@@ -114,9 +114,9 @@ class ServedBundle:
             BigrecError: If it cannot be loaded or does not recommend.
         """
         # Before and after: a bundle that was replaced in between has another version.
-        version = _version(folder)
+        version = bundle_version(folder)
         recommender = opens(folder)
-        if _version(folder) != version:
+        if bundle_version(folder) != version:
             raise BundleError(f"{folder} was replaced while it was loaded: load it again.")
         served = cls(folder, version, recommender, recommender.catalog, ItemChanges())
         served.check()
@@ -265,6 +265,11 @@ class ServedBundle:
         return replace(self, recommender=recommender)
 
 
-def _version(folder: Path) -> str:
+def bundle_version(folder: Path) -> str:
+    """Identifies a bundle's content, 16 hexadecimal digits; empty where there is none.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
     path = folder / MANIFEST
     return file_digest(path)[:_VERSION_DIGITS] if path.is_file() else ""

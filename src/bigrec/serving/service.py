@@ -166,13 +166,16 @@ class Service:
             self._snapshot = after
             return after
 
-    def swap(self, name: str, folder: Path, *, includes_interactions: bool) -> Snapshot:
+    def swap(
+        self, name: str, folder: Path, *, includes_interactions: bool, only_if_new: bool = False
+    ) -> Snapshot:
         """Serve another bundle, or the same folder again; the old one stays if it cannot be used.
 
         Args:
             name: Which of the bundles.
             folder: The new one.
             includes_interactions: Whether it was fitted to all interactions of the journal.
+            only_if_new: Do nothing if another process swapped it meanwhile.
 
         Raises:
             BigrecError: If the new one cannot be used.
@@ -185,6 +188,8 @@ class Service:
         loaded = ServedBundle.open(folder, self._opens)
         with self._lock, self._journal.writing():
             self._follow()
+            if only_if_new and self.snapshot.bundles[name].version == loaded.version:
+                return self.snapshot
             entries = [*self._history.entries, entry]
             bundle = loaded.after(_for_bundle(name, entries))
             bundle.check()

@@ -1,9 +1,11 @@
 """What routes share: the state of the application, and who may ask."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 from fastapi import Depends, FastAPI, Request, Security
@@ -11,6 +13,7 @@ from fastapi.security import APIKeyHeader
 from slowapi import Limiter
 from slowapi.util import get_remote_address
 
+from bigrec.errors import BigrecError
 from bigrec.serving.api_keys import ApiKeys, Caller, Role
 from bigrec.serving.batching import Batcher
 from bigrec.serving.entries import InteractionsAdded
@@ -104,6 +107,35 @@ class AppState:
     async def in_writer(self, work: Callable[..., T], *args: Any) -> T:
         """Run a change in the thread of changes, one after another."""
         return await asyncio.get_running_loop().run_in_executor(self._writer, work, *args)
+
+    async def swap(
+        self,
+        name: str,
+        folder: Path,
+        *,
+        includes_interactions: bool = False,
+        only_if_new: bool = False,
+    ) -> Snapshot:
+        """Swap a bundle, see `Service.swap`, and count it.
+
+        Raises:
+            BigrecError: If the new one cannot be used.
+        """
+        swap = functools.partial(
+            self.service.swap,
+            name,
+            folder,
+            includes_interactions=includes_interactions,
+            only_if_new=only_if_new,
+        )
+        try:
+            snapshot = await self.in_writer(swap)
+        except BigrecError:
+            self.metrics.swaps.labels("failed").inc()
+            self.metrics.load_failures.inc()
+            raise
+        self.metrics.swaps.labels("done").inc()
+        return snapshot
 
     async def close(self) -> None:
         """Answer what waits, then stop."""

@@ -1,7 +1,5 @@
 """The route that puts a bundle in another's place."""
 
-import functools
-
 from fastapi import APIRouter
 
 from bigrec.errors import BigrecError
@@ -22,16 +20,12 @@ async def swap_bundle(request: SwapRequest, state: State) -> InfoAnswer:
     present = state.bundle(request.bundle)
     name = request.bundle or next(iter(state.snapshot.bundles))
     folder = present.folder if request.folder is None else present.folder.parent / request.folder
-    swap = functools.partial(
-        state.service.swap, name, folder, includes_interactions=request.includes_interactions
-    )
     try:
-        snapshot = await state.in_writer(swap)
+        snapshot = await state.swap(
+            name, folder, includes_interactions=request.includes_interactions
+        )
     except BigrecError as error:
-        state.metrics.swaps.labels("failed").inc()
-        state.metrics.load_failures.inc()
         raise ServiceError(
             409, "swap_failed", f"{error} The present bundle is still served."
         ) from error
-    state.metrics.swaps.labels("done").inc()
     return info_of(snapshot)
