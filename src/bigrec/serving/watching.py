@@ -20,7 +20,7 @@ _NOT_LOADED_S = 0.5
 
 
 async def watch(state: AppState) -> None:
-    """Swap bundles whose folders hold another manifest, until cancelled.
+    """Swap bundles whose folders hold another manifest, until it is canceled.
 
     Args:
         state: Of the application whose bundles are watched.
