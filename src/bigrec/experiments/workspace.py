@@ -144,8 +144,10 @@ class Workspace:
         return [source_key(self.settings.data), self._generative_model_key(), embedding]
 
     def _retrieval_key(self) -> list[Any]:
-        retrieval = self.settings.retrieval.fingerprint()
-        return [self._training_key(), self._model_key(), retrieval]
+        retrieval = self.settings.retrieval.model_dump(
+            mode="json", exclude={"per_device_batch_size"}
+        )
+        return [self._training_key(), self._model_key(), fingerprint(retrieval)]
 
     def _text_key(self) -> list[Any]:
         settings = self.settings

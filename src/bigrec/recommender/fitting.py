@@ -248,12 +248,14 @@ class Fitting:
         label = MethodId(LLM_RETRIEVAL, training_data="few-shot" if few_shot else "all").label
         stage = self._store.stage("retrieval")
         # A model for each retriever: its adapter stays in it.
-        lm = load_truncated_model(self._settings, "retrieval")
+        with main_process_first():
+            lm = load_truncated_model(self._settings, "retrieval")
+            features = self._features(lm)
         throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
         retriever = LLMRetriever.fit(
             lm,
-            self._features(lm),
+            features,
             self.retriever_data(few_shot=few_shot),
             self._settings.retrieval,
             title_ids=self._dataset.catalog.title_ids,
@@ -266,9 +268,10 @@ class Fitting:
             folder=stage.folder / ("few-shot" if few_shot else "all"),
             progress=throughput,
         )
-        if not few_shot and not stage.is_complete:
-            write_json(stage.folder / LOSS_FILE, list(retriever.log))
-            stage.finish(started, throughput=throughput)
+        with main_process_first():
+            if not few_shot and not stage.is_complete:
+                write_json(stage.folder / LOSS_FILE, list(retriever.log))
+                stage.finish(started, throughput=throughput)
         self._retriever_epochs[few_shot] = retriever.selected_epoch
         return retriever
 
@@ -324,10 +327,8 @@ class Fitting:
         return StateContext(catalog, self.prepared.counts, self.title_encoder, users)
 
     def _retrieval_encoder(self) -> RetrievalQueryEncoder:
-        with main_process_first():
-            retriever = self.retriever()
         return RetrievalQueryEncoder(
-            retriever,
+            self.retriever(),
             catalog=self._dataset.catalog,
             counts=self.prepared.counts,
             max_history_length=self._settings.data.max_history_length,

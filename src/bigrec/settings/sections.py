@@ -169,6 +169,9 @@ class RetrievalSettings(Section):
     batch_size: PositiveInt | None = None
     """Approximate number of targets in an optimizer step. None takes a hundredth of all targets,
     between 128 and 768: every step updates the whole catalog, which costs most in small steps."""
+    per_device_batch_size: PositiveInt | None = None
+    """Approximate number of targets in one forward pass of one process, whose gradients add up to
+    those of ``batch_size``. Lower it to save memory. None takes a process's share at once."""
     epochs: PositiveInt = 5
     """Maximum passes over the interactions."""
     early_stopping_patience: PositiveInt = 2

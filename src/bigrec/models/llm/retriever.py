@@ -19,6 +19,7 @@ from torch.nn import functional
 from bigrec.data.catalog import Catalog
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
+from bigrec.lm.distributed import all_processes
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
 from bigrec.models.base import (
@@ -119,6 +120,8 @@ class LLMRetriever(HistoryScorer):
                 resumed from it.
             progress: Called with (targets done, targets in all epochs).
 
+        All processes of a run train together and call this with the same arguments.
+
         Raises:
             DataError: If no user has two training interactions.
             ModelError: If the target modules do not exist in the model.
@@ -161,7 +164,13 @@ class LLMRetriever(HistoryScorer):
         network.set_known(known)
         with attention_by_products(lm.base, longest=settings.max_length):
             log = train_network(
-                network, dataset, arguments, stop_after=stop_after, folder=folder, progress=progress
+                network,
+                dataset,
+                arguments,
+                stop_after=stop_after,
+                folder=folder,
+                processes=all_processes(),
+                progress=progress,
             )
         return cls(lm, network, index, title_ids, known, stored, log)
 
@@ -381,4 +390,5 @@ def _training_arguments(
         robust_temperature=1.0,
         exclude_seen=exclude_seen,
         seed=seed,
+        forward_size=settings.per_device_batch_size,
     )

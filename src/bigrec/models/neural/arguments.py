@@ -32,6 +32,8 @@ class TrainingArguments:
             the last of ``epochs`` after a warm-up of a tenth of an epoch.
         weight_decay: Weight decay of AdamW.
         batch_size: Approximate number of targets in an optimizer step.
+        forward_size: Approximate number of targets in one forward pass, whose gradients add up to
+            those of ``batch_size``; None is all at once.
         epochs: Maximum passes over the interactions.
         early_stopping_patience: Epochs without a better validation NDCG@10 before training stops.
         n_negatives: Number of items that a target is compared with; None is all.
@@ -56,13 +58,15 @@ class TrainingArguments:
     robust_temperature: float
     exclude_seen: bool
     seed: int
+    forward_size: int | None = None
 
     def __post_init__(self) -> None:
         """Check the ranges."""
-        for name in ("batch_size", "epochs", "early_stopping_patience", "n_negatives"):
-            value = getattr(self, name)
-            if value is not None or name != "n_negatives":
-                check_least(value, 1, name=name)
+        for name in ("batch_size", "epochs", "early_stopping_patience"):
+            check_least(getattr(self, name), 1, name=name)
+        for name in ("n_negatives", "forward_size"):
+            if getattr(self, name) is not None:
+                check_least(getattr(self, name), 1, name=name)
         check_whole(self.seed, name="seed")
         for name in ("learning_rate", "robust_temperature"):
             if not 0 < getattr(self, name) < math.inf:

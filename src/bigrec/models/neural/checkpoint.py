@@ -154,3 +154,19 @@ def as_tensors(arrays: Mapping[str, NDArray[Any]], *, prefix: str = "") -> dict[
         for name, array in arrays.items()
         if name.startswith(prefix)
     }
+
+
+def random_states(device: torch.device) -> dict[str, Tensor]:
+    """Torch's random states by device type."""
+    states = {"cpu": torch.get_rng_state()}
+    if device.type == "cuda":
+        states["cuda"] = torch.cuda.get_rng_state(device)
+    return states
+
+
+def set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
+    """Restore what `random_states` gave; nothing where there is nothing."""
+    if "cpu" in states:
+        torch.set_rng_state(states["cpu"])
+    if "cuda" in states and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)

@@ -13,9 +13,17 @@ import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
+from bigrec.lm.distributed import Processes
 from bigrec.models.neural.arguments import TrainingArguments
-from bigrec.models.neural.checkpoint import TrainingState, load_checkpoint, save_checkpoint
+from bigrec.models.neural.checkpoint import (
+    TrainingState,
+    load_checkpoint,
+    random_states,
+    save_checkpoint,
+    set_random_states,
+)
 from bigrec.models.neural.dataset import SequenceDataset
+from bigrec.models.neural.gradients import sum_gradients
 from bigrec.models.neural.losses import (
     all_candidates,
     robust_loss,
@@ -43,6 +51,7 @@ _WARM_UP = 0.1
 # Distance of the epoch seeds of neighboring seeds, so that no two trainings share one.
 _EPOCHS_PER_SEED = 1 << 20
 _FIGURE = "ndcg@10"
+_ALONE = Processes()
 
 
 def train_network(
@@ -52,6 +61,7 @@ def train_network(
     *,
     stop_after: int | None = None,
     folder: Path | None = None,
+    processes: Processes = _ALONE,
     progress: ProgressCallback | None = None,
 ) -> list[dict[str, float]]:
     """Train until validation NDCG@10 stops improving. The network gets its best weights.
@@ -69,6 +79,9 @@ def train_network(
             learning rate follows the schedule of ``arguments.epochs`` all the same.
         folder: Folder for a checkpoint, written after every epoch and at least every
             `SAVE_EVERY_S` seconds; training is resumed from it to the same bits.
+        processes: Those that train together. Each computes the gradients of a share of every batch,
+            and the sum is that of the batch. All call this with the same arguments; the first
+            writes the checkpoints.
         progress: Called with (targets done, targets in all epochs).
 
     Returns:
@@ -80,7 +93,9 @@ def train_network(
         StorageError: If the folder cannot be written.
         KeyboardInterrupt: On Ctrl-C, with a folder after a checkpoint is written.
     """
-    trainer = _Trainer(network, dataset, arguments, stop_after=stop_after, folder=folder)
+    trainer = _Trainer(
+        network, dataset, arguments, stop_after=stop_after, folder=folder, processes=processes
+    )
     state = trainer.load()
     with nullcontext() if folder is None else interrupts.deferred(_STOPPING):
         if stop_after is not None:
@@ -119,8 +134,10 @@ class _Trainer:
         *,
         stop_after: int | None,
         folder: Path | None,
+        processes: Processes,
     ) -> None:
         self._folder = folder
+        self._processes = processes
         self._saved_at = time.monotonic()
         self._network = network
         self._dataset = dataset
@@ -129,10 +146,13 @@ class _Trainer:
         self._device = network.device
         self._histories = dataset.histories.to(self._device)
         self._targets = dataset.targets.to(self._device)
+        values = asdict(arguments)
+        # Parts of a batch have the gradients of the whole.
+        del values["forward_size"]
         self._fingerprint = fingerprint(
             {
                 "network": network.shape,
-                "arguments": asdict(arguments),
+                "arguments": values,
                 "dataset": dataset.digest(),
                 **({} if stop_after is None else {"stop_after": stop_after}),
             }
@@ -172,13 +192,14 @@ class _Trainer:
         """Write a checkpoint to the folder, and stop after Ctrl-C."""
         if self._folder is None:
             return
-        save_checkpoint(
-            self._folder,
-            state,
-            network=self._network,
-            optimizer=self._optimizer,
-            fingerprint=self._fingerprint,
-        )
+        if self._processes.index == 0:
+            save_checkpoint(
+                self._folder,
+                state,
+                network=self._network,
+                optimizer=self._optimizer,
+                fingerprint=self._fingerprint,
+            )
         self._saved_at = time.monotonic()
         if interrupts.requested():
             raise KeyboardInterrupt
@@ -242,7 +263,7 @@ class _Trainer:
                     progress(epoch * self._targets_per_epoch + state.n_targets, all_targets)
                 # After the last batch come the validation and then a checkpoint anyway.
                 if epoch_share < 1 and self._is_save_due():
-                    state.random = _random_states(self._device)
+                    state.random = random_states(self._device)
                     self._save(state)
 
     def _is_save_due(self) -> bool:
@@ -272,8 +293,11 @@ class _Trainer:
         batches = batches_by_length(
             windows.end - windows.first, n_targets, batch_size=self._arguments.batch_size
         )
-        _set_random_states(state.random, self._device)
+        set_random_states(state.random, self._device)
         done = state.n_batches
+        if self._processes.index:
+            # Not the dropout of another process's rows.
+            torch.manual_seed((torch.initial_seed() + (self._processes.index << 48) + done) % 2**63)
         for count, numbers in enumerate(batches[done:], start=done + 1):
             yield windows.batch(numbers, padding=self._network.n_items), count / len(batches)
 
@@ -288,19 +312,32 @@ class _Trainer:
 
     def _step(self, batch: Tensor) -> tuple[float, int]:
         """Take one optimizer step; returns the summed loss and the number of targets."""
+        network, arguments = self._network, self._arguments
+        positions = batch.shape[1] - 1 if network.predicts_all_positions else 1
+        n_targets = int((batch[:, -1 - positions : -1] != network.n_items).sum())
+        self._optimizer.zero_grad()
+        loss = 0.0
+        own = batch[self._processes.index :: self._processes.count]
+        forward_size = arguments.forward_size or batch.numel()
+        for rows in torch.split(own, max(1, forward_size // positions)) if len(own) else ():
+            loss += self._add_gradients(rows, n_targets)
+        if self._processes.count > 1:
+            loss = sum_gradients(network, loss, self._processes)
+        clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+        self._optimizer.step()
+        return loss, n_targets
+
+    def _add_gradients(self, batch: Tensor, n_targets: int) -> float:
+        """Add the gradients of some rows of a batch; returns their summed loss."""
         inputs = batch[:, :-1]
         hidden = self._network(inputs)
         has_target = inputs[:, -hidden.shape[1] :] != self._network.n_items
         targets = batch[:, -hidden.shape[1] :][has_target]
         seen = _items_before_targets(inputs, has_target, padding=self._network.n_items)
-        self._optimizer.zero_grad()
-        loss = self._backward(hidden[has_target], targets, seen)
-        clip_grad_norm_(self._network.parameters(), _MAX_GRADIENT_NORM)
-        self._optimizer.step()
-        return loss, len(targets)
+        return self._backward(hidden[has_target], targets, seen, n_targets=n_targets)
 
-    def _backward(self, hidden: Tensor, targets: Tensor, seen: Tensor) -> float:
-        """Compute the gradients of the mean loss; returns the summed loss.
+    def _backward(self, hidden: Tensor, targets: Tensor, seen: Tensor, *, n_targets: int) -> float:
+        """Add the gradients of the mean loss over ``n_targets``; returns the summed loss.
 
         Scores are computed for some of the targets at a time: those of all can fill the memory.
         """
@@ -316,7 +353,7 @@ class _Trainer:
         )
         for block_hidden, block_targets, block_seen in blocks:
             loss = self._loss(block_hidden, block_targets, block_seen, negatives=negatives)
-            torch.autograd.backward(loss / len(targets))
+            torch.autograd.backward(loss / n_targets)
             total += float(loss.detach())
         torch.autograd.backward(hidden, leaf.grad)
         return total
@@ -339,22 +376,6 @@ class _Trainer:
             robust = robust_loss(candidates, temperature=arguments.robust_temperature)
             loss = loss + arguments.robust_weight * robust
         return loss
-
-
-def _random_states(device: torch.device) -> dict[str, Tensor]:
-    """Torch's random states by device type."""
-    states = {"cpu": torch.get_rng_state()}
-    if device.type == "cuda":
-        states["cuda"] = torch.cuda.get_rng_state(device)
-    return states
-
-
-def _set_random_states(states: Mapping[str, Tensor], device: torch.device) -> None:
-    """Restore what `_random_states` gave; nothing where there is nothing."""
-    if "cpu" in states:
-        torch.set_rng_state(states["cpu"])
-    if "cuda" in states and device.type == "cuda":
-        torch.cuda.set_rng_state(states["cuda"], device)
 
 
 def _items_before_targets(inputs: Tensor, has_target: Tensor, *, padding: int) -> Tensor:
