@@ -20,7 +20,7 @@ def sum_gradients(network: SequenceNetwork, loss: float, processes: Processes) -
     ]
     parts = [gradient.float().flatten() for gradient in gradients]
     summed = processes.add(torch.cat([*parts, parts[0].new_tensor([loss])]))
-    *sums, total = summed.split([*map(len, parts), 1])
+    *sums, total = torch.split(summed, [*map(len, parts), 1])
     for weight, gradient in zip(weights, sums, strict=True):
         weight.grad = gradient.view_as(weight).to(weight.dtype)
     return float(total)
