@@ -33,6 +33,7 @@ torture: $(READY)
 	status=0; \
 	$(BIN)/python -m torture.operations || status=1; \
 	$(BIN)/python -m torture.kills --tries 100 --seed 1 || status=1; \
+	$(BIN)/python -m torture.journal --seeds 3 || status=1; \
 	$(BIN)/python -m torture.files --tries 10000 --seed 1 || status=1; \
 	$(BIN)/python -m torture.bundles --tries 2000 --seed 1 || status=1; \
 	$(BIN)/python -m torture.server --tries 300 --seed 1 || status=1; \

@@ -26,6 +26,8 @@ class Countdown:
         self._kill_at = kill_at
         self._record = record
         self._count = 0
+        # Bytes of files, by their inode, that a kill cannot take back.
+        self._flushed: dict[int, int] = {}
         self._fsync = os.fsync
         self._exchange = temporaries._exchange
 
@@ -43,6 +45,8 @@ class Countdown:
         path = Path(f"/proc/self/fd/{fd}").readlink()
         self._operation(path, cut=path.is_file())
         self._fsync(fd)
+        status = os.fstat(fd)
+        self._flushed[status.st_ino] = status.st_size
 
     def _exchanging(self, first: Path, second: Path) -> bool:
         self._operation(second)
@@ -58,7 +62,9 @@ class Countdown:
             return
         if cut:
             descriptor = os.open(path, os.O_WRONLY)
-            os.ftruncate(descriptor, os.fstat(descriptor).st_size // 2)
+            status = os.fstat(descriptor)
+            flushed = self._flushed.get(status.st_ino, 0)
+            os.ftruncate(descriptor, flushed + (status.st_size - flushed) // 2)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def _note(self) -> None:

@@ -51,6 +51,8 @@ def test_the_items_are_as_after_the_same_changes_of_a_dictionary(bundles: Path) 
                 journal=self.folder / "journal.jsonl",
                 device="cpu",
                 window_ms=0,
+                compact_bytes=1,
+                follow_s=0.01,
             )
             self.client = TestClient(create_app(options)).__enter__()
             wait_for(lambda: self.client.get("/health/ready").status_code == 200)

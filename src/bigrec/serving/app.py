@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import functools
 import importlib.metadata
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
@@ -141,13 +142,15 @@ async def _load(state: AppState) -> None:
 
 
 async def _follow(state: AppState) -> None:
-    """Take over what other processes changed, again and again."""
+    """Take over what other processes changed, and keep the journal small, again and again."""
+    compact = functools.partial(state.service.compact, min_bytes=state.options.compact_bytes)
     while True:
         await asyncio.sleep(state.options.follow_s)
         if not state.service.is_loaded:
             continue
         try:
             await state.in_writer(state.service.follow)
+            await state.in_writer(compact)
         except BigrecError as error:
             state.metrics.load_failures.inc()
             structlog.get_logger(__name__).error("not followed", reason=str(error))

@@ -63,11 +63,50 @@ class ItemMarked(_Entry):
     item_id: str
 
 
+class RequestMark(BaseModel):
+    """What tells a request that is sent again from another one.
+
+    Attributes:
+        key: Fingerprint of its caller and of the key that the caller gave it.
+        body: Fingerprint of its body.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    key: str
+    body: str
+
+
 class InteractionsAdded(_Entry):
-    """Users took items: user id, item id and Unix time of each, in their order."""
+    """Users took items.
+
+    Attributes:
+        rows: User id, item id and Unix time of each, in their order.
+        request: Of the request that told them, if its caller may send it again.
+    """
 
     op: Literal["interactions"] = "interactions"
     rows: list[tuple[str, str, int]]
+    request: RequestMark | None = None
+
+
+class AnsweredRequest(RequestMark):
+    """A request that was answered.
+
+    Attributes:
+        at: When it was.
+        revision: The service's, after it.
+    """
+
+    at: str
+    revision: int
+
+
+class RequestsAnswered(_Entry):
+    """Requests of entries that a compaction merged."""
+
+    op: Literal["requests"] = "requests"
+    requests: list[AnsweredRequest]
 
 
 class BundleSwapped(_Entry):
@@ -85,7 +124,7 @@ class BundleSwapped(_Entry):
     includes_interactions: bool
 
 
-Entry = ItemPut | ItemMarked | InteractionsAdded | BundleSwapped
+Entry = ItemPut | ItemMarked | InteractionsAdded | BundleSwapped | RequestsAnswered
 ENTRY: TypeAdapter[Entry] = TypeAdapter(Annotated[Entry, Field(discriminator="op")])
 
 

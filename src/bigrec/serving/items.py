@@ -207,20 +207,57 @@ def _values(catalog: Catalog, number: int) -> dict[str, Value]:
 
 def add_interactions(
     service: Service, groups: Sequence[InteractionsAdded]
-) -> list[Exception | None]:
-    """Add interactions of several requests in one change.
+) -> list[Exception | int]:
+    """Add interactions of several requests in one change, each request once.
 
     Returns:
-        For each request None, or why none of its interactions was added.
+        For each request the service's revision after it, or why none of its interactions was added.
     """
-    refused: list[Exception | None] = []
+    told: list[Exception | int] = []
 
     def make(snapshot: Snapshot) -> Sequence[Entry]:
-        refused[:] = [_refusal(snapshot, group) for group in groups]
-        return [group for group, error in zip(groups, refused, strict=True) if error is None]
+        added: list[InteractionsAdded] = []
+        told.clear()
+        for group in groups:
+            revision = _revision_before(service, snapshot, added, group)
+            if revision is None:
+                revision = _refusal(snapshot, group)
+            if revision is None:
+                added.append(group)
+                revision = snapshot.revision + len(added)
+            told.append(revision)
+        return added
 
     service.change(make)
-    return refused
+    return told
+
+
+def _revision_before(
+    service: Service,
+    snapshot: Snapshot,
+    added: Sequence[InteractionsAdded],
+    group: InteractionsAdded,
+) -> Exception | int | None:
+    """What was answered to the same request; None if it is a new one."""
+    if group.request is None:
+        return None
+    key, body, revision = group.request.key, None, 0
+    for number, other in enumerate(added, start=1):
+        if other.request is not None and other.request.key == key:
+            body, revision = other.request.body, snapshot.revision + number
+    known = service.answered(key)
+    if known is not None:
+        body, revision = known.body, known.revision
+    if body is None:
+        return None
+    if body != group.request.body:
+        return ServiceError(
+            409,
+            "conflict",
+            "The Idempotency-Key was that of another request: expected a new key for every "
+            "request, and the same body where one is sent again.",
+        )
+    return revision
 
 
 def _refusal(snapshot: Snapshot, group: InteractionsAdded) -> Exception | None:

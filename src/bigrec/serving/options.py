@@ -23,6 +23,8 @@ class ServingOptions(BaseModel):
         drain_delay_s: Time between SIGTERM, when readiness ends, and the end of accepting.
         drain_timeout_s: Time that requests have to finish after that.
         follow_s: Time between looks at what other processes changed.
+        compact_bytes: Size of the journal from which it is written anew where fewer entries tell
+            the same, each time that it has doubled.
         watch: Serve a bundle anew when its folder is written again.
         device: Device to compute on.
         base_model: Location of the base model on this machine, if not the bundle's.
@@ -46,6 +48,7 @@ class ServingOptions(BaseModel):
     drain_delay_s: Annotated[float, Field(ge=0)] = 0.0
     drain_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     follow_s: Annotated[float, Field(gt=0)] = 0.5
+    compact_bytes: Annotated[int, Field(ge=1)] = 1 << 24
     watch: bool = False
     device: str = "auto"
     base_model: str | None = None

@@ -2,12 +2,13 @@
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from bigrec.errors import StorageError
 from bigrec.printable import get_logger
 from bigrec.serving.entries import (
+    AnsweredRequest,
     BundleSwapped,
     Entry,
     InteractionsAdded,
@@ -15,6 +16,7 @@ from bigrec.serving.entries import (
     ItemMarked,
     ItemPut,
 )
+from bigrec.serving.history import History
 from bigrec.serving.journal import Journal
 from bigrec.serving.served_bundle import Open, ServedBundle
 
@@ -44,22 +46,6 @@ class Snapshot:
         return self.first.changes
 
 
-@dataclass
-class _History:
-    """All entries, and the newest items of users among them."""
-
-    length: int
-    entries: list[Entry] = field(default_factory=list)
-    users: dict[str, tuple[str, ...]] = field(default_factory=dict)
-
-    def add(self, entries: Sequence[Entry]) -> None:
-        self.entries += entries
-        for entry in entries:
-            if isinstance(entry, InteractionsAdded):
-                for user, item, _ in entry.rows:
-                    self.users[user] = (*self.users.get(user, ()), item)[-self.length :]
-
-
 class Service:
     """Bundles that are served, and every change of them.
 
@@ -84,10 +70,13 @@ class Service:
         self._folders = dict(folders)
         self._opens = opens
         self._journal = journal
-        self._history = _History(max_history_length)
+        self._history = History(max_history_length)
         self._snapshot: Snapshot | None = None
         # Entries of other processes that are not in the snapshot yet.
         self._behind: list[Entry] = []
+        # Whether they follow from the journal alone, because another process compacted it.
+        self._must_load = False
+        self._tried_bytes = 0
         self._lock = threading.Lock()
 
     @property
@@ -110,6 +99,10 @@ class Service:
         """The newest items of a user, as far as they were told to the service, oldest first."""
         return self._history.users.get(user_id, ())
 
+    def answered(self, key: str) -> AnsweredRequest | None:
+        """The request of a key that was answered already."""
+        return self._history.answered.get(key)
+
     def load(self) -> None:
         """Open the bundles and repeat every change of the journal.
 
@@ -117,20 +110,22 @@ class Service:
             BigrecError: If a bundle or the journal cannot be used.
         """
         with self._lock:
-            entries = self._journal.read_new()
-            folders = self._folders | {
-                entry.name: Path(entry.folder)
-                for entry in entries
-                if isinstance(entry, BundleSwapped) and entry.name in self._folders
-            }
-            for name, folder in folders.items():
-                if folder != self._folders[name]:
-                    logger.warning("%s replaces the given folder of %s, by a swap", folder, name)
-            bundles = {
-                name: self._opened(name, folder, entries) for name, folder in folders.items()
-            }
-            self._history.add(entries)
-            self._snapshot = Snapshot(bundles, len(entries))
+            self._read_journal()
+            self._load()
+
+    def _load(self) -> None:
+        entries = self._history.entries
+        folders = self._folders | {
+            entry.name: Path(entry.folder)
+            for entry in entries
+            if isinstance(entry, BundleSwapped) and entry.name in self._folders
+        }
+        for name, folder in folders.items():
+            if folder != self._folders[name]:
+                logger.warning("%s replaces the given folder of %s, by a swap", folder, name)
+        bundles = {name: self._opened(name, folder, entries) for name, folder in folders.items()}
+        self._snapshot = Snapshot(bundles, self._history.revision)
+        self._behind, self._must_load = [], False
 
     def follow(self) -> bool:
         """Take over what other processes wrote to the journal; whether there was any.
@@ -191,7 +186,7 @@ class Service:
             if only_if_new and self.snapshot.bundles[name].version == loaded.version:
                 return self.snapshot
             entries = [*self._history.entries, entry]
-            bundle = loaded.after(_for_bundle(name, entries))
+            bundle = loaded.after(entries_of_bundle(name, entries))
             bundle.check()
             self._journal.append([entry])
             self._history.add([entry])
@@ -199,10 +194,58 @@ class Service:
             self._snapshot = Snapshot({**before.bundles, name: bundle}, before.revision + 1)
             return self._snapshot
 
-    def _follow(self) -> bool:
-        new = self._journal.read_new()
-        self._history.add(new)
+    def compact(self, *, min_bytes: int) -> bool:
+        """Write the journal anew if it has grown, and fewer entries tell the same.
+
+        Args:
+            min_bytes: Size from which it is tried, and how much it has to grow before the next try.
+
+        Returns:
+            Whether it was.
+
+        Raises:
+            BigrecError: If the journal cannot be read or written. The present one stays.
+        """
+        if self._journal.n_bytes < max(min_bytes, 2 * self._tried_bytes):
+            return False
+        with self._lock, self._journal.writing():
+            self._follow()
+            history = self._history
+            entries = history.compacted(self._folders)
+            self._tried_bytes = self._journal.n_bytes
+            if 2 * len(entries) > len(history.entries):
+                return False
+            self._journal.compact(entries, revision=history.revision)
+            self._tried_bytes = self._journal.n_bytes
+            self._history = self._history_of(entries)
+            return True
+
+    def _history_of(self, entries: Sequence[Entry]) -> History:
+        """The history of all entries of the journal."""
+        history = History(self._history.length, self._journal.header.skipped)
+        history.add(entries)
+        return history
+
+    def _read_journal(self) -> None:
+        before = self._history.revision
+        new, is_compacted = self._journal.read_new()
+        header = self._journal.header
+        if is_compacted or not before:
+            self._history = self._history_of(new)
+            if before == header.revision:
+                # All that was merged is known.
+                new = new[header.n_entries :]
+            else:
+                self._must_load = True
+        else:
+            self._history.add(new)
         self._behind += new
+
+    def _follow(self) -> bool:
+        self._read_journal()
+        if self._must_load:
+            self._load()
+            return True
         if not self._behind:
             return False
         self._snapshot = self._after(self.snapshot, self._behind)
@@ -214,16 +257,16 @@ class Service:
         bundles = {
             name: self._opened(name, swapped[name], self._history.entries)
             if name in swapped
-            else bundle.after(_for_bundle(name, entries))
+            else bundle.after(entries_of_bundle(name, entries))
             for name, bundle in snapshot.bundles.items()
         }
         return Snapshot(bundles, snapshot.revision + len(entries))
 
     def _opened(self, name: str, folder: Path, entries: Sequence[Entry]) -> ServedBundle:
-        return ServedBundle.open(folder, self._opens).after(_for_bundle(name, entries))
+        return ServedBundle.open(folder, self._opens).after(entries_of_bundle(name, entries))
 
 
-def _for_bundle(name: str, entries: Sequence[Entry]) -> list[Entry]:
+def entries_of_bundle(name: str, entries: Sequence[Entry]) -> list[Entry]:
     """The entries that change a bundle: no interactions that it was fitted to."""
     last_fit = -1
     for position, entry in enumerate(entries):

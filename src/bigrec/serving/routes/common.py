@@ -60,7 +60,7 @@ class AppState:
             window_s=options.window_ms / 1000 if options.max_batch > 1 else 0.0,
             observe=self.metrics.batch_size.observe,
         )
-        self.interactions: Batcher[InteractionsAdded, bool] = Batcher(
+        self.interactions: Batcher[InteractionsAdded, int] = Batcher(
             self._add, max_batch=_MAX_WRITES, max_waiting=_MAX_WRITES
         )
         self.metrics.waiting.set_function(lambda: self.queries.n_waiting)
@@ -155,9 +155,8 @@ class AppState:
         self.metrics.observe(ordered)
         return ordered
 
-    def _add(self, groups: Sequence[InteractionsAdded]) -> Sequence[bool | Exception]:
-        refused = add_interactions(self.service, groups)
-        return [True if error is None else error for error in refused]
+    def _add(self, groups: Sequence[InteractionsAdded]) -> Sequence[int | Exception]:
+        return add_interactions(self.service, groups)
 
 
 def add_state(app: FastAPI, state: AppState) -> None:
