@@ -70,7 +70,7 @@ def state(history: History) -> dict[str, Any]:
         "revision": history.revision,
         "users": history.users,
         "requests": {key: request.revision for key, request in history.answered.items()},
-        "put": [(item, put.title) for item, put in items.put.items()],
+        "titles": [(item, change.title) for item, change in items.put.items()],
         "removed": items.removed,
         "hidden": items.hidden,
         "folders": folders,

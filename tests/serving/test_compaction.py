@@ -33,8 +33,8 @@ def learned(name: str, entries: Sequence[Entry]) -> list[Any]:
     items = ItemChanges()
     for entry in entries_of_bundle(name, entries):
         if isinstance(entry, InteractionsAdded):
-            put = [(item, put.title) for item, put in items.put.items()]
-            told += [(row, put, items.removed) for row in entry.rows]
+            titles = [(item, change.title) for item, change in items.put.items()]
+            told += [(row, titles, items.removed) for row in entry.rows]
         else:
             items = items.after([entry])
     return told
@@ -51,7 +51,7 @@ def test_the_same_state_follows_from_fewer_entries(seed: int, count: int) -> Non
     assert again.answered == history.answered
     for name in NAMES:
         assert learned(name, kept) == learned(name, history.entries)
-    # Marks of requests and of hidden items are entries of their own.
+    # Requests and hidden items are told by further entries.
     assert len(kept) <= len(history.entries) + 1
     assert len(again.compacted(NAMES)) == len(kept)
 
