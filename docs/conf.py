@@ -1,12 +1,17 @@
 """Configuration of the documentation site: ``make docs``."""
 
 import html
+import sys
 from pathlib import Path
 
 from sphinx.application import Sphinx
 
 import bigrec
 from bigrec.console import settings_help
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from messages import messages_page
 
 project = "bigrec"
 author = "The bigrec authors"
@@ -31,7 +36,7 @@ napoleon_use_ivar = True
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 
-_SETTINGS = Path(__file__).parent / "generated" / "settings.md"
+_GENERATED = Path(__file__).parent / "generated"
 _HEAD = """# Settings
 
 Every setting, its default and its effect, as `bigrec config` prints them. Give them in a YAML file
@@ -57,11 +62,12 @@ def settings_page() -> str:
     return "\n\n".join([_HEAD, *tables]) + "\n"
 
 
-def _write_settings(_: Sphinx) -> None:
-    _SETTINGS.parent.mkdir(exist_ok=True)
-    _SETTINGS.write_text(settings_page(), encoding="utf-8")
+def _write_pages(_: Sphinx) -> None:
+    _GENERATED.mkdir(exist_ok=True)
+    for name, page in (("settings", settings_page()), ("messages", messages_page())):
+        (_GENERATED / f"{name}.md").write_text(page, encoding="utf-8")
 
 
 def setup(app: Sphinx) -> None:
-    """Generate the settings reference before pages are read."""
-    app.connect("builder-inited", _write_settings)
+    """Generate the references of settings and messages before pages are read."""
+    app.connect("builder-inited", _write_pages)

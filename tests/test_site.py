@@ -1,7 +1,10 @@
 """The documentation site: what has to stand on its pages. ``make docs`` builds it."""
 
+import importlib.util
 import inspect
+import re
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -27,6 +30,32 @@ def test_every_error_has_its_cure_on_the_page_of_troubleshooting(name: str) -> N
     _, cause, cure = rows[0]
     assert cause
     assert cure
+
+
+@pytest.fixture(scope="module")
+def messages() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("messages", DOCS / "messages.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_a_raised_message_is_on_the_page_of_messages(messages: ModuleType) -> None:
+    page = re.sub(r"\*[^*|]+\*", "*", messages.messages_page()).replace("\\", "")
+    with pytest.raises(bigrec.errors.NotFittedError) as unfitted:
+        bigrec.BIGRec().recommend(["a"])
+    assert f"| {unfitted.value} | `NotFittedError` |" in page
+    with pytest.raises(bigrec.errors.BundleError) as damaged:
+        bigrec.BIGRec.load(DOCS)
+    assert str(damaged.value).partition(str(DOCS))[2] in page
+
+
+def test_every_area_and_class_has_messages(messages: ModuleType) -> None:
+    found = list(messages.messages())
+    assert {message.area for message in found} == set(messages._AREAS.values())
+    assert {message.error for message in found} >= set(ERRORS) - {"BigrecError"}
 
 
 @pytest.mark.parametrize("name", sorted(set(bigrec.__all__) - {"__version__"}))
