@@ -62,7 +62,6 @@ def collected(folder: Path, states: Any) -> GaussianStatistics:
     return collect_statistics(
         states,
         sequences,
-        titles=["a", "b", "c", "d"],
         rows=np.arange(4),
         folder=folder,
     )

@@ -15,7 +15,7 @@ from bigrec.recommender.latent_query_encoder import latent_method
 from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
     QueryEncoder,
-    RetrievalQueryEncoder,
+    retrieval_method,
 )
 from bigrec.recommender.scoring import ScoreBatch, ScoredQueries
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
@@ -79,10 +79,11 @@ class RankedMethod:
 def recommender_ids(settings: Settings) -> list[MethodId]:
     """The mode's model by itself, once for each beam mode."""
     if settings.decodes_states:
-        return [latent_method(settings.grounding.head)]
+        return [latent_method(settings.head)]
+    if settings.mode == "retrieval":
+        return [retrieval_method(settings.head)]
     encoders: Mapping[str, type[QueryEncoder]] = {
         "text": TextQueryEncoder,
-        "retrieval": RetrievalQueryEncoder,
         "generative": GenerativeQueryEncoder,
     }
     return list(encoders[settings.mode].methods.values())

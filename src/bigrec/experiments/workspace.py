@@ -8,7 +8,8 @@ A changed setting starts a new folder beside the old one; changing back finds th
     finetune-<key>/          generative mode: checkpoints, adapter, loss.json
     index-<key>/             generative mode: embeddings of the catalog
     texts-<key>/             generative mode: generated texts, in parts
-    latent-<key>/            latent decoding: statistics of the training data's states
+    latent-<key>/            latent decoding, or a Gaussian head: statistics of the training
+                             data's states
     states-<key>/            latent decoding: states of histories, in parts
     retrieval-<key>/         retrieval mode: text features of the catalog, checkpoints, loss.json
     text-<key>/              text mode: hyperparameters with their figures, grid.json
@@ -136,7 +137,7 @@ class Workspace:
         return [self._examples_key(), finetune, self._generative_model_key(), prompt]
 
     def _latent_key(self) -> list[Any]:
-        trained = self.stage("finetune").folder.name
+        trained = self.training_stage.folder.name
         return [trained, self._training_key(), self.settings.generative.latent.fingerprint()]
 
     def _index_key(self) -> list[Any]:

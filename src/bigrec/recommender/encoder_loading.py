@@ -18,6 +18,7 @@ from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
     QueryEncoder,
     RetrievalQueryEncoder,
+    load_head,
 )
 from bigrec.recommender.state_query_encoder import StateContext
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
@@ -98,6 +99,7 @@ def load_query_encoder(
             catalog=catalog,
             counts=counts,
             max_history_length=settings.data.max_history_length,
+            head=load_head(folder, retriever) if settings.head == "gaussian" else None,
         )
     lm.load_adapter(folder / ADAPTER_FOLDER)
     normalization = settings.generative.embedding.normalization

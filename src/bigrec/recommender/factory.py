@@ -174,3 +174,22 @@ def train_adapter(
         stop_after=stop_after,
         progress=progress,
     )
+
+
+def check_trained_on(folder: Path, lm: LanguageModel, *, trained_on: str) -> None:
+    """Refuse an adapter of another base model.
+
+    Args:
+        folder: Holds the adapter.
+        lm: The base model.
+        trained_on: Fingerprint of the one that the adapter was trained on.
+
+    Raises:
+        ModelError: If it is another.
+    """
+    if trained_on != lm.base_fingerprint:
+        raise ModelError(
+            f"the adapter in {folder} was trained on base model {trained_on}, but "
+            f"{lm.source.name!r} is now {lm.base_fingerprint}. Put the old model back, or remove "
+            "that folder to train again."
+        )

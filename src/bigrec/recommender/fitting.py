@@ -9,10 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 
 from bigrec.data.dataset import Dataset
-from bigrec.errors import ModelError
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import EncodedQueries
 from bigrec.grounding.fusion.rule import FusionRule
+from bigrec.grounding.gaussian import GaussianParameters
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.distributed import main_process_first
@@ -23,8 +23,8 @@ from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
-from bigrec.recommender.factory import load_truncated_model, train_adapter
-from bigrec.recommender.fit_store import TEXT_STAGES, FitStage, FitStore
+from bigrec.recommender.factory import check_trained_on, load_truncated_model, train_adapter
+from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
 from bigrec.recommender.latent_fitting import fit_grounded, parameters_of
@@ -37,6 +37,7 @@ from bigrec.recommender.query_encoders import (
     QueryEncoder,
     RetrievalQueryEncoder,
 )
+from bigrec.recommender.retrieval_head import fit_retrieval_head
 from bigrec.recommender.state_query_encoder import StateContext
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.recommender.throughput import Throughput
@@ -123,7 +124,7 @@ class Fitting:
         with main_process_first():
             lm = load_truncated_model(self._settings, "generative")
         if stage.is_complete:
-            _check_base_model(lm, stage)
+            check_trained_on(stage.folder, lm, trained_on=stage.info["base_fingerprint"])
             lm.load_adapter(stage.folder / ADAPTER_FOLDER)
             return lm
         started = time.monotonic()
@@ -154,21 +155,20 @@ class Fitting:
     @cached_property
     def encoder(self) -> QueryEncoder:
         """The query encoder, trained and with its catalog embedded."""
+        if self._settings.decodes_states:
+            return self._latent_encoder()
         make: Mapping[str, Callable[[], QueryEncoder]] = {
             "text": self._text_encoder,
             "retrieval": self._retrieval_encoder,
-            "generative": (
-                self._latent_encoder if self._settings.decodes_states else self._generative_encoder
-            ),
+            "generative": self._generative_encoder,
         }
         return make[self._settings.mode]()
 
     @cached_property
     def title_encoder(self) -> TitleEncoder:
         """The encoder of titles for text mode and the models of titles."""
-        if self._selected is not None:
-            return self._selected.title_encoder
-        return TitleEncoder(self._settings)
+        selected = self._selected
+        return TitleEncoder(self._settings) if selected is None else selected.title_encoder
 
     @cached_property
     def baselines(self) -> BaselineFitter:
@@ -251,6 +251,7 @@ class Fitting:
         with main_process_first():
             lm = load_truncated_model(self._settings, "retrieval")
             features = self._features(lm)
+        selected = self._selected
         throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
         retriever = LLMRetriever.fit(
@@ -260,11 +261,7 @@ class Fitting:
             self._settings.retrieval,
             title_ids=self._dataset.catalog.title_ids,
             seed=self._settings.seed,
-            stop_after=(
-                None
-                if self._selected is None
-                else self._selected.retriever_epochs(few_shot=few_shot)
-            ),
+            stop_after=None if selected is None else selected.retriever_epochs(few_shot=few_shot),
             folder=stage.folder / ("few-shot" if few_shot else "all"),
             progress=throughput,
         )
@@ -295,10 +292,9 @@ class Fitting:
     def _encode_in_parts(
         self, split: EvalSplit, histories: Sequence[IntArray], throughput: Throughput
     ) -> EncodedQueries:
-        encoder = self.encoder
         stage = self._store.stage(TEXT_STAGES[split])
         started = time.monotonic()
-        encoded = encoder.encode(histories, parts_folder=stage.folder, progress=throughput)
+        encoded = self.encoder.encode(histories, parts_folder=stage.folder, progress=throughput)
         if not stage.is_complete:
             stage.finish(started, throughput=throughput)
         return encoded
@@ -327,11 +323,23 @@ class Fitting:
         return StateContext(catalog, self.prepared.counts, self.title_encoder, users)
 
     def _retrieval_encoder(self) -> RetrievalQueryEncoder:
+        retriever = self.retriever()
+        with main_process_first():
+            head = fit_retrieval_head(
+                retriever,
+                self._dataset,
+                self.prepared,
+                self._settings,
+                store=self._store,
+                parameters=self._selected_head,
+                progress_factory=self._progress_factory,
+            )
         return RetrievalQueryEncoder(
-            self.retriever(),
+            retriever,
             catalog=self._dataset.catalog,
             counts=self.prepared.counts,
             max_history_length=self._settings.data.max_history_length,
+            head=head,
         )
 
     def _generative_encoder(self) -> GenerativeQueryEncoder:
@@ -359,9 +367,6 @@ class Fitting:
 
     def _latent_encoder(self) -> LatentQueryEncoder:
         model = make_state_model(self.language_model, self._settings, self._dataset.item_type)
-        selected = None
-        if self._selected is not None and model.head == "gaussian":
-            selected = parameters_of(self._selected.encoder)
         with main_process_first():
             grounded = fit_grounded(
                 model,
@@ -370,10 +375,15 @@ class Fitting:
                 self._settings,
                 store=self._store,
                 embed=self.baselines.embed,
-                parameters=selected,
+                parameters=self._selected_head,
                 progress_factory=self._progress_factory,
             )
         return LatentQueryEncoder(grounded, model, self._state_context())
+
+    @property
+    def _selected_head(self) -> GaussianParameters | None:
+        """Hyperparameters of a Gaussian head that are taken over."""
+        return None if self._selected is None else parameters_of(self._selected.encoder)
 
     def _features(self, lm: LanguageModel) -> ItemIndex:
         """Text features of the catalog's titles, made once."""
@@ -382,16 +392,6 @@ class Fitting:
             self._dataset.catalog.unique_titles,
             ItemTextFeatures(lm),
             progress=self._progress_factory("Embedding the catalog"),
-        )
-
-
-def _check_base_model(lm: LanguageModel, stage: FitStage) -> None:
-    trained_on = stage.info["base_fingerprint"]
-    if trained_on != lm.base_fingerprint:
-        raise ModelError(
-            f"the adapter in {stage.folder} was trained on base model {trained_on}, but "
-            f"{lm.source.name!r} is now {lm.base_fingerprint}. Put the old model back, or remove "
-            "that folder to train again."
         )
 
 

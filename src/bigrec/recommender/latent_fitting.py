@@ -2,9 +2,10 @@
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
@@ -24,7 +25,7 @@ from bigrec.recommender.latent_query_encoder import (
     StateModel,
     history_states,
 )
-from bigrec.recommender.query_encoders import QueryEncoder
+from bigrec.recommender.query_encoders import QueryEncoder, RetrievalQueryEncoder
 from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.training_data import EvalQueries, PreparedData
 from bigrec.recommender.tuning import title_ranks
@@ -78,9 +79,8 @@ def fit_grounded(
 
     def collect(rows: IntArray, _: FloatArray) -> GaussianStatistics:
         statistics = collect_statistics(
-            model.states,
+            _TitleStates(model.states, titles),
             state_sequences(dataset, prepared, settings),
-            titles=titles,
             rows=rows,
             folder=stage.folder,
             progress=throughput,
@@ -112,11 +112,40 @@ def fit_grounded(
     )
 
 
+class SequenceStates(Protocol):
+    """Gives states within sequences of items."""
+
+    @property
+    def dim(self) -> int:
+        """Dimensions of a state, ``d``."""
+        ...
+
+    def within(self, sequences: Sequence[IntArray]) -> FloatArray:
+        """States before every item of sequences but their first, ``[m, d]`` float32."""
+        ...
+
+
+@dataclass(frozen=True)
+class _TitleStates:
+    """`SequenceStates` of a language model that reads titles."""
+
+    states: NextTitleStates
+    titles: Sequence[str]
+
+    @property
+    def dim(self) -> int:
+        return self.states.dim
+
+    def within(self, sequences: Sequence[IntArray]) -> FloatArray:
+        return self.states.within(
+            [[self.titles[item] for item in sequence] for sequence in sequences]
+        )
+
+
 def collect_statistics(
-    states: NextTitleStates,
+    states: SequenceStates,
     sequences: Sequence[IntArray],
     *,
-    titles: Sequence[str],
     rows: IntArray,
     folder: Path,
     progress: ProgressCallback | None = None,
@@ -128,7 +157,6 @@ def collect_statistics(
     Args:
         states: Gives the states.
         sequences: Item numbers of each, oldest first, at least two.
-        titles: Title of every item, ``[n]``.
         rows: Row of each item's title among the different titles, ``[n]``.
         folder: Holds the statistics so far.
         progress: Called with (sequences done, sequences in total).
@@ -146,7 +174,7 @@ def collect_statistics(
     saved_at = time.monotonic()
     while done < len(sequences):
         some = sequences[done : done + _SEQUENCES]
-        vectors = states.within([[titles[item] for item in sequence] for sequence in some])
+        vectors = states.within(some)
         targets = np.concatenate([sequence[1:] for sequence in some])
         statistics.partial_fit(vectors, rows[targets])
         done += len(some)
@@ -167,9 +195,9 @@ def state_sequences(dataset: Dataset, prepared: PreparedData, settings: Settings
     Args:
         dataset: The interactions.
         prepared: Its examples.
-        settings: Those of latent decoding and the longest history.
+        settings: What the mode's model is trained on, and the longest history.
     """
-    if settings.generative.latent.train_on == "examples":
+    if settings.trains_on_examples:
         return list(prepared.train_items)
     # Half of a window's positions have a history of full length before them, or a longer one.
     windows = all_position_windows(
@@ -194,6 +222,7 @@ def tune_grounding(
     *,
     catalog: Catalog,
     exclude_seen: bool,
+    options: Mapping[str, Sequence[float]] = _GRID,
     progress: ProgressCallback | None = None,
 ) -> GaussianTitles:
     """Select hyperparameters of the Gaussian model by NDCG@10 on validation, in closed form.
@@ -204,12 +233,13 @@ def tune_grounding(
         queries: Validation queries.
         catalog: The titles that are ranked.
         exclude_seen: The protocol.
+        options: Values of hyperparameters, the simplest first.
         progress: Called with (fits done, fits in total).
 
     Returns:
         The model with the best hyperparameters; of equal ones the simplest.
     """
-    grid = [dict(zip(_GRID, values, strict=True)) for values in product(*_GRID.values())]
+    grid = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
     best, best_figure = grounded, -1.0
     for number, values in enumerate(grid):
         model = grounded.with_parameters(replace(grounded.grounding.parameters, **values))
@@ -225,15 +255,13 @@ def tune_grounding(
     return best
 
 
-def parameters_of(encoder: QueryEncoder) -> GaussianParameters:
-    """Hyperparameters of an encoder whose head is Gaussian.
-
-    Raises:
-        TypeError: If it is another encoder.
-    """
+def parameters_of(encoder: QueryEncoder) -> GaussianParameters | None:
+    """Hyperparameters of an encoder whose head is Gaussian; None of another one."""
     if isinstance(encoder, LatentQueryEncoder) and isinstance(encoder.grounded, GaussianTitles):
         return encoder.grounded.grounding.parameters
-    raise TypeError(f"encoder is {type(encoder).__name__}; expected one with a Gaussian head.")
+    if isinstance(encoder, RetrievalQueryEncoder) and encoder.head is not None:
+        return encoder.head.grounding.parameters
+    return None
 
 
 def _title_scores(

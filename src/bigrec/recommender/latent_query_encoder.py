@@ -69,7 +69,7 @@ def make_state_model(lm: LanguageModel, settings: Settings, item_type: str) -> S
         item_type=item_type,
         max_history_length=settings.data.max_history_length,
     )
-    return StateModel(lm, states, settings.grounding.head)
+    return StateModel(lm, states, settings.head)
 
 
 class LatentQueryEncoder(StateQueryEncoder):

@@ -7,7 +7,7 @@ the space of the catalog's titles, and all titles are ranked by distance to them
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Literal, Protocol, Self
 
 import numpy as np
 
@@ -21,15 +21,21 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
 from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.model import LanguageModel
-from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
+from bigrec.models.base import read_model_folder, write_model_folder
+from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever, RetrieverStates, title_vectors
+from bigrec.models.text.grounded_titles import GaussianTitles, StoredGaussian
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
 from bigrec.recommender.query_parts import TEXTS, compute_in_parts
 from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.settings import Settings
+from bigrec.storage import fingerprint
+from bigrec.storage.arrays import unusable
 from bigrec.types import BoolArray, GeneratedText, IntArray, ProgressCallback
 
 RETRIEVER_FOLDER = "retriever"
 """The folder of a retriever in a bundle."""
+
+_HEAD, _HEAD_KIND = "head", "retrieval gaussian"
 
 
 class QueryEncoder(Protocol):
@@ -241,6 +247,11 @@ class GenerativeQueryEncoder(_Trained):
         self.ranker.index.save(folder / INDEX_FOLDER)
 
 
+def retrieval_method(head: Literal["l2", "gaussian"]) -> MethodId:
+    """The unfused recommender of retrieval mode in tables."""
+    return MethodId(LLM_RETRIEVAL if head == "l2" else f"{LLM_RETRIEVAL}, Gaussian head")
+
+
 class RetrievalQueryEncoder(_Trained):
     """Retrieval mode: the language model's state after a history is the query.
 
@@ -249,9 +260,9 @@ class RetrievalQueryEncoder(_Trained):
         catalog: The items.
         counts: Occurrences of each item in the training split, ``[n]``.
         max_history_length: Number of newest items that are read of a history.
+        head: Titles at the states before them, for the catalog; None ranks by the retriever's own
+            vectors of titles.
     """
-
-    methods: Mapping[BeamMode, MethodId] = {"top1": MethodId(LLM_RETRIEVAL)}
 
     def __init__(
         self,
@@ -260,9 +271,18 @@ class RetrievalQueryEncoder(_Trained):
         catalog: Catalog,
         counts: IntArray,
         max_history_length: int,
+        head: GaussianTitles | None = None,
     ) -> None:
         self.lm = retriever.lm
-        self.ranker = Ranker(retriever.item_index(), catalog.title_ids, counts=counts)
+        self.head = head
+        self.methods: Mapping[BeamMode, MethodId] = {
+            "top1": retrieval_method("l2" if head is None else "gaussian")
+        }
+        index = retriever.item_index()
+        if head is not None:
+            points = head.item_points()[head.rows[catalog.first_items]]
+            index = ItemIndex(index.titles, points, fingerprint([_HEAD, retriever.fingerprint]))
+        self.ranker = Ranker(index, catalog.title_ids, counts=counts)
         self._retriever = retriever
         self._max_history_length = max_history_length
 
@@ -274,8 +294,12 @@ class RetrievalQueryEncoder(_Trained):
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
-        newest = [history[-self._max_history_length :] for history in histories]
-        vectors = self._retriever.encode(newest)
+        if self.head is None:
+            newest = [history[-self._max_history_length :] for history in histories]
+            vectors = self._retriever.encode(newest)
+        else:
+            states = RetrieverStates(self._retriever, max_history_length=self._max_history_length)
+            vectors = self.head.query_points(states.after(histories))
         if not np.isfinite(vectors).all():
             raise ModelError(
                 "the language model encodes a history as NaN or infinity. Run it in float32, or "
@@ -300,11 +324,16 @@ class RetrievalQueryEncoder(_Trained):
         progress: ProgressCallback | None = None,
     ) -> Self:
         """See `QueryEncoder`."""
+        retriever = self._retriever.with_catalog(catalog, embedded=embedded, progress=progress)
+        head = self.head
+        if head is not None:
+            head = head.with_titles(catalog.titles, embed=title_vectors(retriever))
         return type(self)(
-            self._retriever.with_catalog(catalog, embedded=embedded, progress=progress),
+            retriever,
             catalog=catalog,
             counts=counts,
             max_history_length=self._max_history_length,
+            head=head,
         )
 
     def cold_item_imputer(self, known: BoolArray) -> ColdItemImputer:
@@ -315,3 +344,31 @@ class RetrievalQueryEncoder(_Trained):
         """See `QueryEncoder`."""
         self._retriever.save(folder / RETRIEVER_FOLDER)
         self._retriever.index.save(folder / INDEX_FOLDER)
+        if self.head is not None:
+            write_model_folder(
+                folder / _HEAD,
+                _HEAD_KIND,
+                settings=self.head.to_settings(),
+                arrays=self.head.to_arrays(),
+            )
+
+
+def load_head(folder: Path, retriever: LLMRetriever) -> GaussianTitles:
+    """Read the head that `RetrievalQueryEncoder.save` wrote into a bundle's folder.
+
+    Args:
+        folder: The bundle.
+        retriever: The bundle's.
+
+    Raises:
+        BundleError: If a file is missing, damaged or of another version.
+    """
+    stored, arrays = read_model_folder(folder / _HEAD, _HEAD_KIND, StoredGaussian)
+    head = GaussianTitles.from_stored(folder / _HEAD, stored, arrays)
+    dim = retriever.item_index().embeddings.shape[1]
+    if {head.statistics.dim, head.vectors.shape[1]} != {dim}:
+        raise unusable(
+            folder / _HEAD,
+            f"its states have {head.statistics.dim} dimensions and the retriever's {dim}",
+        )
+    return head

@@ -53,7 +53,11 @@ _CONDITIONS = (
         "compare.retrieval", lambda s: not _is_retrieval(s), "mode: text, or mode: generative"
     ),
     _Condition("grounding.beams", lambda s: s.writes_texts, _BEAMS),
-    _Condition("grounding.head", lambda s: s.decodes_states, _LATENT),
+    _Condition(
+        "grounding.head",
+        lambda s: s.decodes_states or _is_retrieval(s),
+        "mode: retrieval, or generative.decoding.method: latent",
+    ),
     _Condition("generative.latent", lambda s: s.decodes_states, _LATENT),
     _Condition("generative.embedding", lambda s: s.writes_texts, _BEAMS),
     *(

@@ -91,6 +91,13 @@ class Settings(Section):
         return self.mode == "generative" and not self.decodes_states
 
     @property
+    def head(self) -> Literal["l2", "gaussian"]:
+        """How states are grounded, with latent decoding and in retrieval mode."""
+        if self.grounding.head != "auto":
+            return self.grounding.head
+        return "gaussian" if self.decodes_states else "l2"
+
+    @property
     def prompt(self) -> PromptSettings:
         """The prompt of generative mode; ``auto`` is ``list`` style with latent decoding."""
         generative = self.generative

@@ -184,10 +184,12 @@ class GroundingSettings(Section):
     beams: Literal["top1", "all"] = "all"
     """Generative mode only. ``top1`` grounds the top beam only (paper); ``all`` takes an item's
     best distance over the beams, weighted by their probability."""
-    head: Literal["l2", "gaussian"] = "gaussian"
-    """Latent decoding only. ``l2`` ranks by distance to the mean of the states before an item
-    (L2D); ``gaussian`` by the Gaussian model of text mode, whose hyperparameters are selected on
-    validation or, with ``baselines.tune: none``, those of ``baselines.gaussian``."""
+    head: Literal["auto", "l2", "gaussian"] = "auto"
+    """Latent decoding and retrieval mode. ``l2`` ranks by distance to the mean of the states before
+    an item (L2D), in retrieval mode to its trained vector; ``gaussian`` by the Gaussian model of
+    text mode, fitted to the states of the training data. Its hyperparameters are selected on
+    validation or, with ``baselines.tune: none``, those of ``baselines.gaussian``. ``auto`` is
+    ``gaussian`` with latent decoding, ``l2`` in retrieval mode."""
 
 
 class IndexSettings(Section):

@@ -2,5 +2,12 @@
 
 from bigrec.models.llm.features import ItemTextFeatures
 from bigrec.models.llm.retriever import LLM_RETRIEVAL, LLMRetriever
+from bigrec.models.llm.states import RetrieverStates, title_vectors
 
-__all__ = ["LLM_RETRIEVAL", "ItemTextFeatures", "LLMRetriever"]
+__all__ = [
+    "LLM_RETRIEVAL",
+    "ItemTextFeatures",
+    "LLMRetriever",
+    "RetrieverStates",
+    "title_vectors",
+]

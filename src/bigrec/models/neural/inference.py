@@ -47,6 +47,33 @@ def encode_histories(
     return encoded
 
 
+@torch.inference_mode()
+def encode_positions(
+    network: SequenceNetwork,
+    sequences: Sequence[IntArray],
+    *,
+    transform: Callable[[Tensor], Tensor],
+) -> FloatArray:
+    """Encode every position of sequences but the last as the state before the next item.
+
+    Args:
+        network: In evaluation mode; it predicts at all positions.
+        sequences: Numbers of the network's items, oldest first, at least two in each and one more
+            than the network reads at most.
+        transform: Maps states ``[m, d]`` to outputs ``[m, o]``.
+
+    Returns:
+        ``[m, o]`` float32, sequence after sequence.
+    """
+    _, padded = padded_histories(
+        [sequence[:-1] for sequence in sequences],
+        n_items=network.n_items,
+        max_length=network.max_length,
+    )
+    items = padded.to(network.device)
+    return np.asarray(transform(network(items)[items != network.n_items]).cpu().numpy())
+
+
 def padded_histories(
     histories: Sequence[IntArray], *, n_items: int, max_length: int
 ) -> tuple[Tensor, Tensor]:
