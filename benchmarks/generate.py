@@ -118,7 +118,7 @@ def bench_generate_stage(
                 inputs.renderer,
                 inputs.prepared.train[:n_tuning],
                 adapter=None,
-                learning_rate=settings.generative.finetune.learning_rate,
+                learning_rate=settings.generative.finetune.peak_learning_rate,
             )
             auto_lm.save_adapter(adapter)
         for model in (lm, auto_lm):

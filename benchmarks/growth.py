@@ -43,7 +43,7 @@ def bench_growth_stage(*, adapter: Path | None = None, n_tuning: int = 128) -> d
         inputs.renderer,
         [replace(example, history=example.history[-_DEFAULT_LENGTH:]) for example in examples],
         adapter=adapter,
-        learning_rate=inputs.settings.generative.finetune.learning_rate,
+        learning_rate=inputs.settings.generative.finetune.peak_learning_rate,
     )
     return {**by_catalog, **grow_generation(inputs)}
 

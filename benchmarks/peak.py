@@ -22,7 +22,7 @@ from bigrec.grounding.beams import EncodedQueries
 from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import TextEncoder
-from bigrec.recommender.factory import make_embedder, make_generator, train_adapter
+from bigrec.recommender.factory import make_embedder, make_generator, train_model
 
 _TOKENS = 2048
 _REPEATS = 20
@@ -141,7 +141,7 @@ def _train_gflops(inputs: Inputs, n_examples: int) -> float:
     examples = inputs.prepared.train[:n_examples]
     with TemporaryDirectory() as folder:
         seconds, _ = timed(
-            lambda: train_adapter(
+            lambda: train_model(
                 inputs.lm,
                 replace(inputs.prepared, train=examples, valid=[]),
                 change_generative(inputs.settings, "finetune", epochs=1, loss="completion"),

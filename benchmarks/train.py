@@ -15,7 +15,7 @@ from benchmarks.references import reference_train, response_loss
 from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.recommender.factory import load_base_model, make_renderer, train_adapter
+from bigrec.recommender.factory import load_base_model, make_renderer, train_model
 from bigrec.recommender.training_data import PreparedData
 from bigrec.settings import Settings
 
@@ -67,7 +67,7 @@ def bench_train(
     renderer = make_renderer(lm.tokenizer, settings)
     examples = prepared.train[:n_examples]
     held_out = token_rows(renderer, prepared.valid[:n_held_out])
-    reference_lm.drop_adapter()
+    reference_lm.restore_base()
     untrained = response_loss(
         reference_lm.model, held_out, pad_id=reference_lm.tokenizer.pad_token_id or 0
     )
@@ -141,17 +141,17 @@ class Sides:
 
     def ours(self, examples: Sequence[TitleExample], *, loss: str) -> tuple[Path, list[float]]:
         """Fine-tune with bigrec for one epoch."""
-        trained = train_adapter(
+        result = train_model(
             self._lm,
             replace(self._prepared, train=list(examples), valid=[]),
             change_generative(self._settings, "finetune", epochs=1, loss=loss),
             folder=next(self._folders),
         )
-        return trained.adapter, [entry["loss"] for entry in trained.log if "loss" in entry]
+        return result.trained, [entry["loss"] for entry in result.log if "loss" in entry]
 
     def reference(self, examples: Sequence[TitleExample]) -> tuple[Path, list[float]]:
         """Fine-tune with the reference for one epoch."""
-        self._reference_lm.drop_adapter()
+        self._reference_lm.restore_base()
         folder = next(self._folders)
         tokenizer = self._reference_lm.tokenizer
         losses = reference_train(
@@ -181,8 +181,8 @@ class Sides:
                 held_out,
                 pad_id=self._reference_lm.tokenizer.pad_token_id or 0,
             )
-        self._reference_lm.drop_adapter()
-        self._lm.drop_adapter()
+        self._reference_lm.restore_base()
+        self._lm.restore_base()
         return losses
 
 

@@ -245,12 +245,12 @@ SWALLOWING: dict[Mode, tuple[str, ...]] = {
         "bigrec.recommender.bigrec.write_manifest",
     ),
     "generative": (
-        "bigrec.recommender.fitting.train_adapter",
+        "bigrec.recommender.fitting.train_model",
         "bigrec.grounding.index.embed_in_parts",
         "bigrec.recommender.query_parts.atomic_file",
     ),
     "latent": (
-        "bigrec.recommender.fitting.train_adapter",
+        "bigrec.recommender.fitting.train_model",
         "bigrec.recommender.latent_fitting.collect_statistics",
         "bigrec.recommender.query_parts.write_arrays",
         "bigrec.recommender.latent_fitting.tune_grounding",

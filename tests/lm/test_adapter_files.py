@@ -42,7 +42,7 @@ def logits(lm: LanguageModel) -> Any:
 def test_an_adapter_is_read_back_as_it_was_saved(lm: LanguageModel, folder: Path) -> None:
     lm.model.eval()
     saved = logits(lm)
-    lm.drop_adapter()
+    lm.restore_base()
     bare = logits(lm)
     lm.load_adapter(folder)
     np.testing.assert_array_equal(logits(lm), saved)
@@ -79,7 +79,7 @@ def test_what_is_not_a_plain_adapter_of_the_model_is_refused(
     lm: LanguageModel, folder: Path, changes: dict[str, Any], reason: str
 ) -> None:
     config(folder, lambda values: values.update(changes))
-    lm.drop_adapter()
+    lm.restore_base()
     bare = logits(lm)
     with pytest.raises(ModelError, match=f"could not be attached to base model .*{reason}"):
         lm.load_adapter(folder)

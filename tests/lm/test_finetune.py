@@ -73,7 +73,8 @@ def run(
 
 
 def weights(result: FinetuneResult) -> dict[str, torch.Tensor]:
-    return dict(load_file(result.adapter / "adapter_model.safetensors"))
+    (file,) = result.trained.glob("*.safetensors")
+    return dict(load_file(file))
 
 
 def assert_same(first: FinetuneResult, second: FinetuneResult) -> None:
@@ -189,6 +190,7 @@ class SlowClock:
 
 STEPS_OF_SAVES: dict[str, tuple[dict[str, Any], list[int]]] = {
     "all epochs": ({"epochs": 2}, [1, 2, 3, 4]),
+    "full": ({"epochs": 2, "method": "full"}, [1, 2, 3, 4]),
     "no validation": ({"epochs": 2, "valid": []}, [1, 2, 3, 4]),
     # The validation targets contradict the training targets.
     "stopped early": (
@@ -233,7 +235,7 @@ def test_a_run_that_is_moved_before_its_adapter_is_saved_keeps_its_best_epoch(
     shutil.rmtree(tmp_path / "moved" / "adapter")
     shutil.move(tmp_path / "whole", tmp_path / "elsewhere")
     _, resumed = run(tiny_model, tmp_path / "moved", **options)
-    assert_same(resumed, replace(whole, adapter=tmp_path / "elsewhere" / "adapter"))
+    assert_same(resumed, replace(whole, trained=tmp_path / "elsewhere" / "adapter"))
 
 
 def test_a_complete_run_is_loaded(tiny_model: Path, tmp_path: Path) -> None:
@@ -336,11 +338,11 @@ def loss_of(lm: LanguageModel, examples: list[TitleExample], *, loss: LossTarget
 
 def test_anything_that_reads_peft_can_load_the_adapter(tiny_model: Path, tmp_path: Path) -> None:
     lm, result = run(tiny_model, tmp_path)
-    config = json.loads((result.adapter / "adapter_config.json").read_text())
+    config = json.loads((result.trained / "adapter_config.json").read_text())
     assert config["base_model_name_or_path"] == str(tiny_model)
     base = AutoModelForCausalLM.from_pretrained(tiny_model)
     with quiet_peft():
-        loaded = PeftModel.from_pretrained(base, str(result.adapter)).eval()
+        loaded = PeftModel.from_pretrained(base, str(result.trained)).eval()
     ids = torch.tensor([[5, 6, 7]])
     with torch.inference_mode():
         torch.testing.assert_close(loaded(ids).logits, lm.model(ids).logits)
@@ -432,3 +434,46 @@ def test_fewer_epochs_follow_the_schedule_of_all(tiny_model: Path, tmp_path: Pat
     rates = losses(part, "learning_rate")
     assert rates == losses(whole, "learning_rate")[: len(rates)]
     assert len(rates) == 2
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_full_fine_tuning_learns_in_the_precision_of_the_base_and_loads_what_it_was(
+    tiny_model: Path, tmp_path: Path, dtype: Any
+) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu", dtype=dtype)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode():
+        bare = lm.model(ids).logits
+    options: dict[str, Any] = {
+        "settings": FinetuneSettings(**{**SETTINGS, "method": "full", "epochs": 8}),
+        "train": EXAMPLES[:8],
+        "valid": [],
+        "folder": tmp_path,
+        "seed": 0,
+    }
+    result = finetune(lm, PromptRenderer(lm.tokenizer), **options)
+    values = losses(result, "loss")
+    assert values[-1] < values[0]
+    assert str(lm.model.dtype) == f"torch.{dtype}"
+    with torch.inference_mode(), lm.base_only() as base:
+        trained = lm.model(ids).logits
+        assert torch.equal(base(ids).logits, bare)
+    again = load_language_model(str(tiny_model), device="cpu", dtype=dtype)
+    finetune(again, PromptRenderer(again.tokenizer), **options)
+    with torch.inference_mode():
+        assert torch.equal(again.model(ids).logits, trained)
+
+
+def test_full_fine_tuning_of_no_epochs_leaves_the_model_untrained(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    lm, _ = run(tiny_model, tmp_path, method="full", epochs=0)
+    ids = torch.tensor([[5, 6, 7]])
+    with torch.inference_mode(), lm.base_only() as base:
+        assert torch.equal(base(ids).logits, lm.model(ids).logits)
+
+
+def test_the_learning_rate_is_that_of_the_method_unless_it_is_given() -> None:
+    assert FinetuneSettings().peak_learning_rate == 1e-3
+    assert FinetuneSettings(method="full").peak_learning_rate == 1e-4
+    assert FinetuneSettings(method="full", learning_rate=3e-4).peak_learning_rate == 3e-4

@@ -28,6 +28,10 @@ from bigrec.settings import Settings
             ["mode=generative", "generative.prompt={style: list, response_prefix: Next}"],
             "response_prefix: .*style: plain",
         ),
+        (
+            ["mode=generative", "generative.finetune={method: full, lora_r: 8}"],
+            "lora_r: .* generative.finetune.method: lora",
+        ),
         (["fusion.signals=[]", "fusion.method=rrf"], "fusion.method: .* fusion.signals"),
         (["fusion.gammas={EASE: 1}"], "fusion.gammas.* fusion.method: paper, product or"),
         (

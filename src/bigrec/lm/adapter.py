@@ -30,7 +30,7 @@ def attach_adapter(
     Raises:
         ModelError: If the target modules do not exist in the model.
     """
-    lm.drop_adapter()
+    lm.restore_base()
     base = lm.model
     modules = target_modules
     config = LoraConfig(

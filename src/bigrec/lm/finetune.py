@@ -1,4 +1,4 @@
-"""Step 1: LoRA fine-tuning of the base model on histories and their targets.
+"""Step 1: fine-tuning of the base model on histories and their targets, by LoRA or in full.
 
 transformers' Trainer runs the optimization, checkpoints and early stopping; the adapter is peft's.
 Our additions: logits are computed only at the positions that the loss covers, an interrupted run
@@ -26,8 +26,6 @@ from transformers import (
 
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, SettingsError
-from bigrec.lm.adapter import attach_adapter
-from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.batches import (
     Collator,
     LossTarget,
@@ -38,8 +36,9 @@ from bigrec.lm.batches import (
 )
 from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
 from bigrec.lm.hardware import attention_by_products
-from bigrec.lm.model import LanguageModel
+from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.lm.trained import load_trained, make_trainable, save_trained, trained_folder
 from bigrec.printable import get_logger
 from bigrec.settings.generative import FinetuneSettings
 from bigrec.storage import read_json, write_json
@@ -55,12 +54,12 @@ class FinetuneResult:
     """Result of a fine-tuning run.
 
     Attributes:
-        adapter: Folder with the adapter in peft's layout.
+        trained: Folder with the adapter in peft's layout, or with all weights.
         log: Training and validation losses, one entry for each report, by ``step``.
         seconds: Wall-clock time of this call, without the time before a resumption.
     """
 
-    adapter: Path
+    trained: Path
     log: list[dict[str, float]]
     seconds: float
 
@@ -77,14 +76,15 @@ def finetune(
     stop_after: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> FinetuneResult:
-    """Fine-tune a LoRA adapter and attach it to ``lm``.
+    """Fine-tune a LoRA adapter or all weights, and attach them to ``lm``.
 
     The learning rate rises linearly over the warm-up steps and falls linearly to 0. With
     ``loss: completion`` and ``loss: titles`` the validation loss covers the target only, as in
     recommending, so that both are comparable; with ``loss: full`` it covers every token (paper).
 
     Args:
-        lm: The base model. Its own weights do not change.
+        lm: The base model. Its own weights do not change: full fine-tuning trains a copy, in
+            float32, and rounds it to the model's precision in the end.
         renderer: Renders every example to tokens.
         settings: Training arguments. ``batch_size`` counts the examples of all processes,
             ``per_device_batch_size`` those of one. ``window`` has no effect here: it decides how
@@ -92,10 +92,10 @@ def finetune(
         train: Training examples.
         valid: Validation examples. The epoch with the lowest loss on them is kept; without any,
             the last epoch.
-        folder: Folder for checkpoints, ``loss.json`` and ``adapter/``. A run whose checkpoints are
-            there is resumed; a complete one is loaded.
+        folder: Folder for checkpoints, ``loss.json`` and ``adapter/`` or ``weights/``. A run whose
+            checkpoints are there is resumed; a complete one is loaded.
         seed: Decides initialization, order and dropout. On a CPU, the same seed gives the same
-            adapter bit for bit.
+            weights bit for bit.
         stop_after: Train exactly so many epochs without validation and keep the last weights. The
             learning rate follows the schedule of all ``epochs`` of the settings all the same.
         progress: Called with (steps done, steps in all).
@@ -104,7 +104,8 @@ def finetune(
         DataError: If there are no training examples.
         ValueError: If ``batch_size`` is no multiple of ``per_device_batch_size`` times the number
             of processes.
-        ModelError: If the target modules do not exist in the model.
+        ModelError: If the target modules do not exist in the model, or all weights are to be
+            trained and are quantized.
         SettingsError: If a tracker is not installed.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint is written. Call again to resume.
 
@@ -113,30 +114,25 @@ def finetune(
     _check_trackers(settings.report_to)
     if not train:
         raise DataError("there are no training examples: expected at least one. Check the split.")
-    adapter = folder / ADAPTER_FOLDER
-    if adapter.is_dir():
-        lm.load_adapter(adapter)
-        return FinetuneResult(adapter, read_json(folder / "loss.json"), 0.0)
+    trained = trained_folder(folder, settings.method)
+    if trained.is_dir():
+        load_trained(lm, folder, method=settings.method)
+        return FinetuneResult(trained, read_json(folder / "loss.json"), 0.0)
     started = time.monotonic()
     set_seed(seed)
-    attach_adapter(
-        lm,
-        lora_r=settings.lora_r,
-        lora_alpha=settings.lora_alpha,
-        lora_dropout=settings.lora_dropout,
-        target_modules=settings.target_modules,
-    )
+    make_trainable(lm, settings)
     if settings.epochs == 0:
-        # The adapter changes nothing.
+        # What was attached changes nothing.
         write_json(folder / "loss.json", [])
-        lm.save_adapter(adapter)
-        return FinetuneResult(adapter, [], time.monotonic() - started)
+        save_trained(lm, folder)
+        load_trained(lm, folder, method=settings.method)
+        return FinetuneResult(trained, [], time.monotonic() - started)
     if stop_after is not None:
         valid = ()
     arguments = _training_arguments(
         settings,
         output_dir=folder / "checkpoints",
-        device=lm.device,
+        lm=lm,
         n_train=len(train),
         has_valid=bool(valid),
         stop_after=stop_after,
@@ -155,13 +151,16 @@ def finetune(
     log = [_finite_numbers(entry) for entry in losses]
     if trainer.is_world_process_zero():
         write_json(folder / "loss.json", log)
-        lm.save_adapter(adapter)
+        save_trained(lm, folder)
     trainer.accelerator.wait_for_everyone()
-    return FinetuneResult(adapter, log, time.monotonic() - started)
+    if settings.method == "full":
+        # Rounded as they are stored, and without what Trainer wraps the model in.
+        load_trained(lm, folder, method="full")
+    return FinetuneResult(trained, log, time.monotonic() - started)
 
 
 def selected_epoch(log: Sequence[Mapping[str, float]]) -> int | None:
-    """The epoch whose adapter `finetune` kept, from its log; None without validation."""
+    """The epoch whose weights `finetune` kept, from its log; None without validation."""
     validated = [entry for entry in log if _FIGURE in entry]
     if not validated:
         return None
@@ -211,7 +210,7 @@ def _train(
     settings: FinetuneSettings,
     progress: ProgressCallback | None,
 ) -> _Trainer:
-    """Train the attached adapter, from the last complete checkpoint if there is one."""
+    """Train what is attached, from the last complete checkpoint if there is one."""
     checkpoints = CheckpointCallback(
         save_every_s=settings.save_every_s,
         progress=progress,
@@ -232,7 +231,11 @@ def _train(
     )
     trainer.remove_callback(PrinterCallback)
     longest = max(len(example["input_ids"]) for example in chain(train, valid))
-    with checkpoints.saving_on_interrupt(), attention_by_products(lm.base, longest=longest):
+    with (
+        checkpoints.saving_on_interrupt(),
+        attention_by_products(lm.base, longest=longest, dtype=_computing_dtype(lm)),
+        quiet_transformers(),
+    ):
         trainer.train(resume_from_checkpoint=_resumed_from(arguments))
     lm.model.eval()
     return trainer
@@ -249,6 +252,12 @@ def _resumed_from(arguments: TrainingArguments) -> str | None:
         # Trainer forgets that it stopped early and would train for another epoch.
         arguments.max_steps = checkpoint.step
     return str(checkpoint.folder)
+
+
+def _computing_dtype(lm: LanguageModel) -> torch.dtype:
+    """The precision of products: that of the base model's weights."""
+    dtype: torch.dtype = (lm.base if lm.pretrained is None else lm.pretrained).dtype
+    return dtype
 
 
 def _validation_examples(
@@ -274,7 +283,7 @@ def _training_arguments(
     settings: FinetuneSettings,
     *,
     output_dir: Path,
-    device: torch.device,
+    lm: LanguageModel,
     n_train: int,
     has_valid: bool,
     stop_after: int | None,
@@ -282,11 +291,13 @@ def _training_arguments(
 ) -> TrainingArguments:
     arguments = TrainingArguments(
         output_dir=str(output_dir),
-        use_cpu=device.type == "cpu",
+        use_cpu=lm.device.type == "cpu",
+        # All weights are float32 while they are trained. An adapter's products are as the base's.
+        bf16=lm.pretrained is not None and _computing_dtype(lm) == torch.bfloat16,
         num_train_epochs=settings.epochs if stop_after is None else stop_after,
         per_device_train_batch_size=settings.per_device_batch_size,
         per_device_eval_batch_size=settings.per_device_batch_size,
-        learning_rate=settings.learning_rate,
+        learning_rate=settings.peak_learning_rate,
         lr_scheduler_type="linear",
         weight_decay=0.0,
         eval_strategy="epoch" if has_valid else "no",
@@ -297,7 +308,7 @@ def _training_arguments(
         restore_callback_states_from_checkpoint=True,
         prediction_loss_only=True,
         remove_unused_columns=False,
-        dataloader_pin_memory=device.type == "cuda",
+        dataloader_pin_memory=lm.device.type == "cuda",
         disable_tqdm=True,
         report_to=list(settings.report_to) or "none",
         seed=seed,

@@ -87,7 +87,9 @@ def _contiguous(_: Any, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor,
 
 
 @contextmanager
-def attention_by_products(model: Any, *, longest: int) -> Iterator[None]:
+def attention_by_products(
+    model: Any, *, longest: int, dtype: torch.dtype | None = None
+) -> Iterator[None]:
     """Within the block, compute attention as matrix products if that is faster for training.
 
     On a CPU the backward pass of torch's fused attention in bfloat16 is three times slower than
@@ -96,11 +98,12 @@ def attention_by_products(model: Any, *, longest: int) -> Iterator[None]:
     Args:
         model: A transformers model.
         longest: Tokens of the longest row that it reads within the block.
+        dtype: The precision that it computes in; None for that of its weights.
     """
     previous = getattr(model.config, "_attn_implementation", None)
     if (
         model.device.type != "cpu"
-        or model.dtype != torch.bfloat16
+        or (dtype or model.dtype) != torch.bfloat16
         or previous != "sdpa"
         or longest > _LONGEST_EAGER_ATTENTION
     ):

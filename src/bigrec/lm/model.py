@@ -70,12 +70,14 @@ class LanguageModel:
         model: The causal language model; a peft model if an adapter is attached.
         tokenizer: Its tokenizer.
         base_fingerprint: Changes with the base model's weights, tokenizer and code.
+        pretrained: The base model, if ``model`` is a copy of it whose weights were all trained.
     """
 
     source: ModelSource
     model: Any
     tokenizer: PreTrainedTokenizerBase
     base_fingerprint: str
+    pretrained: Any = None
 
     @property
     def device(self) -> torch.device:
@@ -90,7 +92,7 @@ class LanguageModel:
 
     @property
     def base(self) -> Any:
-        """The base model itself. An attached adapter changes what its layers compute."""
+        """The network itself. An adapter or trained weights change what its layers compute."""
         return self.model.get_base_model() if self.has_adapter else self.model
 
     def truncate(self, num_layers: int) -> None:
@@ -128,14 +130,24 @@ class LanguageModel:
         key = fingerprint(["random weights", self.base_fingerprint, seed])
         return replace(self, model=model, base_fingerprint=key)
 
-    def drop_adapter(self) -> None:
-        """Detach an adapter, if there is one. The base model is as before."""
+    def attach_weights(self, model: Any) -> None:
+        """Put a copy of the base model with other weights in its place; see `restore_base`."""
+        self.restore_base()
+        self.model, self.pretrained = model, self.model
+
+    def restore_base(self) -> None:
+        """Detach an adapter or trained weights. The base model is as before."""
         if self.has_adapter:
             self.model = self.model.unload()
+        if self.pretrained is not None:
+            self.model, self.pretrained = self.pretrained, None
 
     @contextmanager
     def base_only(self) -> Iterator[PreTrainedModel]:
-        """The base model with the adapter off, as in the paper for embedding."""
+        """The base model as it was before training, as in the paper for embedding."""
+        if self.pretrained is not None:
+            yield self.pretrained
+            return
         adapter_off = self.model.disable_adapter() if self.has_adapter else nullcontext()
         with adapter_off:
             yield self.base
@@ -163,7 +175,7 @@ class LanguageModel:
         Raises:
             ModelError: If the folder holds no adapter or one for another architecture.
         """
-        self.drop_adapter()
+        self.restore_base()
         try:
             with quiet_peft():
                 self.model = read_adapter(self.model, folder)
@@ -352,7 +364,7 @@ def loading(name: str, *, what: str = "base model") -> Iterator[None]:
         ModelError: If the block fails as loaders do.
     """
     try:
-        with _quiet():
+        with quiet_transformers():
             yield
     except _LOADING_ERRORS as error:
         remedy = _TRUST if "trust_remote_code" in str(error) else loading_remedy(name)
@@ -370,8 +382,8 @@ def quiet_peft() -> Iterator[None]:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Suppress the loader's progress bars, which would interrupt ours."""
+def quiet_transformers() -> Iterator[None]:
+    """Suppress progress bars of transformers, which would interrupt ours, and its remarks."""
     has_progress_bar = hf_logging.is_progress_bar_enabled()
     level = hf_logging.get_verbosity()
     hf_logging.disable_progress_bar()

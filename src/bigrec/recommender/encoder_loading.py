@@ -8,8 +8,8 @@ from bigrec.data.catalog import Catalog
 from bigrec.errors import StaleIndexError
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.space import Normalization
-from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.model import LanguageModel
+from bigrec.lm.trained import load_trained
 from bigrec.models.llm import ItemTextFeatures, LLMRetriever
 from bigrec.recommender.factory import make_embedder
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder, make_state_model
@@ -68,7 +68,7 @@ def load_query_encoder(
     Args:
         folder: The bundle.
         settings: The bundle's.
-        lm: The base model, as `load_encoder_model` gives it; it carries the adapter afterwards.
+        lm: The base model, as `load_encoder_model` gives it; it is the trained one afterwards.
         title_encoder: Embeds new titles in text mode.
         catalog: The bundle's.
         counts: Occurrences of each item in the training split, ``[n]``.
@@ -84,7 +84,7 @@ def load_query_encoder(
         context = StateContext(catalog, counts, title_encoder, users)
         if lm is None:
             return TextQueryEncoder.load(folder, context)
-        lm.load_adapter(folder / ADAPTER_FOLDER)
+        load_trained(lm, folder, method=settings.generative.finetune.method)
         return LatentQueryEncoder.load(folder, make_state_model(lm, settings, item_type), context)
     index = ItemIndex.load(folder / INDEX_FOLDER, max_bytes=json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
@@ -101,7 +101,7 @@ def load_query_encoder(
             max_history_length=settings.data.max_history_length,
             head=load_head(folder, retriever) if settings.head == "gaussian" else None,
         )
-    lm.load_adapter(folder / ADAPTER_FOLDER)
+    load_trained(lm, folder, method=settings.generative.finetune.method)
     normalization = settings.generative.embedding.normalization
     _check_index(
         index,

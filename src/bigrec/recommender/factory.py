@@ -144,7 +144,7 @@ def _is_faster_with_ctranslate2(lm: LanguageModel, num_beams: int) -> bool:
     return num_beams == 1 and lm.device.type == "cpu" and can_convert(lm)
 
 
-def train_adapter(
+def train_model(
     lm: LanguageModel,
     prepared: PreparedData,
     settings: Settings,
@@ -153,13 +153,13 @@ def train_adapter(
     stop_after: int | None = None,
     progress: ProgressCallback | None = None,
 ) -> FinetuneResult:
-    """Fine-tune as the settings say; ``lm`` carries the adapter afterwards.
+    """Fine-tune as the settings say; ``lm`` carries what was trained afterwards.
 
     Args:
         lm: The base model.
         prepared: The examples.
         settings: Training arguments.
-        folder: Holds checkpoints and the adapter.
+        folder: Holds checkpoints and what was trained.
         stop_after: Epochs, without validation; None stops early on validation.
         progress: Called with (steps done, steps in all).
     """

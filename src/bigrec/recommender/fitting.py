@@ -14,16 +14,16 @@ from bigrec.grounding.beams import EncodedQueries
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.gaussian import GaussianParameters
 from bigrec.grounding.index import ItemIndex
-from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.finetune import selected_epoch
 from bigrec.lm.model import LanguageModel
+from bigrec.lm.trained import load_trained
 from bigrec.models.base import ScoringModel
 from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
-from bigrec.recommender.factory import check_trained_on, load_truncated_model, train_adapter
+from bigrec.recommender.factory import check_trained_on, load_truncated_model, train_model
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
@@ -119,20 +119,19 @@ class Fitting:
 
     @cached_property
     def language_model(self) -> LanguageModel:
-        """Generative mode: the base model with its adapter, fine-tuned if it is not yet."""
+        """Generative mode: the fine-tuned model, trained if it is not yet."""
         stage = self._store.stage("finetune")
+        finetune = self._settings.generative.finetune
         with main_process_first():
             lm = load_truncated_model(self._settings, "generative")
         if stage.is_complete:
             check_trained_on(stage.folder, lm, trained_on=stage.info["base_fingerprint"])
-            lm.load_adapter(stage.folder / ADAPTER_FOLDER)
+            load_trained(lm, stage.folder, method=finetune.method)
             return lm
         started = time.monotonic()
-        batch_size = self._settings.generative.finetune.batch_size
-        throughput = Throughput(
-            "examples", self._progress_factory("Training"), units_per_step=batch_size
-        )
-        train_adapter(
+        progress, batch_size = self._progress_factory("Training"), finetune.batch_size
+        throughput = Throughput("examples", progress, units_per_step=batch_size)
+        train_model(
             lm,
             self.prepared,
             self._settings,

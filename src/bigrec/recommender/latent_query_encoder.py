@@ -10,9 +10,9 @@ from bigrec.data.interactions import Interactions
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.index import ItemIndex
-from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.states import NextTitleStates
+from bigrec.lm.trained import save_trained
 from bigrec.models.base import read_model_folder, write_model_folder
 from bigrec.models.text.grounded_titles import (
     GaussianTitles,
@@ -141,7 +141,7 @@ class LatentQueryEncoder(StateQueryEncoder):
 
     def save(self, folder: Path) -> None:
         """See `QueryEncoder`."""
-        self.lm.save_adapter(folder / ADAPTER_FOLDER)
+        save_trained(self.lm, folder)
         write_model_folder(
             folder / _LATENT,
             _KINDS[self._model.head],
@@ -152,7 +152,7 @@ class LatentQueryEncoder(StateQueryEncoder):
 
     @classmethod
     def load(cls, folder: Path, model: StateModel, context: StateContext) -> Self:
-        """Read what `save` wrote into a bundle's folder, but for the adapter.
+        """Read what `save` wrote into a bundle's folder, but for the language model.
 
         Raises:
             BundleError: If a file is missing, damaged or of another version.

@@ -19,8 +19,8 @@ from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
-from bigrec.lm.adapter_files import ADAPTER_FOLDER
 from bigrec.lm.model import LanguageModel
+from bigrec.lm.trained import save_trained
 from bigrec.models.base import read_model_folder, write_model_folder
 from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever, RetrieverStates, title_vectors
 from bigrec.models.text.grounded_titles import GaussianTitles, StoredGaussian
@@ -243,7 +243,7 @@ class GenerativeQueryEncoder(_Trained):
 
     def save(self, folder: Path) -> None:
         """See `QueryEncoder`."""
-        self.lm.save_adapter(folder / ADAPTER_FOLDER)
+        save_trained(self.lm, folder)
         self.ranker.index.save(folder / INDEX_FOLDER)
 
 

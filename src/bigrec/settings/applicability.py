@@ -70,6 +70,14 @@ _CONDITIONS = (
         lambda s: not s.writes_texts,
         "mode: text, mode: retrieval, or generative.decoding.method: latent",
     ),
+    *(
+        _Condition(
+            f"generative.finetune.{name}",
+            lambda s: s.generative.finetune.method == "lora",
+            "generative.finetune.method: lora",
+        )
+        for name in ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
+    ),
     _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
     _Condition(
         "data.max_train_examples",

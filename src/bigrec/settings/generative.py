@@ -25,8 +25,12 @@ class PromptSettings(Section):
 
 
 class FinetuneSettings(Section):
-    """LoRA fine-tuning."""
+    """Fine-tuning."""
 
+    method: Literal["lora", "full"] = "lora"
+    """``lora`` trains an adapter (paper). ``full`` trains a copy of all weights, in float32; the
+    bundle then has as many weights as the base model. ``lora_*`` and ``target_modules`` are of the
+    adapter."""
     lora_r: PositiveInt = 8
     """LoRA rank (paper: 8)."""
     lora_alpha: PositiveInt = 16
@@ -35,8 +39,9 @@ class FinetuneSettings(Section):
     """LoRA dropout (paper: 0.05)."""
     target_modules: tuple[ModuleName, ...] | ModuleName | None = None
     """Module names or ``all-linear``; None takes the query and value projections (paper)."""
-    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
-    """Peak learning rate. Paper, for a 7B model: 1e-4; small models want more."""
+    learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate; None is 1e-3 with LoRA (paper, for a 7B model: 1e-4; small models want
+    more), and 1e-4 if all weights are trained."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     """Steps to the peak, at most a tenth of all (paper: 20)."""
     batch_size: PositiveInt = 32
@@ -57,6 +62,13 @@ class FinetuneSettings(Section):
     """Longest time between two checkpoints, in seconds."""
     report_to: tuple[str, ...] = ()
     """Experiment trackers: tensorboard, mlflow, wandb, trackio."""
+
+    @property
+    def peak_learning_rate(self) -> float:
+        """The peak learning rate, that of the method if none is given."""
+        if self.learning_rate is not None:
+            return self.learning_rate
+        return 1e-3 if self.method == "lora" else 1e-4
 
 
 class ServerSettings(Section):

@@ -38,7 +38,7 @@ def test_each_adapter_has_its_conversion(lm: LanguageModel, tmp_path: Path) -> N
     convert = Counting()
     folders = [converted_folder(lm, cache=tmp_path, convert=convert)]
     for seed in (1, 2):
-        lm.drop_adapter()
+        lm.restore_base()
         attach_adapter(lm, seed=seed)
         folders.append(converted_folder(lm, cache=tmp_path, convert=convert))
     assert convert.calls == len(set(folders)) == 3

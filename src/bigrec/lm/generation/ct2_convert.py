@@ -12,7 +12,7 @@ import importlib.metadata
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -169,6 +169,7 @@ def _identity(lm: LanguageModel) -> str:
         {
             "base": lm.base_fingerprint,
             "adapter": _adapter_identity(lm.model) if lm.has_adapter else None,
+            "weights": None if lm.pretrained is None else _digest(lm.model.state_dict()),
             "dtype": str(lm.model.dtype),
             "ctranslate2": importlib.metadata.version("ctranslate2"),
         }
@@ -176,15 +177,19 @@ def _identity(lm: LanguageModel) -> str:
 
 
 def _adapter_identity(model: Any) -> list[Any]:
-    digest = hashlib.sha256()
     # By default peft asks the hub whether embeddings belong to the adapter.
     weights = get_peft_model_state_dict(model, save_embedding_layers=False)
+    config = model.peft_config[model.active_adapter]
+    scale = (config.r, config.lora_alpha, config.use_rslora)
+    return [_digest(weights), *scale, config.rank_pattern, config.alpha_pattern]
+
+
+def _digest(weights: Mapping[str, torch.Tensor]) -> str:
+    digest = hashlib.sha256()
     for name, weight in sorted(weights.items()):
         digest.update(name.encode())
         digest.update(weight.detach().float().cpu().numpy().tobytes())
-    config = model.peft_config[model.active_adapter]
-    scale = (config.r, config.lora_alpha, config.use_rslora)
-    return [digest.hexdigest(), *scale, config.rank_pattern, config.alpha_pattern]
+    return digest.hexdigest()
 
 
 def _merged_copy(lm: LanguageModel) -> Any:
