@@ -44,7 +44,7 @@ def write_weights(model: Any, folder: Path, *, dtype: torch.dtype) -> None:
 
 
 def read_weights(base: Any, folder: Path) -> Any:
-    """A copy of a model with stored weights in place of its own, which need no gradients.
+    """A copy of a model with stored weights in place of the model's, which need no gradients.
 
     Args:
         base: The model, which does not change.
