@@ -221,3 +221,21 @@ def test_a_manifest_that_is_no_object_is_refused(bundle: Path, value: str) -> No
     (bundle / MANIFEST).write_text(value)
     with pytest.raises(BundleError, match="has format None"):
         read_manifest(bundle)
+
+
+@pytest.mark.parametrize("name", ["a" * 255, "a" * 5000, "a\0b", "\ud800", "", "file/x"])
+def test_a_name_that_cannot_be_a_folder_is_no_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    with pytest.raises(BundleError, match="is not a bundle: it has no manifest"):
+        read_manifest(Path(name))
+
+
+def test_the_working_directory_may_be_a_bundle(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bundle)
+    for name in (".", "../bundle", ""):
+        assert read_manifest(Path(name)).item_type == "movie"

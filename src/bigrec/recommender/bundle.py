@@ -164,9 +164,13 @@ def read_manifest(folder: Path, *, verify_key: Path | None = None) -> Manifest:
         BundleError: If the folder is no bundle, is of another format version, is not signed with
             the key, or a file is missing, not listed or differs from what was written.
     """
-    recover_folder(folder)
     path = folder / MANIFEST
-    if not path.is_file():
+    try:
+        recover_folder(folder)
+        is_bundle = path.is_file()
+    except (OSError, ValueError):
+        is_bundle = False  # no name that the system allows
+    if not is_bundle:
         raise BundleError(
             f"{folder} is not a bundle: it has no {MANIFEST}. Give the folder that save() or "
             "`bigrec evaluate` wrote."

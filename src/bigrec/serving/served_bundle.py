@@ -266,10 +266,8 @@ class ServedBundle:
 
 
 def bundle_version(folder: Path) -> str:
-    """Identifies a bundle's content, 16 hexadecimal digits; empty where there is none.
-
-    Raises:
-        OSError: If it cannot be read.
-    """
-    path = folder / MANIFEST
-    return file_digest(path)[:_VERSION_DIGITS] if path.is_file() else ""
+    """Identifies a bundle's content, 16 hexadecimal digits; empty where there is none to read."""
+    try:
+        return file_digest(folder / MANIFEST)[:_VERSION_DIGITS]
+    except OSError:
+        return ""

@@ -39,10 +39,7 @@ async def watch(state: AppState) -> None:
 async def _swap_if_new(
     state: AppState, name: str, bundle: ServedBundle, refused: dict[str, tuple[str, float]]
 ) -> None:
-    try:
-        version = await asyncio.to_thread(bundle_version, bundle.folder)
-    except OSError:
-        return  # being replaced
+    version = await asyncio.to_thread(bundle_version, bundle.folder)
     if version in {"", bundle.version}:
         return
     last_refused, since = refused.get(name, ("", 0.0))

@@ -75,8 +75,11 @@ def put_folder(temporary: Path, path: Path) -> None:
 
 def recover_folder(path: Path) -> None:
     """Give a folder its name back if a process was killed while it was replaced."""
+    # The working directory is there, and "." is no name to derive another from.
+    if os.path.lexists(path) or not path.name:
+        return
     retired = _retired(path)
-    if not os.path.lexists(path) and retired.exists():
+    if retired.exists():
         with suppress(OSError):  # another process was faster, or the disk is read-only
             retired.replace(path)
 
