@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from bigrec.data.dataset import Dataset
-from bigrec.errors import BundleError
+from bigrec.errors import BundleError, DataError
 from tests.conftest import needs
 
 INTERACTIONS = {"user_id": ["u", "u", "v"], "item_id": [1, 2, 9], "timestamp": [2, 1, 3]}
@@ -23,6 +23,27 @@ def test_two_frames_make_a_dataset() -> None:
     assert (made.name, made.item_type) == ("tiny", "movie")
     assert made.catalog.titles == ["A", "B & C"]
     np.testing.assert_array_equal(made.interactions.items, [1, 0])
+
+
+def test_lazy_frames_make_the_same_dataset(tmp_path: Path) -> None:
+    path = tmp_path / "interactions.parquet"
+    pl.DataFrame(INTERACTIONS).write_parquet(path)
+    lazy = pl.scan_parquet(path).filter(pl.col("timestamp") > 0)
+    made = Dataset.from_frames(lazy, pl.LazyFrame(ITEMS))
+    assert made.repairs.to_json() == dataset().repairs.to_json()
+    assert made.catalog.fingerprint == dataset().catalog.fingerprint
+    np.testing.assert_array_equal(made.interactions.items, dataset().interactions.items)
+
+
+@pytest.mark.parametrize("what", ["interactions", "items"])
+def test_a_lazy_frame_that_cannot_be_computed_is_named(what: str, tmp_path: Path) -> None:
+    frames = {"interactions": pl.LazyFrame(INTERACTIONS), "items": pl.LazyFrame(ITEMS)}
+    for faulty in (
+        pl.scan_csv(tmp_path / "missing.csv"),
+        frames[what].with_columns(pl.lit("word").cast(pl.Int64).alias("item_id")),
+    ):
+        with pytest.raises(DataError, match=f"the {what} could not be read: .* lazy frame"):
+            Dataset.from_frames(**{**frames, what: faulty})
 
 
 def test_repairs_of_both_frames_are_collected() -> None:

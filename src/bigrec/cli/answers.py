@@ -94,10 +94,10 @@ def recommend(
 @guarded
 def recommend_all(
     histories: Annotated[
-        Path,
+        str,
         typer.Option(
-            help="CSV, Parquet or JSON lines: a row for each interaction, or for each user with a "
-            "list of items."
+            help="CSV, Parquet or JSON lines, a path or an address such as s3://…: a row for each "
+            "interaction, or for each user with a list of items."
         ),
     ],
     out: Annotated[

@@ -41,7 +41,7 @@ DataOption = Annotated[
     typer.Option(
         "--data",
         "-d",
-        help="Short for --set data.source=…: a folder, a file, sample or ml-100k.",
+        help="Short for --set data.source=…: a folder, a file, s3://…, sample or ml-100k.",
     ),
 ]
 ItemsOption = Annotated[

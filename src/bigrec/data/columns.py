@@ -2,7 +2,8 @@
 
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -54,6 +55,26 @@ def lazy_frame(frame: Frame, columns: Iterable[str], *, what: str) -> pl.LazyFra
     if isinstance(frame, pl.LazyFrame | pl.DataFrame):
         return frame.lazy().select(names)
     return pl.DataFrame({name: _from_pandas(frame[name], name, what) for name in names}).lazy()
+
+
+@contextmanager
+def collecting(what: str) -> Iterator[None]:
+    """Name a frame in errors of reading it, which a lazy one does only now.
+
+    Args:
+        what: Content of the frame, for the message.
+
+    Raises:
+        DataError: With the reason.
+    """
+    try:
+        yield
+    except (OSError, pl.exceptions.PolarsError) as error:
+        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        raise DataError(
+            f"the {what} could not be read: {reason}. Check what the lazy frame reads and "
+            "computes, or give its collect()."
+        ) from error
 
 
 def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str) -> None:

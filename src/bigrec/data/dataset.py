@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.columns import Frame
+from bigrec.data.columns import Frame, collecting
 from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
@@ -60,7 +60,7 @@ class Dataset:
         decode_html: bool = True,
         article_first: bool = False,
     ) -> Self:
-        """Read interactions and catalog from polars or pandas frames.
+        """Read interactions and catalog from polars frames, lazy or not, or pandas frames.
 
         Args:
             interactions: One row for each interaction.
@@ -89,30 +89,32 @@ class Dataset:
         """
         check_threads()
         repairs = Repairs()
-        catalog = Catalog.from_frame(
-            items,
-            item_id=item_id,
-            title=title,
-            category=category,
-            year=year,
-            columns=item_columns,
-            decode_html=decode_html,
-            article_first=article_first,
-            repairs=repairs,
-        )
-        table = Interactions.from_frame(
-            interactions,
-            catalog,
-            user_id=user_id,
-            item_id=item_id,
-            time=time,
-            order=order,
-            rating=rating,
-            split=split,
-            min_rating=min_rating,
-            tie_seed=tie_seed,
-            repairs=repairs,
-        )
+        with collecting("items"):
+            catalog = Catalog.from_frame(
+                items,
+                item_id=item_id,
+                title=title,
+                category=category,
+                year=year,
+                columns=item_columns,
+                decode_html=decode_html,
+                article_first=article_first,
+                repairs=repairs,
+            )
+        with collecting("interactions"):
+            table = Interactions.from_frame(
+                interactions,
+                catalog,
+                user_id=user_id,
+                item_id=item_id,
+                time=time,
+                order=order,
+                rating=rating,
+                split=split,
+                min_rating=min_rating,
+                tie_seed=tie_seed,
+                repairs=repairs,
+            )
         return cls(name, item_type, table, catalog, repairs)
 
     @staticmethod

@@ -15,6 +15,7 @@ from bigrec.data.columns import as_text, require_columns
 from bigrec.data.files import reading, suffix_of
 from bigrec.data.id_columns import check_exact, id_text
 from bigrec.data.json_rows import iter_objects
+from bigrec.data.remote import on_disk
 from bigrec.data.tables import JSON_SUFFIXES, scan_table
 from bigrec.data.times import whole_times
 from bigrec.errors import DataError
@@ -64,7 +65,7 @@ class Histories:
     @classmethod
     def read(
         cls,
-        path: Path,
+        path: str | Path,
         *,
         user_id: str = "user_id",
         item_id: str = "item_id",
@@ -73,8 +74,9 @@ class Histories:
         """Read histories.
 
         Args:
-            path: CSV, TSV, JSON lines or an array of objects (each also ``.gz``), or Parquet. Its
-                rows are interactions; or, where the items are a list, users.
+            path: CSV, TSV, JSON lines or an array of objects (each also ``.gz``), or Parquet, on
+                disk or at an address such as ``s3://``. Its rows are interactions; or, where the
+                items are a list, users.
             user_id: Column of the user.
             item_id: Column of the item's id or title, or of a list of them, oldest first.
             time: Column of the timestamp, which orders a user's interactions; those that tie, and
@@ -85,6 +87,11 @@ class Histories:
             DataError: If the file cannot be read, a column is missing or no row can be used.
         """
         check_threads()
+        with on_disk(path) as (copy, _):
+            return cls._read(copy, user_id=user_id, item_id=item_id, time=time)
+
+    @classmethod
+    def _read(cls, path: Path, *, user_id: str, item_id: str, time: str | None) -> Self:
         with reading(path):
             if suffix_of(path) in JSON_SUFFIXES and _has_lists(path, item_id):
                 return cls._of_lists(_lists_of_json(path, user_id=user_id, item_id=item_id))

@@ -13,6 +13,7 @@ from bigrec.data.interactions import Interactions
 from bigrec.data.json_rows import parse_json
 from bigrec.data.readers import amazon, movielens, recbole, sample
 from bigrec.data.readers import tables as plain_tables
+from bigrec.data.remote import on_disk
 from bigrec.data.repairs import Repairs
 from bigrec.data.tables import TABLE_SUFFIXES, SourceTables, check_table
 from bigrec.errors import DataError
@@ -68,8 +69,9 @@ def load_dataset(
     Args:
         source: A folder, a file of interactions, or a short name, unless there is a folder of
             that name: ``sample`` is the sample data that ships with bigrec, ``ml-100k``
-            MovieLens-100K from the installed wheel ``recbole``.
-        items: The file of titles, if it is not beside the interactions.
+            MovieLens-100K from the installed wheel ``recbole``. A folder or file may be at an
+            address, such as ``s3://bucket/folder``; see `on_disk`.
+        items: The file of titles, or its address, if it is not beside the interactions.
         format: ``tables``, ``movielens``, ``recbole``, ``amazon-2018``, ``amazon-2023`` or
             ``sample``; ``auto`` detects it from the files.
         name: Name of the dataset in tables; by default from the source.
@@ -98,47 +100,48 @@ def load_dataset(
         ValueError: If the format is unknown.
     """
     check_threads()
-    try:
-        tables = _find_tables(source, None if items is None else Path(items), format)
-    except OSError as error:
-        raise DataError(f"{source} could not be searched for a dataset: {error}.") from error
-    columns = dict(tables.columns)
-    if time is not None:
-        # The caller's timestamp replaces the reader's position.
-        columns.pop("order", None)
-    named_of_items = {"item_id": item_id, "title": title, "category": category, "year": None}
-    interaction_columns = {
-        "user_id": user_id,
-        "item_id": item_id,
-        "time": time,
-        "order": order,
-        "rating": rating,
-        "split": split,
-    }
-    repairs = Repairs()
-    with reading(tables.items_path):
-        catalog = Catalog.from_frame(
-            tables.items,
-            columns=item_columns or tables.item_columns,
-            decode_html=decode_html,
-            article_first=article_first,
-            repairs=repairs,
-            **_named_columns(named_of_items, defaults=columns),
+    with on_disk(source, items, with_titles=items is None) as (path, items_path):
+        try:
+            tables = _find_tables(path, items_path, format)
+        except OSError as error:
+            raise DataError(f"{source} could not be searched for a dataset: {error}.") from error
+        columns = dict(tables.columns)
+        if time is not None:
+            # The caller's timestamp replaces the reader's position.
+            columns.pop("order", None)
+        named_of_items = {"item_id": item_id, "title": title, "category": category, "year": None}
+        interaction_columns = {
+            "user_id": user_id,
+            "item_id": item_id,
+            "time": time,
+            "order": order,
+            "rating": rating,
+            "split": split,
+        }
+        repairs = Repairs()
+        with reading(tables.items_path):
+            catalog = Catalog.from_frame(
+                tables.items,
+                columns=item_columns or tables.item_columns,
+                decode_html=decode_html,
+                article_first=article_first,
+                repairs=repairs,
+                **_named_columns(named_of_items, defaults=columns),
+            )
+            if suffix_of(tables.items_path) != ".parquet":
+                catalog = catalog.parsed()
+        with reading(tables.interactions_path):
+            interactions = Interactions.from_frame(
+                tables.interactions,
+                catalog,
+                min_rating=min_rating,
+                tie_seed=tie_seed,
+                repairs=repairs,
+                **_named_columns(interaction_columns, defaults=columns),
+            )
+        return Dataset(
+            name or tables.name, item_type or tables.item_type, interactions, catalog, repairs
         )
-        if suffix_of(tables.items_path) != ".parquet":
-            catalog = catalog.parsed()
-    with reading(tables.interactions_path):
-        interactions = Interactions.from_frame(
-            tables.interactions,
-            catalog,
-            min_rating=min_rating,
-            tie_seed=tie_seed,
-            repairs=repairs,
-            **_named_columns(interaction_columns, defaults=columns),
-        )
-    return Dataset(
-        name or tables.name, item_type or tables.item_type, interactions, catalog, repairs
-    )
 
 
 def load_bigrec_json(path: str | Path, *, item_type: str = "item") -> list[TitleExample]:
@@ -167,12 +170,11 @@ def load_bigrec_json(path: str | Path, *, item_type: str = "item") -> list[Title
         ]
 
 
-def _find_tables(source: str | Path, items: Path | None, format_name: str) -> SourceTables:
+def _find_tables(path: Path, items: Path | None, format_name: str) -> SourceTables:
     if format_name != _AUTO and format_name not in _READERS:
         raise ValueError(f"format is {format_name!r}: expected {_AUTO}, {', '.join(_READERS)}.")
-    path = Path(source)
-    if str(source) in _SHORT_NAMES and not path.exists():
-        path = _SHORT_NAMES[str(source)]()
+    if str(path) in _SHORT_NAMES and not path.exists():
+        path = _SHORT_NAMES[str(path)]()
     for file in (path, *([items] if items is not None else [])):
         if not file.exists():
             raise DataError(

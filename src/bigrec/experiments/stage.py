@@ -7,6 +7,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bigrec.data.remote import is_address, path_or_stamps
 from bigrec.memory import peak_bytes
 from bigrec.recommender.throughput import Throughput
 from bigrec.settings.sections import SourceSettings
@@ -72,11 +73,14 @@ def source_key(source: SourceSettings) -> Any:
 
 
 def file_stamps(name: str | None) -> list[Any]:
-    """Name and digest of the files at a path; empty if it is no path.
+    """Name and digest of the files at a path or an address; empty if it is neither.
 
     Digests and not times: a copy of the data, or a fresh checkout, is no reason to train again.
     """
-    files = [] if name is None else _files(Path(name))
+    at = path_or_stamps(name) if name is not None and is_address(name) else name
+    if isinstance(at, list):
+        return at
+    files = [] if at is None else _files(Path(at))
     return [[file.name, _digest(file, file.stat().st_mtime_ns)] for file in files]
 
 

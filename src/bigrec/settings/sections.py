@@ -37,10 +37,10 @@ class SourceSettings(Section):
     """Where interactions and titles are, and what their columns are called."""
 
     source: str = "ml-100k"
-    """A folder, a file of interactions, or a short name: ``ml-100k``, or ``sample``, the data that
-    ships with bigrec."""
+    """A folder, a file of interactions, an address of either such as ``s3://bucket/folder``, or a
+    short name: ``ml-100k``, or ``sample``, the data that ships with bigrec."""
     items: str | None = None
-    """The file of titles, if it is not in the source folder."""
+    """The file of titles, or its address, if it is not in the source folder."""
     format: str = "auto"
     """Format of the files; ``auto`` detects it."""
     name: str | None = None
