@@ -37,7 +37,10 @@ def test_lazy_frames_make_the_same_dataset(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("what", ["interactions", "items"])
 def test_a_lazy_frame_that_cannot_be_computed_is_named(what: str, tmp_path: Path) -> None:
-    frames = {"interactions": pl.LazyFrame(INTERACTIONS), "items": pl.LazyFrame(ITEMS)}
+    frames: dict[str, Any] = {
+        "interactions": pl.LazyFrame(INTERACTIONS),
+        "items": pl.LazyFrame(ITEMS),
+    }
     for faulty in (
         pl.scan_csv(tmp_path / "missing.csv"),
         frames[what].with_columns(pl.lit("word").cast(pl.Int64).alias("item_id")),

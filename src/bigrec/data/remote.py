@@ -127,7 +127,7 @@ def _opened(address: str) -> _Remote:
             f"{shown_address(address)} cannot be read: {protocol}:// is no known protocol. "
             "Expected a path, or an address such as s3://bucket/file.parquet or https://host/file.csv."
         ) from None
-    except Exception as error:  # noqa: BLE001 - every protocol has errors of its own
+    except Exception as error:  # noqa: BLE001 - every protocol raises other errors
         remote = _Remote(address, None, "")
         raise DataError(_failure(remote, error)) from None
     is_local = "file" in (system.protocol, *system.protocol)
@@ -186,7 +186,7 @@ def _accessing(remote: _Remote) -> Iterator[None]:
         raise DataError(
             f"{remote.shown} does not exist: expected a folder or a file. {_CURE}"
         ) from None
-    except Exception as error:  # noqa: BLE001 - every protocol has errors of its own
+    except Exception as error:  # noqa: BLE001 - every protocol raises other errors
         raise DataError(_failure(remote, error)) from None
 
 
