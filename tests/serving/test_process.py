@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 import httpx2
 import pytest
@@ -82,6 +83,22 @@ def test_a_killed_service_loses_no_change_that_it_confirmed_and_a_signal_drains_
     log = bundle.with_name("log.txt").read_text()
     assert "Application shutdown complete" in log
     assert "Traceback" not in log
+
+
+def test_workers_have_minutes_to_start(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import uvicorn
+
+    from bigrec.serving.options import ServingOptions
+    from bigrec.serving.run import serve
+
+    given: dict[str, Any] = {}
+    monkeypatch.setattr(uvicorn, "run", lambda _, **options: given.update(options))
+    monkeypatch.setenv("BIGREC_SERVE", "")
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
+    serve(ServingOptions(bundles=(bundle,)), host="127.0.0.1", port=8000, workers=2)
+    config = uvicorn.Config("x:y", **{k: v for k, v in given.items() if k != "factory"})
+    assert config.workers == 2
+    assert config.timeout_worker_healthcheck >= 60
 
 
 def shown(*args: str, code: int) -> str:

@@ -16,6 +16,8 @@ from bigrec.serving.options import ServingOptions
 
 _OPTIONS = "BIGREC_SERVE"
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
+# A worker that imports torch or loads a bundle on a busy machine does not answer for long.
+_SILENT_WORKER_S = 300
 _LOOPBACK = {"127.0.0.1", "localhost", "::1"}
 
 
@@ -80,7 +82,13 @@ def serve(
         os.environ[_OPTIONS] = options.model_dump_json()
         with tempfile.TemporaryDirectory() as folder:
             os.environ.setdefault(_METRICS, folder)
-            uvicorn.run("bigrec.serving.run:app_of_worker", factory=True, workers=workers, **shared)
+            uvicorn.run(
+                "bigrec.serving.run:app_of_worker",
+                factory=True,
+                workers=workers,
+                timeout_worker_healthcheck=_SILENT_WORKER_S,
+                **shared,
+            )
         return
     logs.configure()
     app = create_app(options)
