@@ -186,11 +186,30 @@ def _demonstrate_trained(
     )
 
 
+def _demonstrate_generative(
+    run_dir: Path, settings: Settings, progress_factory: ProgressFactory
+) -> console.Shown:
+    from bigrec.experiments.demo import (  # noqa: PLC0415
+        generative_pipelines,
+        side_by_side,
+        text_pipeline,
+    )
+
+    shown = [text_pipeline(run_dir, settings), _pipeline(run_dir, settings, progress_factory)]
+    written: list[Pipeline] = []
+    if settings.mode != "generative":
+        written += generative_pipelines(run_dir, settings, progress_factory=progress_factory)
+    for pipeline in written:
+        pipeline.evaluate()
+    rows, queries = side_by_side([*shown, *written])
+    return console.generative_demonstration(written or shown[1:], rows, queries=queries)
+
+
 _add_steps(
     "demo",
-    [_demonstrate_text, _demonstrate_trained],
+    [_demonstrate_text, _demonstrate_trained, _demonstrate_generative],
     about="All of bigrec on MovieLens-100K: text mode in a minute, then the language model of the "
-    "settings' mode, and what that adds.",
+    "settings' mode and what that adds, then the paper's method and all of them side by side.",
     run_dir=Path("runs/demo"),
     config="demo",
 )

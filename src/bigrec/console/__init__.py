@@ -20,7 +20,7 @@ from rich.text import Text
 from bigrec.data.audit import Audit
 from bigrec.errors import BundleError
 from bigrec.evaluation.metrics import SELECTION_METRIC
-from bigrec.evaluation.protocol import PROTOCOL_LABELS
+from bigrec.evaluation.protocol import PROTOCOL_LABELS, SummaryRow
 from bigrec.evaluation.reports.comparison import comparison_json
 from bigrec.evaluation.reports.comparison_tables import comparison_tables, difference_tables
 from bigrec.evaluation.reports.data import ComparisonReport
@@ -32,6 +32,7 @@ from bigrec.evaluation.reports.evaluation import (
     report_json,
 )
 from bigrec.evaluation.reports.fitted_to import fitted_to_table
+from bigrec.evaluation.reports.metric_tables import metric_tables
 from bigrec.evaluation.reports.table import Cell, Mark, Table, pairs_table
 from bigrec.evaluation.significance import ComparisonRow
 from bigrec.experiments.stage import read_timings
@@ -274,6 +275,30 @@ def demonstration(pipeline: "Pipeline", gains: Sequence[ComparisonRow]) -> Shown
         "gains": TypeAdapter(list[ComparisonRow]).dump_python(list(gains), mode="json"),
     }
     return Shown(Group(heading, shown.view, *added), values)
+
+
+def generative_demonstration(
+    pipelines: Sequence["Pipeline"], rows: Sequence[SummaryRow], *, queries: int
+) -> Shown:
+    """What the paper's method writes and recommends, and all modes side by side.
+
+    Args:
+        pipelines: Of generative mode, evaluated; the first writes titles.
+        rows: Metrics of all modes on the same queries.
+        queries: Number of these.
+    """
+    query = example(pipelines[0].evaluate().examples[0])
+    heading = Rule("Generative mode: a language model writes titles, as in the paper")
+    tables = map(rich_table, metric_tables(rows))
+    told = as_text(f"All modes on the {queries:,} test examples that they share.")
+    values = {
+        "generative": {"example": query.values},
+        "side_by_side": {
+            "queries": queries,
+            "rows": TypeAdapter(list[SummaryRow]).dump_python(list(rows), mode="json"),
+        },
+    }
+    return Shown(Group(heading, query.view, told, *tables), values)
 
 
 def _evaluation_and_example(pipeline: "Pipeline") -> Shown:
