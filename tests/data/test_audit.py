@@ -120,3 +120,23 @@ def test_the_audit_converts_to_json() -> None:
 def test_limits_below_one_are_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"{name} is 0: expected at least 1"):
         rows(**{name: 0})
+
+
+def test_titles_without_a_part_of_their_text_are_counted() -> None:
+    items = pl.DataFrame(
+        {
+            "item_id": list("ab"),
+            "title": ["A", "B"],
+            "category": ["Drama", None],
+            "brand": ["", "x"],
+        }
+    )
+    frame = pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", "b"], "timestamp": [0, 1]})
+    made = Dataset.from_frames(frame, items, category="category", item_columns=["brand"])
+    checks = audit(made.reading(["category", "brand"]), min_interactions=2).rows
+    found = {check.check: (check.count, check.examples) for check in checks}
+    assert found["titles without category"] == (1, ("B",))
+    assert found["titles without brand"] == (1, ("A",))
+    assert not any(
+        check.check.startswith("titles without") for check in audit(made, min_interactions=2).rows
+    )

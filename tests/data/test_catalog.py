@@ -268,3 +268,43 @@ def test_a_joined_catalog_has_its_own_items_first() -> None:
     assert joined.titles == ["A", "B", "B"]
     assert joined.title_ids.tolist() == [0, 1, 1]
     assert joined.categories == ["", "", "x"]
+
+
+def test_a_text_is_the_title_and_below_it_the_values_of_its_first_item() -> None:
+    frame = pl.DataFrame(
+        {
+            "item_id": ["1", "2", "3", "4"],
+            "title": ["Heat", "Alien", "Heat", "Tron"],
+            "category": ["Crime", "", "Drama", None],
+            "cast": [["Pacino", "De Niro"], None, ["Loren"], []],
+            "year": [1995, 1979, 1986, None],
+        }
+    )
+    catalog = Catalog.from_frame(frame, category="category", columns=["cast", "year"])
+    assert catalog.texts == ["Heat", "Alien", "Tron"]
+    rich = catalog.reading(["category", "cast", "year"])
+    assert rich.texts == ["Heat\nCrime\nPacino > De Niro\n1995", "Alien\n1979", "Tron"]
+    assert rich.item_texts == [rich.texts[title] for title in (0, 1, 0, 2)]
+    assert rich.unique_titles == catalog.unique_titles
+
+
+def test_titles_keep_the_texts_of_a_known_catalog() -> None:
+    before, after = (
+        Catalog.from_frame(
+            pl.DataFrame({"item_id": ["1", "2"], "title": titles, "category": category}),
+            category="category",
+        )
+        for titles, category in (
+            (["Heat", "Alien"], ["Crime", "Horror"]),
+            (["Heat", "Tron"], ["Drama", "Action"]),
+        )
+    )
+    known = before.reading(["category"])
+    assert after.reading(["category"], known=known).texts == ["Heat\nCrime", "Tron\nAction"]
+    assert known.other_texts(after.reading(["category"])) == {"Heat"}
+
+
+def test_texts_of_a_column_that_is_missing_are_refused() -> None:
+    catalog = Catalog.from_frame(pl.DataFrame({"item_id": ["1"], "title": ["Heat"]}))
+    with pytest.raises(DataError, match=r"no column 'brand'\. Their columns are: title\."):
+        catalog.reading(["brand"])

@@ -69,6 +69,16 @@ def test_every_option_is_passed_on(tmp_path: Path) -> None:
     np.testing.assert_array_equal(made.interactions.splits, [2])
 
 
+def test_columns_of_texts_are_kept_and_one_that_the_file_lacks_is_told(tmp_path: Path) -> None:
+    items = "item_id,title,category,brand\na,A,K,X\nb,B,,Y\n"
+    folder = write(tmp_path, "user_id,item_id,position\n7,b,1\n7,a,0\n", items=items)
+    made = load_dataset(folder, text_columns=["category", "brand"]).catalog
+    assert made.texts == ["A\nK\nX", "B\nY"]
+    assert made.columns["brand"].to_list() == ["X", "Y"]
+    with pytest.raises(DataError, match=r"no column 'writer'.*item_id, title, category, brand"):
+        load_dataset(folder, text_columns=["category", "writer"])
+
+
 def test_a_named_timestamp_needs_no_position(tmp_path: Path) -> None:
     write(tmp_path, "user_id,item_id,position,when\n7,a,0,9\n7,b,,5\n")
     made = load_dataset(tmp_path, time="when")

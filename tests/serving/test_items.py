@@ -8,10 +8,11 @@ import pytest
 from fastapi.testclient import TestClient
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.dataset import Dataset
 from bigrec.errors import BundleError
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.serving.journal import Journal
-from tests.conftest import TITLES
+from tests.conftest import TITLES, tiny_frames, tiny_settings
 from tests.serving.conftest import Serve
 from tests.serving.test_recommend import listed
 
@@ -70,6 +71,32 @@ def test_columns_filter_lists(client: TestClient) -> None:
     assert refused.status_code == 422
     client.patch("/v1/items/new", json={"columns": {"price": None}})
     assert client.get("/v1/items/new").json()["columns"] == {"tags": ["a", "b"]}
+
+
+def test_an_added_item_is_read_with_the_columns_of_its_text(
+    tiny_model: Path, serve: Serve, tmp_path: Path
+) -> None:
+    interactions, items = tiny_frames()
+    dataset = Dataset.from_frames(
+        interactions, items.with_columns(brand=pl.lit("Acme")), item_columns=["brand"]
+    )
+    settings = tiny_settings(
+        tiny_model, "baselines.tune=none", "data.text=[title, brand]", mode="text"
+    )
+    BIGRec(settings).fit(dataset).save(tmp_path / "rich")
+    client = serve(bundles=(tmp_path / "rich",))
+
+    def score() -> float:
+        answer = client.post("/v1/recommend", json={"history": ["i0", "i5"], "k": 20}).json()
+        found: float = next(row["score"] for row in answer["items"] if row["item_id"] == "new")
+        return found
+
+    client.post("/v1/items", json={**NEW, "columns": {"brand": "Acme"}})
+    first = score()
+    client.patch("/v1/items/new", json={"columns": {"brand": "Zenith"}})
+    assert score() != first
+    client.patch("/v1/items/new", json={"columns": {"brand": "Acme"}})
+    assert score() == first
 
 
 @pytest.mark.parametrize("title", ["nan", "  ", "<b></b>"])

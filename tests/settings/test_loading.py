@@ -105,3 +105,9 @@ def test_the_settings_of_a_run_can_change_their_mode(tmp_path: Path) -> None:
 )
 def test_the_examples_can_be_read(file: Path) -> None:
     assert Settings.read(file).data.item_type == "video game"
+
+
+@pytest.mark.parametrize("text", ["[]", "[category]", "[category, title]", "[title, title]"])
+def test_a_text_begins_with_the_title_and_has_a_column_once(text: str) -> None:
+    with pytest.raises(SettingsError, match=r"data\.text: .*expected title and then"):
+        Settings.read(overrides=[f"data.text={text}"])

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bigrec.data.catalog import Catalog
+from bigrec.data.catalog import Catalog, value_text
 from bigrec.data.dataset import Dataset
 from bigrec.data.interactions import Interactions
 from bigrec.data.times import days_between
@@ -78,6 +78,7 @@ def audit(
             *_sizes(interactions, catalog),
             *repaired,
             *_title_rows(catalog, special_tokens, max_title_length),
+            *_text_rows(catalog),
             _unused_items(interactions, catalog),
             _short_users(interactions, min_interactions),
         ]
@@ -134,6 +135,27 @@ def _title_rows(
                 of=catalog.n_items,
                 examples=matching,
                 note="Kept; the prompt encodes the token as plain text.",
+            )
+        )
+    return rows
+
+
+def _text_rows(catalog: Catalog) -> list[AuditRow]:
+    rows = []
+    for name in catalog.text_columns:
+        values = catalog.columns[name].gather(catalog.first_items)
+        missing = [
+            title
+            for title, value in zip(catalog.unique_titles, values, strict=True)
+            if not value_text(value)
+        ]
+        rows.append(
+            _row(
+                f"titles without {name}",
+                len(missing),
+                of=catalog.n_titles,
+                examples=missing,
+                note="Kept; their texts are without it.",
             )
         )
     return rows

@@ -1,16 +1,16 @@
 """The catalog: every item that can be recommended, with its title."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import polars as pl
 from rapidfuzz import fuzz, process
 
-from bigrec.data.columns import Frame
+from bigrec.data.columns import Frame, as_text, require_columns
 from bigrec.data.ids import read_ids
 from bigrec.data.item_columns import (
     CATEGORY,
@@ -49,6 +49,8 @@ class Catalog:
         title_ids: ``[n]`` int64 title id of every item, in order of first appearance. Items with
             the same title share a title id.
         unique_titles: ``[t]`` title of every title id.
+        text_columns: Further columns that are part of a title's text; see `texts`.
+        known_texts: Texts of some titles, by title, in place of those that the columns make.
     """
 
     item_ids: list[str] = field(repr=False)
@@ -56,6 +58,8 @@ class Catalog:
     columns: pl.DataFrame = field(repr=False)
     title_ids: IntArray = field(repr=False)
     unique_titles: list[str] = field(repr=False)
+    text_columns: tuple[str, ...] = ()
+    known_texts: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def from_frame(
@@ -149,6 +153,47 @@ class Catalog:
             return None
         return self.columns[CATEGORY].fill_null("").to_list()
 
+    @cached_property
+    def texts(self) -> list[str]:
+        """``[t]`` what encoders read of every title: its text.
+
+        That is the title and, each in a line below it, the values of `text_columns` of the first
+        item with the title. A missing value adds nothing.
+        """
+        if not self.text_columns:
+            return self.unique_titles
+        further = [self.columns[name].gather(self.first_items) for name in self.text_columns]
+        texts = []
+        for title, *values in zip(self.unique_titles, *further, strict=True):
+            parts = [title, *map(value_text, values)]
+            texts.append(self.known_texts.get(title, "\n".join(filter(None, parts))))
+        return texts
+
+    @property
+    def item_texts(self) -> list[str]:
+        """``[n]`` text of every item's title; see `texts`."""
+        return [self.texts[title] for title in self.title_ids]
+
+    @cached_property
+    def text_of(self) -> dict[str, str]:
+        """Text of each title; see `texts`."""
+        return dict(zip(self.unique_titles, self.texts, strict=True))
+
+    def reading(self, columns: Sequence[str], *, known: "Catalog | None" = None) -> Self:
+        """The same catalog with other texts.
+
+        Args:
+            columns: Further columns that are part of a title's text, in this order.
+            known: A catalog whose titles keep the texts that they have there.
+
+        Raises:
+            DataError: If the catalog lacks a column.
+        """
+        named = {f"text[{place}]": name for place, name in enumerate(columns, start=1)}
+        require_columns(["title", *self.columns.columns], named, what="items")
+        texts = known.text_of if known is not None and columns else {}
+        return replace(self, text_columns=tuple(columns), known_texts=texts)
+
     def counts_by_title(self, counts: IntArray) -> IntArray:
         """Counts of items, ``[n]``, added up for each title, ``[t]`` int64."""
         sums = np.bincount(self.title_ids, weights=counts, minlength=self.n_titles)
@@ -158,6 +203,16 @@ class Catalog:
     def fingerprint(self) -> str:
         """Identifies the ids, the titles and their order."""
         return fingerprint([self.item_ids, self.titles])
+
+    @cached_property
+    def titles_fingerprint(self) -> str:
+        """Identifies the ids, the titles, their order and their texts."""
+        return fingerprint([self.fingerprint, self.texts])
+
+    def other_texts(self, other: "Catalog") -> set[str]:
+        """Titles of both catalogs that have another text in the other one."""
+        texts = other.text_of
+        return {title for title, text in self.text_of.items() if texts.get(title, text) != text}
 
     def resolve(self, items: Iterable[str], *, name: str = "items") -> IntArray:
         """Item numbers of ids or titles, int64, in their order; see `find`.
@@ -310,6 +365,11 @@ class Catalog:
             f"{len(unknown)} items are not in the catalog of {self.n_titles} titles: "
             f"{', '.join(lines)}{more}. Give ids exactly as in the catalog, or titles."
         )
+
+
+def value_text(value: Any) -> str | None:
+    """A value of a further column as a part of a text; None or "" where it is missing."""
+    return as_text(value.to_list() if isinstance(value, pl.Series) else value)
 
 
 def _folded(title: str) -> str:

@@ -1,7 +1,7 @@
 """A dataset: interactions, their catalog, and the repairs made in both."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Self
 
@@ -128,6 +128,10 @@ class Dataset:
         from bigrec.data.sources import load_dataset  # noqa: PLC0415 - it makes datasets
 
         return load_dataset("sample")
+
+    def reading(self, columns: Sequence[str]) -> Self:
+        """The same dataset with other texts of titles; see `Catalog.reading`."""
+        return replace(self, catalog=self.catalog.reading(columns))
 
     def save(self, folder: Path) -> None:
         """Write a folder, atomically."""

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bigrec.data.catalog import Catalog
+from bigrec.data.columns import column_names, require_columns
 from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample
 from bigrec.data.files import check_readable, check_regular, iter_blocks, reading, suffix_of
 from bigrec.data.interactions import Interactions
+from bigrec.data.item_columns import CATEGORY
 from bigrec.data.json_rows import parse_json
 from bigrec.data.readers import amazon, movielens, recbole, sample
 from bigrec.data.readers import tables as plain_tables
@@ -63,6 +65,7 @@ def load_dataset(
     split: str | None = None,
     category: str | None = None,
     item_columns: Sequence[str] = (),
+    text_columns: Sequence[str] = (),
 ) -> Dataset:
     """Read a dataset from files.
 
@@ -94,6 +97,8 @@ def load_dataset(
         item_columns: Further columns of the items to keep, such as a price; see
             `Catalog.from_frame`. Those of a text file get the types that their values have. By
             default those that the format names.
+        text_columns: Columns of the items that are part of a title's text, which encoders read; see
+            `Catalog.texts`. They are kept, too.
 
     Raises:
         DataError: If a file is missing, damaged or holds invalid values.
@@ -118,15 +123,18 @@ def load_dataset(
             "rating": rating,
             "split": split,
         }
+        named = _named_columns(named_of_items, defaults=columns)
         repairs = Repairs()
         with reading(tables.items_path):
             catalog = Catalog.from_frame(
                 tables.items,
-                columns=item_columns or tables.item_columns,
+                columns=_kept_columns(
+                    tables, item_columns, text_columns, has_category="category" in named
+                ),
                 decode_html=decode_html,
                 article_first=article_first,
                 repairs=repairs,
-                **_named_columns(named_of_items, defaults=columns),
+                **named,
             )
             if suffix_of(tables.items_path) != ".parquet":
                 catalog = catalog.parsed()
@@ -139,9 +147,10 @@ def load_dataset(
                 repairs=repairs,
                 **_named_columns(interaction_columns, defaults=columns),
             )
-        return Dataset(
+        dataset = Dataset(
             name or tables.name, item_type or tables.item_type, interactions, catalog, repairs
         )
+        return dataset.reading(text_columns)
 
 
 def load_bigrec_json(path: str | Path, *, item_type: str = "item") -> list[TitleExample]:
@@ -209,6 +218,29 @@ def _problems(files: Iterable[Path]) -> Iterator[str]:
                     check_readable(file)
         except DataError as error:
             yield f"\n{error}"
+
+
+def _kept_columns(
+    tables: SourceTables,
+    item_columns: Sequence[str],
+    text_columns: Sequence[str],
+    *,
+    has_category: bool,
+) -> list[str]:
+    """Further columns of the items that are kept: those asked for, and those of texts.
+
+    Raises:
+        DataError: If the items lack one of a text.
+    """
+    kept = [*(item_columns or tables.item_columns)]
+    known = {*kept, CATEGORY} if has_category else {*kept}
+    further = {
+        f"text[{place}]": name
+        for place, name in enumerate(text_columns, start=1)
+        if name not in known
+    }
+    require_columns(column_names(tables.items, what="items"), further, what="items")
+    return [*kept, *further.values()]
 
 
 def _named_columns(columns: dict[str, str | None], *, defaults: dict[str, str]) -> dict[str, str]:

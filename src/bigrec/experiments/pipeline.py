@@ -95,7 +95,8 @@ class Pipeline(Workspace):
                 started = time.monotonic()
                 load_source(self.settings.data).save(stage.folder / "dataset")
                 stage.finish(started)
-        return Dataset.load(stage.folder / "dataset")
+        dataset = Dataset.load(stage.folder / "dataset")
+        return dataset.reading(self.settings.data.text_columns)
 
     @cached_property
     def prepared(self) -> PreparedData:

@@ -288,7 +288,9 @@ class _Search:
             else [settings.baselines.fingerprint(), settings.text.fingerprint()]
         )
         models = pipeline.stage("models").folder.name
-        return fingerprint([self._model, searched, of_model, models, len(self._windows)])
+        key = [self._model, searched, of_model, models, len(self._windows)]
+        columns = settings.data.text_columns
+        return fingerprint([*key, columns] if columns else key)
 
     def _opened(self) -> "Study":
         optuna = _optuna()

@@ -24,6 +24,7 @@ A changed setting starts a new folder beside the old one; changing back finds th
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from bigrec.data.item_columns import CATEGORY
 from bigrec.experiments.stage import DONE, Stage, file_stamps, source_key
 from bigrec.recommender.baselines import TITLE_VECTORS
 from bigrec.recommender.fit_store import TEXT_STAGES, StageName
@@ -74,7 +75,9 @@ class Workspace:
     @property
     def data_stage(self) -> Stage:
         """The dataset."""
-        return self._stage("data", source_key(self.settings.data))
+        data = self.settings.data
+        read = [name for name in data.text_columns if name not in (CATEGORY, *data.item_columns)]
+        return self._stage("data", [source_key(data), read] if read else source_key(data))
 
     @property
     def training_stage(self) -> Stage:
@@ -106,6 +109,7 @@ class Workspace:
             settings.baselines.fingerprint(),
             settings.text.fingerprint(),
             self._test_key(),
+            *self._text_columns_key(),
         ]
         if settings.evaluation.refit != "none":
             key.append(settings.evaluation.refit)
@@ -148,13 +152,14 @@ class Workspace:
         retrieval = self.settings.retrieval.model_dump(
             mode="json", exclude={"per_device_batch_size"}
         )
-        return [self._training_key(), self._model_key(), fingerprint(retrieval)]
+        key = [self._training_key(), self._model_key(), fingerprint(retrieval)]
+        return [*key, *self._text_columns_key()]
 
     def _text_key(self) -> list[Any]:
         settings = self.settings
         model = self._model_key() if settings.text.encoder == BASE else None
         text, baselines = settings.text.fingerprint(), settings.baselines.fingerprint()
-        return [self._training_key(), text, baselines, model]
+        return [self._training_key(), text, baselines, model, *self._text_columns_key()]
 
     def _baselines_key(self) -> list[Any]:
         # Each network checks by itself whether it can resume from what is in the folder.
@@ -186,11 +191,16 @@ class Workspace:
             mode="json",
             exclude={
                 *SourceSettings.model_fields,
-                *("max_test_examples", "test_file", "extra_train_sources"),
+                *("max_test_examples", "test_file", "extra_train_sources", "text"),
             },
         )
         sources = [source_key(source) for source in (data, *data.extra_train_sources)]
         return [sources, values, self.settings.seed, *(["refit"] if self._refitted else [])]
+
+    def _text_columns_key(self) -> list[Any]:
+        """What models of titles depend on beside the titles."""
+        columns = self.settings.data.text_columns
+        return [columns] if columns else []
 
     def _training_key(self) -> list[Any]:
         """What networks depend on beside the model: the examples, and the protocol."""

@@ -106,7 +106,12 @@ class ScoringModel(Scorer, Protocol):
         ...
 
     def with_titles(
-        self, titles: Sequence[str], *, old_titles: Sequence[str], embed: EmbedTitles
+        self,
+        titles: Sequence[str],
+        *,
+        old_titles: Sequence[str],
+        embed: EmbedTitles,
+        texts: Sequence[str] | None = None,
     ) -> Self | None:
         """The model of a changed catalog, if it scores items by their titles.
 
@@ -114,6 +119,8 @@ class ScoringModel(Scorer, Protocol):
             titles: All titles of the new catalog, ``[n]``.
             old_titles: Title of each item that the model scores now.
             embed: Embeds titles as the model's own were; called with new titles only.
+            texts: Text of each item's title, ``[n]``, for a model that embeds none; the titles by
+                default.
 
         Returns:
             None for a model that scores only the items that it was fitted on.
@@ -146,6 +153,7 @@ class FixedItems:
         *,
         old_titles: Sequence[str],  # noqa: ARG002
         embed: EmbedTitles,  # noqa: ARG002
+        texts: Sequence[str] | None = None,  # noqa: ARG002
     ) -> Self | None:
         """None: the model scores the items that it was fitted on."""
         return None

@@ -49,6 +49,8 @@ class TrainingData:
         valid_targets: Item number of each validation query's target.
         exclude_seen: The protocol that networks are trained and stopped for: whether the items of
             a history are excluded from its ranking.
+        texts: Text of every item's title, ``[n]``, see `bigrec.data.catalog.Catalog.texts`; the
+            titles by default.
     """
 
     interactions: Interactions = field(repr=False)
@@ -57,6 +59,7 @@ class TrainingData:
     valid_histories: Sequence[IntArray] = field(repr=False)
     valid_targets: IntArray = field(repr=False)
     exclude_seen: bool = True
+    texts: Sequence[str] | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         """Read titles and histories once: they may be any iterables."""
@@ -156,7 +159,8 @@ def _fit_text_model(
     embed: EmbedTitles | None,
 ) -> ScoringModel:
     if name == TF_IDF:
-        return TfIdf.fit(training_data.titles, decay=settings.tf_idf.decay)
+        texts = training_data.titles if training_data.texts is None else training_data.texts
+        return TfIdf.fit(texts, decay=settings.tf_idf.decay)
     if embed is None:
         raise ValueError(f"embed is None; expected a function that embeds titles, for {name}.")
     titles = training_data.titles

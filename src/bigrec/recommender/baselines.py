@@ -9,7 +9,8 @@ from bigrec.data.dataset import Dataset
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.index import ItemIndex
 from bigrec.models.base import ScoringModel
-from bigrec.models.registry import GAUSSIAN, TEXT_KNN, TrainingData, fit_model, is_network
+from bigrec.models.registry import GAUSSIAN, TEXT_KNN, TF_IDF, TrainingData, fit_model, is_network
+from bigrec.models.text.vectors import TitleEmbedder
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.title_index import kept_index
 from bigrec.recommender.training_data import (
@@ -21,6 +22,7 @@ from bigrec.recommender.training_data import (
 from bigrec.recommender.tuning import TunedModel, can_tune, tune_model
 from bigrec.settings import Settings
 from bigrec.settings.baselines import BaselineSettings
+from bigrec.storage import fingerprint
 from bigrec.types import FloatArray, ProgressFactory
 
 TITLE_VECTORS = "titles"
@@ -74,7 +76,7 @@ class BaselineFitter:
         self._dataset = dataset
         self._prepared = prepared
         self._settings = settings
-        self._title_encoder = title_encoder
+        self._title_embedder = TitleEmbedder(title_encoder, dataset.catalog)
         self._folder = folder
         self._progress_factory = progress_factory
 
@@ -99,7 +101,9 @@ class BaselineFitter:
             return self._fit(name, label, data, choice.settings, folder, stop_after=choice.epochs)
         settings = self._settings.baselines
         if name in (TEXT_KNN, GAUSSIAN):
-            folder = folder / self._title_encoder.fingerprint[:8]
+            folder = folder / self._title_embedder.fingerprint[:8]
+        elif name == TF_IDF and self._dataset.catalog.text_columns:
+            folder = folder / fingerprint(self._dataset.catalog.text_columns)[:8]
         if can_tune(name) and self._tunes(name):
             tuned = self._tune(name, label, settings, few_shot=few_shot, folder=folder / "tuning")
             self.tuned[label] = tuned
@@ -200,6 +204,6 @@ class BaselineFitter:
         return kept_index(
             self._folder / TITLE_VECTORS,
             self._dataset.catalog.unique_titles,
-            self._title_encoder,
+            self._title_embedder,
             progress=self._progress_factory("Encoding titles"),
         )

@@ -79,6 +79,7 @@ class BIGRec:
         if not isinstance(dataset, Dataset):
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
+        dataset = dataset.reading(self.settings.data.text_columns)
         prepared = prepare_examples(dataset, self.settings)
         with tempfile.TemporaryDirectory() as temporary:
             place = folder or Path(temporary)

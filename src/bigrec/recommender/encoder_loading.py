@@ -10,7 +10,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.space import Normalization
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.trained import load_trained
-from bigrec.models.llm import ItemTextFeatures, LLMRetriever
+from bigrec.models.llm import LLMRetriever, title_features
 from bigrec.recommender.factory import make_embedder
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder, make_state_model
 from bigrec.recommender.query_encoders import (
@@ -89,7 +89,11 @@ def load_query_encoder(
     index = ItemIndex.load(folder / INDEX_FOLDER, max_bytes=json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
         _check_index(
-            index, ItemTextFeatures(lm), catalog, folder / INDEX_FOLDER, normalization="none"
+            index,
+            title_features(lm, catalog),
+            catalog,
+            folder / INDEX_FOLDER,
+            normalization="none",
         )
         retriever = LLMRetriever.load(
             folder / RETRIEVER_FOLDER, lm=lm, index=index, title_ids=catalog.title_ids

@@ -18,7 +18,7 @@ from bigrec.grounding.neighbors.candidates import CandidateRanker
 from bigrec.grounding.ranked_lists import RankedLists
 from bigrec.grounding.ranker import Fuse, Ranker
 from bigrec.models.base import EmbedTitles, Scorer
-from bigrec.models.text.vectors import normalized
+from bigrec.models.text.vectors import TitleEmbedder, normalized
 from bigrec.recommender.approximate import candidate_ranker
 from bigrec.recommender.candidates import Candidates
 from bigrec.recommender.fusion import SignalFusion
@@ -130,10 +130,7 @@ class FittedRecommender:
 
     @cached_property
     def rising_items(self) -> IntArray:
-        """Item numbers by training interactions, the fewest first, ``[n]``.
-
-        Of a tie the first in the catalog comes last.
-        """
+        """Item numbers by training interactions, the fewest first, ``[n]``; ties the last first."""
         return np.lexsort((-np.arange(self.catalog.n_items), self.counts))
 
     @cached_property
@@ -206,14 +203,16 @@ class FittedRecommender:
             catalog: The items. Items of the fitted catalog have their counts; new items have none.
             progress: Called with (titles embedded, titles to embed).
         """
+        catalog = catalog.reading(self.settings.data.text_columns, known=self.origin.catalog)
         for known in (self, self.origin):
-            if catalog.fingerprint == known.catalog.fingerprint:
+            if catalog.titles_fingerprint == known.catalog.titles_fingerprint:
                 return known._with_columns(catalog)
+        stale = self.catalog.other_texts(catalog)
         return self.origin.changed(
             catalog,
-            embedded=self.encoder.title_embeddings,
-            sentences=self.new_titles,
-            embed=self.title_encoder.embed,
+            embedded=self.encoder.title_embeddings.without(stale),
+            sentences={key: value for key, value in self.new_titles.items() if key not in stale},
+            embed=TitleEmbedder(self.title_encoder, catalog).embed,
             progress=progress,
         )
 
@@ -270,7 +269,7 @@ class FittedRecommender:
         """The fitted recommender, which this is, for another catalog.
 
         Args:
-            catalog: The items.
+            catalog: The items, with their texts.
             embedded: Embeddings of titles, which are not embedded again.
             sentences: Sentence vectors of titles, likewise.
             embed: Embeds all other titles as sentences.

@@ -8,7 +8,7 @@ import polars as pl
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.stored_tables import damaged_table, read_table
-from bigrec.errors import BundleError
+from bigrec.errors import BundleError, DataError
 from bigrec.grounding.index import ItemIndex
 from bigrec.recommender.approximate import save_graph
 from bigrec.recommender.encoder_loading import json_bytes
@@ -65,7 +65,9 @@ def with_stored_catalog(fitted: FittedRecommender, folder: Path) -> FittedRecomm
     changed = folder / _CHANGED
     if not changed.is_dir():
         return fitted
-    catalog = Catalog.load(changed / _CATALOG)
+    catalog = _load_catalog(
+        changed, text_columns=fitted.settings.data.text_columns, known=fitted.catalog
+    )
     embedded, sentences = (
         ItemIndex.load(place, max_bytes=json_bytes(catalog.unique_titles))
         if (place := changed / name).is_dir()
@@ -87,18 +89,33 @@ def with_stored_catalog(fitted: FittedRecommender, folder: Path) -> FittedRecomm
     return fitted.changed(catalog, embedded=embedded, sentences=dict(vectors), embed=refuse)
 
 
-def load_catalog(folder: Path) -> tuple[Catalog, IntArray]:
+def load_catalog(folder: Path, *, text_columns: Sequence[str]) -> tuple[Catalog, IntArray]:
     """Catalog and counts that `save_fitted` wrote.
+
+    Args:
+        folder: The bundle.
+        text_columns: Columns that are part of a title's text.
 
     Raises:
         BundleError: If a file is missing or damaged.
     """
-    catalog = Catalog.load(folder / _CATALOG)
+    catalog = _load_catalog(folder, text_columns=text_columns)
     path = folder / _COUNTS
     counts = read_table(path, {"count": pl.Int64}, n_rows=catalog.n_items, what=_COUNTS_TABLE)
     if (counts["count"] < 0).any():
         raise damaged_table(path, "a count is negative", what=_COUNTS_TABLE)
     return catalog, counts["count"].to_numpy()
+
+
+def _load_catalog(
+    folder: Path, *, text_columns: Sequence[str], known: Catalog | None = None
+) -> Catalog:
+    """A catalog, with the texts of its titles; see `Catalog.reading`."""
+    path = folder / _CATALOG
+    try:
+        return Catalog.load(path).reading(text_columns, known=known)
+    except DataError as error:
+        raise damaged_table(path, str(error).rstrip("."), what="a catalog") from None
 
 
 def load_fusion(folder: Path) -> SignalFusion:

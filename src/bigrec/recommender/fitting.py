@@ -19,7 +19,7 @@ from bigrec.lm.finetune import selected_epoch
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.trained import load_trained
 from bigrec.models.base import ScoringModel
-from bigrec.models.llm import LLM_RETRIEVAL, ItemTextFeatures, LLMRetriever
+from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever, title_features
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
@@ -67,16 +67,13 @@ class Fitting:
 
     Args:
         dataset: The interactions and the catalog.
-        prepared: Its examples.
+        prepared: Its examples; an attribute, too.
         settings: What to fit.
         store: Where stages are stored.
         progress_factory: Called with the name of each long step; gives its progress callback.
         selected: The fitting on the training part alone, whose choices (hyperparameters, epochs,
             fusion rules) are taken over; None makes them on validation.
         title_store: Where embeddings of titles are stored, if elsewhere.
-
-    Attributes:
-        prepared: Its examples.
     """
 
     def __init__(
@@ -260,6 +257,7 @@ class Fitting:
             self._settings.retrieval,
             title_ids=self._dataset.catalog.title_ids,
             seed=self._settings.seed,
+            text_features=title_features(lm, self._dataset.catalog),
             stop_after=None if selected is None else selected.retriever_epochs(few_shot=few_shot),
             folder=stage.folder / ("few-shot" if few_shot else "all"),
             progress=throughput,
@@ -389,7 +387,7 @@ class Fitting:
         return kept_index(
             self._title_store.stage("retrieval").folder,
             self._dataset.catalog.unique_titles,
-            ItemTextFeatures(lm),
+            title_features(lm, self._dataset.catalog),
             progress=self._progress_factory("Embedding the catalog"),
         )
 

@@ -157,7 +157,9 @@ class SignalFusion:
         embed = remembering(embed, {} if vectors is None else vectors)
         signals, item_ids = dict(self.signals), dict(self.item_ids)
         for name, signal in self.signals.items():
-            grown = signal.with_titles(new.titles, old_titles=old.titles, embed=embed)
+            grown = signal.with_titles(
+                new.titles, old_titles=old.titles, embed=embed, texts=new.item_texts
+            )
             if grown is not None:
                 signals[name], item_ids[name] = grown, new.item_ids
         return replace(self, signals=signals, item_ids=item_ids)

@@ -123,7 +123,7 @@ class LatentQueryEncoder(StateQueryEncoder):
     ) -> Self:
         """See `QueryEncoder`."""
         grounded = self._grounded.with_titles(
-            catalog.titles, embed=self._embed_new(embedded, progress)
+            catalog.titles, embed=self._embed_new(catalog, embedded, progress)
         )
         context = replace(self._context, catalog=catalog, counts=counts)
         return type(self)(grounded, self._model, context)

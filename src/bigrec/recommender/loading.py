@@ -85,7 +85,7 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
         )
     settings = _with_address(settings, folder, access.base_url)
     with reading_part(folder):
-        catalog, counts = load_catalog(folder)
+        catalog, counts = load_catalog(folder, text_columns=settings.data.text_columns)
         fusion = load_fusion(folder) if settings.fusion.signals else None
         version = load_version(folder)
 

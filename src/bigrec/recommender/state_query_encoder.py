@@ -11,7 +11,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
 from bigrec.models.base import EmbedTitles
 from bigrec.models.text.grounded_titles import GroundedTitles
-from bigrec.models.text.vectors import normalized, remembering
+from bigrec.models.text.vectors import TitleEmbedder, normalized, remembering
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.user_histories import UserHistories
 from bigrec.storage import fingerprint
@@ -81,19 +81,21 @@ class StateQueryEncoder:
         return EncodedQueries.from_vectors(self._grounded.query_points(states))
 
     def _embed_new(
-        self, embedded: ItemIndex | None, progress: ProgressCallback | None
+        self, catalog: Catalog, embedded: ItemIndex | None, progress: ProgressCallback | None
     ) -> EmbedTitles:
         """Embeds titles, but for those that are embedded already.
 
         Args:
+            catalog: Has their texts.
             embedded: Those, if there are any.
             progress: Called with (titles embedded, titles to embed).
         """
         known = {}
         if embedded is not None:
             known = dict(zip(embedded.titles, embedded.embeddings, strict=True))
+        embedder = TitleEmbedder(self._context.title_encoder, catalog)
 
         def embed(titles: Sequence[str]) -> FloatArray:
-            return self._context.title_encoder.embed(titles, progress=progress)
+            return embedder.embed(titles, progress=progress)
 
         return remembering(embed, known)

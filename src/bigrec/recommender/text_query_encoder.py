@@ -59,7 +59,7 @@ class TextQueryEncoder(StateQueryEncoder):
         model = self.model.with_titles(
             catalog.titles,
             old_titles=self._context.catalog.titles,
-            embed=self._embed_new(embedded, progress),
+            embed=self._embed_new(catalog, embedded, progress),
         )
         return type(self)(model, replace(self._context, catalog=catalog, counts=counts))
 

@@ -116,7 +116,7 @@ def load_source(settings: SourceSettings) -> Dataset:
         DataError: If the files cannot be used.
     """
     options = settings.model_dump(include=set(SourceSettings.model_fields), exclude_none=True)
-    return load_dataset(options.pop("source"), **options)
+    return load_dataset(options.pop("source"), text_columns=settings.text_columns, **options)
 
 
 def prepare_examples(dataset: Dataset, settings: Settings, *, refit: bool = False) -> PreparedData:
@@ -211,6 +211,7 @@ def _training_data(
         interactions=interactions,
         train=train,
         titles=dataset.catalog.titles,
+        texts=dataset.catalog.item_texts,
         valid_histories=prepared.early_stopping_queries.histories,
         valid_targets=prepared.early_stopping_queries.targets,
         exclude_seen=prepared.exclude_seen,

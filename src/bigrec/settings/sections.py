@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from bigrec.storage import fingerprint
 
@@ -19,6 +19,17 @@ MAX_GAMMA = 1e6
 """The largest gamma; the paper's grid ends at 99."""
 # A name, not a pattern: peft would match a pattern, which can take forever.
 ModuleName = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_.-]{1,200}\z")]
+
+
+def _text_with_title(columns: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a text that does not begin with the title, or has a column twice.
+
+    Raises:
+        ValueError: If so.
+    """
+    if columns[:1] != ("title",) or len(set(columns)) < len(columns):
+        raise ValueError("expected title and then further columns of the items, each once")
+    return columns
 
 
 class Section(BaseModel):
@@ -76,6 +87,11 @@ class SourceSettings(Section):
     article_first: bool = False
     """Turn "Matrix, The (1999)" into "The Matrix (1999)"."""
 
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of a text beside the title."""
+        return ()
+
 
 class DataSettings(SourceSettings):
     """The dataset to recommend from, and how it becomes examples."""
@@ -100,6 +116,15 @@ class DataSettings(SourceSettings):
     extra_train_sources: tuple[SourceSettings, ...] = ()
     """Further datasets whose training examples are mixed in, as many from each. Generative mode
     only."""
+    text: Annotated[tuple[str, ...], AfterValidator(_text_with_title)] = ("title",)
+    """Columns of the items that make the text of a title which encoders and tf-idf read, such as
+    ``[title, category, brand]``: ``title`` first, one below the other. Items of one title have the
+    text of the first. What a language model writes and what lists show stays the title."""
+
+    @property
+    def text_columns(self) -> tuple[str, ...]:
+        """The columns of a text beside the title."""
+        return self.text[1:]
 
 
 class ModelSettings(Section):

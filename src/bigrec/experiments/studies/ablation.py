@@ -21,6 +21,7 @@ from bigrec.models.base import training_rows
 from bigrec.models.llm import LLMRetriever
 from bigrec.models.llm.retriever import targets_per_step
 from bigrec.models.registry import COOCCURRENCE, GAUSSIAN, TEXT_KNN
+from bigrec.models.text.vectors import TitleEmbedder
 from bigrec.recommender.factory import load_truncated_model
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitting import no_progress
@@ -124,16 +125,20 @@ def _run_variant(variant: Variant, pipeline: Pipeline) -> QueryTable:
 
 
 def _fit_variant(variant: Variant, pipeline: Pipeline) -> LLMRetriever:
-    settings, titles = pipeline.settings, pipeline.dataset.catalog.unique_titles
-    lm, features = make_variant(
-        variant, load_truncated_model(settings, "retrieval"), titles, seed=settings.seed
+    settings, catalog = pipeline.settings, pipeline.dataset.catalog
+    lm, of_texts = make_variant(
+        variant, load_truncated_model(settings, "retrieval"), catalog.texts, seed=settings.seed
     )
+    features = TitleEmbedder(of_texts, catalog)
     # The variant with nothing replaced is what retrieval mode trains, and so are its features.
     stage = pipeline.stage("retrieval").folder
     place = stage if variant.features == "pretrained" else stage / variant.features
     label = variant.label
     index = kept_index(
-        place, titles, features, progress=pipeline.progress_factory(f"Features of {label}")
+        place,
+        catalog.unique_titles,
+        features,
+        progress=pipeline.progress_factory(f"Features of {label}"),
     )
     return LLMRetriever.fit(
         lm,

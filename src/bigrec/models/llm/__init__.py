@@ -1,6 +1,6 @@
 """The language model as a retriever: it encodes a history, and items are ranked by distance."""
 
-from bigrec.models.llm.features import ItemTextFeatures
+from bigrec.models.llm.features import ItemTextFeatures, title_features
 from bigrec.models.llm.retriever import LLM_RETRIEVAL, LLMRetriever
 from bigrec.models.llm.states import RetrieverStates, title_vectors
 
@@ -9,5 +9,6 @@ __all__ = [
     "ItemTextFeatures",
     "LLMRetriever",
     "RetrieverStates",
+    "title_features",
     "title_vectors",
 ]

@@ -5,11 +5,23 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from bigrec.data.catalog import Catalog
 from bigrec.lm.embed import LanguageModelEmbedder
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import TextEncoder
+from bigrec.models.text.vectors import TitleEmbedder
 from bigrec.storage import fingerprint
 from bigrec.types import FloatArray, ProgressCallback
+
+
+def title_features(lm: LanguageModel, catalog: Catalog) -> TitleEmbedder:
+    """Computes `ItemTextFeatures` of a catalog's titles, by their texts.
+
+    Args:
+        lm: The language model; its adapter is disabled.
+        catalog: Has the texts.
+    """
+    return TitleEmbedder(ItemTextFeatures(lm), catalog)
 
 
 class ItemTextFeatures:

@@ -31,7 +31,7 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
-from bigrec.models.llm.features import ItemTextFeatures
+from bigrec.models.llm.features import ItemTextFeatures, title_features
 from bigrec.models.llm.network import TwoTowerNetwork, build_network
 from bigrec.models.neural.arguments import TrainingArguments, default_n_negatives
 from bigrec.models.neural.checkpoint import as_arrays, as_tensors
@@ -113,8 +113,9 @@ class LLMRetriever(HistoryScorer):
                 decide ``training_data`` and ``lm``.
             title_ids: Title id of every item, ``[n]``.
             seed: Seed of initial weights, order, cuts and dropout.
-            text_features: None is `ItemTextFeatures` of ``lm``. A retriever with others is for an
-                experiment: it cannot be saved, and new titles cannot be added.
+            text_features: None is `ItemTextFeatures` of ``lm``. A retriever with others than
+                `title_features` is for an experiment: it cannot be saved, and new titles cannot be
+                added.
             stop_after: Train exactly so many epochs, without early stopping.
             folder: Folder for a checkpoint after every epoch. A call with the same arguments is
                 resumed from it.
@@ -266,7 +267,9 @@ class LLMRetriever(HistoryScorer):
             progress: Called with (titles embedded, titles to embed).
         """
         index = self.index.joined(embedded).updated(
-            catalog.unique_titles, ItemTextFeatures(self.lm), progress=progress
+            catalog.unique_titles,
+            title_features(self.lm, catalog),
+            progress=progress,
         )
         rows = np.array([self.index.rows.get(title, -1) for title in index.titles])
         network = self.network.with_features(_features(index), torch.from_numpy(rows))

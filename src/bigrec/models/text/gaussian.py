@@ -156,6 +156,7 @@ class GaussianText(HistoryScorer):
         *,
         old_titles: Sequence[str],  # noqa: ARG002 - the protocol's; the model has its titles
         embed: EmbedTitles,
+        texts: Sequence[str] | None = None,  # noqa: ARG002 - `embed` reads them
     ) -> Self:
         """See `ScoringModel`. No other title's score changes.
 

@@ -83,7 +83,12 @@ class TextKNN(HistoryScorer):
         return model
 
     def with_titles(
-        self, titles: Sequence[str], *, old_titles: Sequence[str], embed: EmbedTitles
+        self,
+        titles: Sequence[str],
+        *,
+        old_titles: Sequence[str],
+        embed: EmbedTitles,
+        texts: Sequence[str] | None = None,  # noqa: ARG002 - `embed` reads them
     ) -> Self:
         """See `ScoringModel`."""
         vectors = dict(zip(old_titles, self._vectors[self._rows], strict=True))

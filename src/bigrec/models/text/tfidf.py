@@ -90,6 +90,7 @@ class TfIdf(HistoryScorer):
         *,
         old_titles: Sequence[str] = (),  # noqa: ARG002 - the protocol's
         embed: EmbedTitles | None = None,  # noqa: ARG002
+        texts: Sequence[str] | None = None,
     ) -> Self:
         """The model of a changed catalog, with the n-grams and weights of the fitted one.
 
@@ -99,8 +100,11 @@ class TfIdf(HistoryScorer):
             titles: ``[n]`` all titles of the new catalog.
             old_titles: Not used.
             embed: Not used.
+            texts: ``[n]`` texts of these titles; the titles by default.
         """
-        return self._from_vocabulary(titles, self.decay, self._words, self._characters)
+        return self._from_vocabulary(
+            titles if texts is None else texts, self.decay, self._words, self._characters
+        )
 
     @property
     def name(self) -> str:

@@ -1,10 +1,48 @@
 """Vectors of titles."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
-from bigrec.types import FloatArray
+from bigrec.data.catalog import Catalog
+from bigrec.storage import fingerprint
+from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
+
+
+@dataclass(frozen=True)
+class TitleEmbedder:
+    """Embeds titles of a catalog by their texts; a `TextEmbedder` of titles.
+
+    Attributes:
+        embedder: Embeds the texts.
+        catalog: Has them, see `Catalog.texts`.
+    """
+
+    embedder: TextEmbedder
+    catalog: Catalog
+
+    @property
+    def fingerprint(self) -> str:
+        """Identifies the embedder and the columns of a text."""
+        columns = self.catalog.text_columns
+        embedder = self.embedder.fingerprint
+        return fingerprint([embedder, *columns]) if columns else embedder
+
+    def embed(
+        self, texts: Sequence[str], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
+        """Embed titles of the catalog as ``[q, d]`` float32, in the order given.
+
+        Args:
+            texts: Titles, ``q`` of them.
+            progress: Called with (titles embedded, titles to embed).
+
+        Raises:
+            KeyError: If the catalog lacks one.
+        """
+        text_of = self.catalog.text_of
+        return self.embedder.embed([text_of[title] for title in texts], progress=progress)
 
 
 def remembering(
