@@ -365,14 +365,16 @@ def test_two_processes_train_together(tiny_model: Path, tmp_path: Path) -> None:
     script.write_text(
         "import sys\n"
         "from pathlib import Path\n"
+        "from bigrec.lm.distributed import all_processes\n"
         "from tests.lm.test_finetune import run\n"
+        "assert all_processes().count == 2\n"
         "run(Path(sys.argv[1]), Path(sys.argv[2]))\n"
     )
     root = Path(__file__).parents[2]
+    # `accelerate launch --cpu` starts one process unless there is MPI.
     command = [
-        sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2",
-        "--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no",
-        "--num_cpu_threads_per_process", "1", str(script), str(tiny_model), str(tmp_path / "out"),
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
+        str(script), str(tiny_model), str(tmp_path / "out"),
     ]  # fmt: skip
     # After the paths of this process, which may test a copy that is not the installed one.
     paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(root)]))
