@@ -25,6 +25,7 @@ EXTRAS = {
     "mlflow": "MLflow models and tracking",
     "pandas": "pandas frames as input and output",
     "quantized": "model.quantize_bits on a CUDA device",
+    "remote": "data at s3:// and https://",
     "serve": "bigrec serve",
     "signing": "bigrec bundle keygen, sign and verify",
     "tracking": "generative.finetune.report_to=[tensorboard]",
