@@ -7,18 +7,17 @@ matrices", 2004). The mean of each item is drawn to a ridge regression of means 
 (empirical Bayes; Efron and Morris, 1973), so that items without training pairs have a mean, too.
 """
 
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, fields, replace
-from typing import Self
+from typing import NamedTuple, Self
 
 import numpy as np
 from scipy.linalg import LinAlgError, cho_factor, cho_solve, cholesky, solve_triangular
 
 from bigrec.errors import DataError
+from bigrec.grounding.gaussian_moments import GaussianMoments, check_features
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
 from bigrec.types import FloatArray
-
-# A dimension whose deviation is this small against its mean is constant up to rounding.
-_CONSTANT = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,36 +111,39 @@ class GaussianGrounding:
             DataError: If the statistics hold no pairs.
             ValueError: If ``features`` is not finite or has another number of rows.
         """
-        _check_features(features, n_items=statistics.n_items)
-        statistics.check_pairs()
-        counts = statistics.counts
-        n_pairs = counts.sum()
-        state_mean = statistics.sums.sum(axis=0) / n_pairs
-        state_scale = _scale(
-            np.diag(statistics.second_moment) / n_pairs - state_mean**2, state_mean
-        )
-        # Sums of standardized states.
-        sums = (statistics.sums - counts[:, None] * state_mean) / state_scale
-        total = statistics.second_moment - n_pairs * np.outer(state_mean, state_mean)
-        total /= np.outer(state_scale, state_scale)
-        factor = _within_factor(total, sums, counts, shrinkage=parameters.shrinkage)
-        feature_mean, feature_scale = _weighted_moments(features, counts)
-        standardized = (features - feature_mean) / feature_scale
-        regression = _ridge(standardized, sums, counts, ridge=parameters.ridge)
-        k = parameters.prior_strength
-        means = (sums + k * (standardized @ regression)) / (counts + k)[:, None]
-        weights, bias = _discriminants(means, counts, factor, parameters)
-        return cls(
-            parameters,
-            state_mean,
-            state_scale,
-            feature_mean,
-            feature_scale,
-            regression,
-            factor,
-            weights,
-            bias,
-        )
+        return next(cls.variants(GaussianMoments.of(statistics, features), [parameters]))
+
+    @classmethod
+    def variants(
+        cls, moments: GaussianMoments, parameters: Iterable[GaussianParameters]
+    ) -> Iterator[Self]:
+        """Fit with several hyperparameters; what they have in common is computed once.
+
+        Args:
+            moments: Of the training pairs.
+            parameters: Hyperparameters of each fit.
+
+        Yields:
+            The fits, in their order.
+        """
+        solved: dict[GaussianParameters, _Solution] = {}
+        for each in parameters:
+            # Popularity is a bias alone.
+            key = replace(each, popularity_weight=0.0, popularity_smoothing=1.0)
+            if key not in solved:
+                solved[key] = _solve(moments, key)
+            solution = solved[key]
+            yield cls(
+                each,
+                moments.state_mean,
+                moments.state_scale,
+                moments.feature_mean,
+                moments.feature_scale,
+                solution.regression,
+                solution.factor,
+                solution.weights,
+                _bias(solution.norms, moments.counts, each),
+            )
 
     @property
     def n_items(self) -> int:
@@ -157,10 +159,10 @@ class GaussianGrounding:
         Raises:
             ValueError: If they are not finite or of another dimension.
         """
-        _check_features(features, n_items=len(features))
+        check_features(features, n_items=len(features))
         means = (features - self.feature_mean) / self.feature_scale @ self.regression
-        counts = np.zeros(len(features))
-        weights, bias = _discriminants(means, counts, self.factor, self.parameters)
+        weights, norms = _weights(means, self.factor, self.parameters)
+        bias = _bias(norms, np.zeros(len(features)), self.parameters)
         return replace(
             self,
             weights=np.concatenate([self.weights, weights], axis=1),
@@ -222,45 +224,40 @@ class GaussianGrounding:
         return standardized
 
 
-def _check_features(features: FloatArray, *, n_items: int) -> None:
-    if features.ndim != 2 or len(features) != n_items or not np.isfinite(features).all():
-        raise ValueError(
-            f"features has shape {features.shape}; expected finite numbers of shape [{n_items}, f],"
-            " a row for each item."
-        )
+class _Solution(NamedTuple):
+    """The part of a fit that does not depend on popularity.
+
+    Attributes:
+        regression: See `GaussianGrounding`.
+        factor: See there.
+        weights: See there.
+        norms: ``u_i' M u_i`` of every item, ``[n]`` float64.
+    """
+
+    regression: FloatArray
+    factor: FloatArray
+    weights: FloatArray
+    norms: FloatArray
 
 
-def _scale(variance: FloatArray, mean: FloatArray) -> FloatArray:
-    """Standard deviations ``[d]``; 1 where the values are constant up to rounding."""
-    deviation = np.sqrt(np.maximum(variance, 0))
-    return np.where(deviation > _CONSTANT * np.abs(mean), deviation, 1.0)
+def _solve(moments: GaussianMoments, parameters: GaussianParameters) -> _Solution:
+    factor = _within_factor(moments.within, shrinkage=parameters.shrinkage)
+    regression = _ridge(moments.gram, moments.cross, ridge=parameters.ridge)
+    counts, k = moments.counts, parameters.prior_strength
+    means = (moments.sums + k * (moments.features @ regression)) / (counts + k)[:, None]
+    return _Solution(regression, factor, *_weights(means, factor, parameters))
 
 
-def _weighted_moments(features: FloatArray, counts: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Mean and deviation of the features ``[n, f]`` with weights ``[n]``, each ``[f]`` float64."""
-    shares = counts / counts.sum()
-    mean = shares @ features
-    return mean, _scale(shares @ (features - mean) ** 2, mean)
-
-
-def _within_factor(
-    total: FloatArray, sums: FloatArray, counts: FloatArray, *, shrinkage: float
-) -> FloatArray:
-    """Lower Cholesky factor of the shrunk pooled covariance around the items' means, ``[d, d]``.
+def _within_factor(within: FloatArray, *, shrinkage: float) -> FloatArray:
+    """Lower Cholesky factor of the shrunk within-item covariance, ``[d, d]``.
 
     Args:
-        total: Scatter of standardized states around their mean, ``[d, d]``.
-        sums: ``[n, d]`` sums of standardized states.
-        counts: ``[n]``.
+        within: The covariance, ``[d, d]``.
         shrinkage: See `GaussianParameters`.
     """
-    present = counts > 0
-    scaled = sums[present] / np.sqrt(counts[present])[:, None]
-    within = total - scaled.T @ scaled
-    within /= max(counts.sum() - np.count_nonzero(present), 1)
-    within[np.diag_indices(len(within))] += shrinkage
+    shrunk = within + shrinkage * np.eye(len(within))
     try:
-        factor: FloatArray = cholesky(within, lower=True)
+        factor: FloatArray = cholesky(shrunk, lower=True)
     except LinAlgError:
         raise DataError(
             f"The within-item covariance is not positive definite with shrinkage {shrinkage}. "
@@ -269,27 +266,29 @@ def _within_factor(
     return factor
 
 
-def _ridge(
-    features: FloatArray, sums: FloatArray, counts: FloatArray, *, ridge: float
-) -> FloatArray:
-    """Coefficients ``[f, d]`` of the regression of means ``sums / counts`` on centered features.
+def _ridge(gram: FloatArray, cross: FloatArray, *, ridge: float) -> FloatArray:
+    """Coefficients ``[f, d]`` of the regression of items' means on standardized features.
 
     The intercept is 0, because standardized states have mean 0.
     """
-    weighted = np.sqrt(counts)[:, None] * features
-    gram = weighted.T @ weighted
-    gram[np.diag_indices(len(gram))] += ridge
-    coefficients: FloatArray = cho_solve(cho_factor(gram, lower=True), features.T @ sums)
+    penalized = gram + ridge * np.eye(len(gram))
+    coefficients: FloatArray = cho_solve(cho_factor(penalized, lower=True), cross)
     return coefficients
 
 
-def _discriminants(
-    means: FloatArray, counts: FloatArray, factor: FloatArray, parameters: GaussianParameters
+def _weights(
+    means: FloatArray, factor: FloatArray, parameters: GaussianParameters
 ) -> tuple[FloatArray, FloatArray]:
-    """Weights ``[d, n]`` and bias ``[n]``, float32, of items with means ``[n, d]``."""
+    """Weights ``[d, n]`` float32 of items with means ``[n, d]``, and ``u_i' M u_i``, ``[n]``."""
     half = solve_triangular(factor, means.T, lower=True)
     weights = parameters.temperature * solve_triangular(factor, half, lower=True, trans="T")
-    popularity = np.log(counts + parameters.popularity_smoothing)
-    bias = parameters.popularity_weight * popularity
-    bias -= parameters.temperature / 2 * np.einsum("di,di->i", half, half)
-    return weights.astype(np.float32), bias.astype(np.float32)
+    return weights.astype(np.float32), np.einsum("di,di->i", half, half)
+
+
+def _bias(norms: FloatArray, counts: FloatArray, parameters: GaussianParameters) -> FloatArray:
+    """Bias ``[n]`` float32 of items with ``u_i' M u_i`` and pairs ``counts``, each ``[n]``."""
+    bias: FloatArray = parameters.popularity_weight * np.log(
+        counts + parameters.popularity_smoothing
+    )
+    bias -= parameters.temperature / 2 * norms
+    return bias.astype(np.float32)

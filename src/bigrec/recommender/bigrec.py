@@ -261,12 +261,14 @@ class BIGRec:
         """Recommend from another catalog without training: only new titles are embedded.
 
         Args:
-            catalog: The items. An item of the fitted catalog has all that was learned of it, also
-                if it was absent in between.
+            catalog: The items, with the columns of ``data.text``. An item of the fitted catalog has
+                all that was learned of it, its title's text included, also if it was absent in
+                between.
             progress: Called with (titles embedded, titles to embed).
 
         Raises:
             NotFittedError: If the recommender is not fitted.
+            DataError: If the catalog lacks a column of ``data.text``.
             TypeError: If it is no catalog.
         """
         fitted = self.fitted

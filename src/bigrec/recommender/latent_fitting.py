@@ -241,8 +241,10 @@ def tune_grounding(
     """
     grid = [dict(zip(options, values, strict=True)) for values in product(*options.values())]
     best, best_figure = grounded, -1.0
-    for number, values in enumerate(grid):
-        model = grounded.with_parameters(replace(grounded.grounding.parameters, **values))
+    models = grounded.variants(
+        [replace(grounded.grounding.parameters, **values) for values in grid]
+    )
+    for number, (values, model) in enumerate(zip(grid, models, strict=True)):
         ranks = title_ranks(
             _title_scores(model, states, catalog), catalog, queries, exclude_seen=exclude_seen
         )

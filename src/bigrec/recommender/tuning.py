@@ -1,6 +1,6 @@
 """Hyperparameters of baselines, selected from a small grid on validation."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import product
 from pathlib import Path
@@ -31,15 +31,17 @@ from bigrec.storage import read_json, write_json
 from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 _Options = Mapping[str, Sequence[float]]
+_Variants = Sequence[Mapping[str, float]]
 
 
-def _with_fields(model: Any, values: Mapping[str, float]) -> ScoringModel:
-    varied: ScoringModel = replace(model, **values)
-    return varied
+def _with_fields(model: Any, variants: _Variants) -> Iterator[ScoringModel]:
+    for values in variants:
+        yield replace(model, **values)
 
 
-def _with_parameters(model: GaussianText, values: Mapping[str, float]) -> ScoringModel:
-    return model.with_parameters(replace(model.grounding.parameters, **values))
+def _with_parameters(model: GaussianText, variants: _Variants) -> Iterator[ScoringModel]:
+    parameters = model.grounding.parameters
+    return model.variants(replace(parameters, **values) for values in variants)
 
 
 @dataclass(frozen=True)
@@ -50,13 +52,13 @@ class _Grid:
         section: Section of `BaselineSettings`.
         fitted: Hyperparameters that it is fitted with.
         varied: Hyperparameters that need no other pass over the data.
-        vary: Gives the fitted model other values of those.
+        vary: Gives the fitted model other values of those, one variant after another.
     """
 
     section: str
     fitted: _Options = field(default_factory=dict)
     varied: _Options = field(default_factory=dict)
-    vary: Callable[[Any, Mapping[str, float]], ScoringModel] = _with_fields
+    vary: Callable[[Any, _Variants], Iterator[ScoringModel]] = _with_fields
 
 
 _DECAYS: _Options = {"decay": (1.0, 0.95, 0.9, 0.8, 0.7, 0.5, 0.3)}
@@ -186,10 +188,9 @@ def tune_model(
             file = place / f"window-{len(windows) - 1 - window}.json"
             if not file.is_file():
                 model = fit(candidate, place, window)
-                models = [grid.vary(model, values) if values else model for values in variants]
                 found = [
                     model_ranks(variant, catalog, queries, exclude_seen=exclude_seen).tolist()
-                    for variant in models
+                    for variant in (grid.vary(model, variants) if grid.varied else [model])
                 ]
                 write_json(file, found)
             ranks[window].append(np.array(read_json(file), dtype=np.int64))

@@ -112,7 +112,7 @@ def test_other_parameters_are_fitted_to_the_same_statistics() -> None:
     parameters = replace(model.grounding.parameters, shrinkage=0.25, ridge=10)
     histories = [np.array([1, 2])]
     np.testing.assert_array_equal(
-        model.with_parameters(parameters).scores(histories),
+        next(model.variants([parameters])).scores(histories),
         fit(shrinkage=0.25, ridge=10).scores(histories),
     )
 

@@ -1,6 +1,6 @@
 """Gaussian grounding of histories as decayed bags of title vectors."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar, Self
@@ -146,9 +146,10 @@ class GaussianText(HistoryScorer):
         """The fitted Gaussian model of the titles."""
         return self.grounded.grounding
 
-    def with_parameters(self, parameters: GaussianParameters) -> Self:
-        """The model with other hyperparameters, fitted to the same statistics."""
-        return replace(self, grounded=self.grounded.with_parameters(parameters))
+    def variants(self, parameters: Iterable[GaussianParameters]) -> Iterator[Self]:
+        """The model with other hyperparameters, each fitted to the same statistics."""
+        for grounded in self.grounded.variants(parameters):
+            yield replace(self, grounded=grounded)
 
     def with_titles(
         self,

@@ -5,7 +5,7 @@ Items of equal title are one title here. Titles that leave the catalog stay, so 
 as before when they return.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol, Self
@@ -15,6 +15,7 @@ from pydantic import AfterValidator
 
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.gaussian import GaussianGrounding, GaussianParameters
+from bigrec.grounding.gaussian_moments import GaussianMoments
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
 from bigrec.grounding.ranks import check_range
 from bigrec.models.base import EmbedTitles, StoredSettings, check_model_arrays
@@ -179,10 +180,11 @@ class GaussianTitles(_Titles):
         grounding = GaussianGrounding.fit(statistics, vectors, parameters)
         return cls(names, rows, vectors, statistics, grounding)
 
-    def with_parameters(self, parameters: GaussianParameters) -> Self:
-        """The model with other hyperparameters, fitted to the same statistics."""
-        grounding = GaussianGrounding.fit(self.statistics, self.vectors, parameters)
-        return replace(self, grounding=grounding)
+    def variants(self, parameters: Iterable[GaussianParameters]) -> Iterator[Self]:
+        """The model with other hyperparameters, each fitted to the same statistics."""
+        moments = GaussianMoments.of(self.statistics, self.vectors)
+        for grounding in GaussianGrounding.variants(moments, parameters):
+            yield replace(self, grounding=grounding)
 
     def with_titles(self, titles: Sequence[str], *, embed: EmbedTitles) -> Self:
         """See `GroundedTitles`. No other title's score changes."""
