@@ -11,6 +11,7 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.ranked_lists import best_titles
 from bigrec.grounding.ranks import target_ranks
+from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_query_encoder import latent_method
 from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
@@ -78,6 +79,8 @@ class RankedMethod:
 
 def recommender_ids(settings: Settings) -> list[MethodId]:
     """The mode's model by itself, once for each beam mode."""
+    if settings.decodes_states and settings.writes_texts:
+        return list(JointQueryEncoder.methods.values())
     if settings.decodes_states:
         return [latent_method(settings.head)]
     if settings.mode == "retrieval":

@@ -7,7 +7,8 @@ A changed setting starts a new folder beside the old one; changing back finds th
     data-<key>/              the dataset, read and repaired
     finetune-<key>/          generative mode: checkpoints, adapter, loss.json
     index-<key>/             generative mode: embeddings of the catalog
-    texts-<key>/             generative mode: generated texts, in parts
+    texts-<key>/             generative mode: generated texts, in parts, and with both
+                             decodings the states of histories
     latent-<key>/            latent decoding, or a Gaussian head: statistics of the training
                              data's states
     states-<key>/            latent decoding: states of histories, in parts
@@ -92,7 +93,7 @@ class Workspace:
         folders = {
             "text": vectors,
             "retrieval": self.stage("retrieval").folder,
-            "generative": vectors if self.settings.decodes_states else self.stage("index").folder,
+            "generative": self.stage("index").folder if self.settings.writes_texts else vectors,
         }
         return folders[self.settings.mode] / INDEX_FOLDER
 
@@ -116,7 +117,8 @@ class Workspace:
         if settings.mode == "generative":
             key += [
                 self.tested_store.stage("texts-test").folder.name,
-                self.stage("latent" if settings.decodes_states else "index").folder.name,
+                *([self.stage("latent").folder.name] if settings.decodes_states else []),
+                *([self.stage("index").folder.name] if settings.writes_texts else []),
             ]
         return self._stage("evaluation", key)
 
@@ -172,14 +174,16 @@ class Workspace:
         return complete[-1] / INDEX_FOLDER if complete else None
 
     def _queries_stage(self, name: StageName) -> Stage:
-        latent, decoding = self.settings.decodes_states, self.settings.generative.decoding
+        decoding = self.settings.generative.decoding
         values = decoding.model_dump(mode="json", exclude={"batch_size"})
         # The finetuning stage's key covers the validation examples.
         examples: Any = "valid" if name == TEXT_STAGES["valid"] else self._test_key()
         if name == TEXT_STAGES["shuffled"]:
             examples = [examples, "shuffled"]
         trained = self.stage("finetune").folder.name
-        return self._stage("states" if latent else "texts", [trained, values, examples])
+        return self._stage(
+            "texts" if self.settings.writes_texts else "states", [trained, values, examples]
+        )
 
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")

@@ -12,6 +12,7 @@ from bigrec.lm.model import LanguageModel
 from bigrec.lm.trained import load_trained
 from bigrec.models.llm import LLMRetriever, title_features
 from bigrec.recommender.factory import make_embedder
+from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder, make_state_model
 from bigrec.recommender.query_encoders import (
     RETRIEVER_FOLDER,
@@ -78,6 +79,7 @@ def load_query_encoder(
         BundleError: If a file is missing, damaged, of another version or of another model.
         StaleIndexError: If the item index was made with another model or catalog.
     """
+    states: LatentQueryEncoder | None = None
     if lm is None or settings.decodes_states:
         length = settings.data.max_history_length
         users = UserHistories.load(folder / USERS_FILE, length=length)
@@ -85,7 +87,9 @@ def load_query_encoder(
         if lm is None:
             return TextQueryEncoder.load(folder, context)
         load_trained(lm, folder, method=settings.generative.finetune.method)
-        return LatentQueryEncoder.load(folder, make_state_model(lm, settings, item_type), context)
+        states = LatentQueryEncoder.load(folder, make_state_model(lm, settings, item_type), context)
+        if not settings.writes_texts:
+            return states
     index = ItemIndex.load(folder / INDEX_FOLDER, max_bytes=json_bytes(catalog.unique_titles))
     if settings.mode == "retrieval":
         _check_index(
@@ -105,15 +109,12 @@ def load_query_encoder(
             max_history_length=settings.data.max_history_length,
             head=load_head(folder, retriever) if settings.head == "gaussian" else None,
         )
-    load_trained(lm, folder, method=settings.generative.finetune.method)
+    if states is None:
+        load_trained(lm, folder, method=settings.generative.finetune.method)
     normalization = settings.generative.embedding.normalization
-    _check_index(
-        index,
-        make_embedder(lm, settings),
-        catalog,
-        folder / INDEX_FOLDER,
-        normalization=normalization,
-    )
-    return GenerativeQueryEncoder(
+    embedder = make_embedder(lm, settings)
+    _check_index(index, embedder, catalog, folder / INDEX_FOLDER, normalization=normalization)
+    texts = GenerativeQueryEncoder(
         settings, lm, catalog=catalog, counts=counts, item_type=item_type, index=index
     )
+    return texts if states is None else JointQueryEncoder.load(folder, texts, states)

@@ -12,6 +12,7 @@ from bigrec.grounding.fusion.terms import score_terms, shares
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.answering import ReadHistory, Request, popular_titles, read_history
 from bigrec.recommender.fitted import FittedRecommender
+from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.similar import similar
 from bigrec.types import FloatArray, GeneratedText, IntArray, Source
 
@@ -144,7 +145,11 @@ def _by_model(
     (column,) = np.flatnonzero(order == title)
     seen = fitted.catalog.title_ids[history] if exclude_seen else np.zeros(0, dtype=np.int64)
     (batch,) = fitted.encoder.ranker.iter_distances(encoded, beams=beams)
+    parts = _parts(fitted, history, title, rule=rule, distances=batch.combine(beams)[0])
     texts = tuple(encoded.texts[0])
+    if isinstance(fitted.encoder, JointQueryEncoder):
+        squared = fitted.encoder.squared_distances(encoded.vectors[lists.beams[0, column]])
+        parts = (*_split(parts[0], squared, title), *parts[1:])
     return {
         "rank": None if title in seen else 1 + int((~np.isin(order[:column], seen)).sum()),
         "score": float(lists.scores[0, column]),
@@ -152,7 +157,7 @@ def _by_model(
         "generated_text": texts[lists.beams[0, column]].text if texts else None,
         "source": fitted.source,
         "rule": None if rule is None else rule.describe(beams=len(fitted.encoder.methods) > 1),
-        "parts": _parts(fitted, history, title, rule=rule, distances=batch.combine(beams)[0]),
+        "parts": parts,
         "texts": texts,
     }
 
@@ -193,6 +198,31 @@ def _parts(
         )
         for place, ((name, gamma), proximity) in enumerate(zip(names, proximities, strict=True))
     )
+
+
+def _split(part: ScorePart, squared: FloatArray, title: int) -> tuple[ScorePart, ScorePart]:
+    """The part of a joint encoder's distance, divided between texts and state.
+
+    Each takes as much of it as its squared distance is of the sum, both counted from the title
+    that is farthest.
+
+    Args:
+        part: Of the distance.
+        squared: Parts of the squared distances, ``[2, t]``.
+        title: Title id.
+    """
+    _, divided = shares(-squared, title)
+    texts, state = (
+        ScorePart(
+            name=f"{part.name}: {name}",
+            gamma=None,
+            weight=float(min_max(-distances[None])[0, title]),
+            above=None if part.above is None else part.above * float(share),
+            share=part.share * float(share),
+        )
+        for name, distances, share in zip(("texts", "state"), squared, divided, strict=True)
+    )
+    return texts, state
 
 
 def _by_popularity(

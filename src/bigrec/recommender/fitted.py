@@ -22,6 +22,7 @@ from bigrec.models.text.vectors import TitleEmbedder, normalized
 from bigrec.recommender.approximate import candidate_ranker
 from bigrec.recommender.candidates import Candidates
 from bigrec.recommender.fusion import SignalFusion
+from bigrec.recommender.joint_query_encoder import state_encoder
 from bigrec.recommender.query_encoders import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
 from bigrec.recommender.title_encoder import TitleEncoder
@@ -114,12 +115,12 @@ class FittedRecommender:
     def title_ranker(self) -> Ranker:
         """Ranks titles by their likeness to a title.
 
-        Text mode and latent decoding have vectors of titles that are made for it. The other modes
-        have not; there the points by which items are ranked for a history are compared.
+        Text mode and latent decoding compare vectors of titles, the others what ranks histories.
         """
-        if self.settings.mode == "retrieval" or self.settings.writes_texts:
-            return self.encoder.ranker
-        index = self.encoder.title_embeddings
+        encoder, settings = state_encoder(self.encoder), self.settings
+        if settings.mode == "retrieval" or (settings.writes_texts and not settings.decodes_states):
+            return encoder.ranker
+        index = encoder.title_embeddings
         index = replace(index, embeddings=normalized(index.embeddings))
         return Ranker(index, self.catalog.title_ids, counts=self.counts)
 
@@ -239,8 +240,7 @@ class FittedRecommender:
             # Absent items keep what was learned of them. Their numbers come last, so that those of
             # the interactions stay as they are.
             whole = self.with_catalog(self.catalog.joined(self.origin.catalog))
-        encoder = whole.encoder.updated(interactions)
-        if encoder is None:
+        if (encoder := whole.encoder.updated(interactions)) is None:
             raise ValueError(
                 f"a recommender of {self.settings.mode} mode cannot be updated; expected text "
                 "mode or latent decoding. Fit it again with the new interactions."

@@ -5,7 +5,7 @@ are keyed by what their contents depend on.
 """
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 
 from bigrec.data.dataset import Dataset
@@ -27,6 +27,8 @@ from bigrec.recommender.factory import check_trained_on, load_truncated_model, t
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
+from bigrec.recommender.generative_fitting import fit_joint, fit_texts
+from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_fitting import fit_grounded, parameters_of
 from bigrec.recommender.latent_query_encoder import (
     LatentQueryEncoder,
@@ -42,7 +44,7 @@ from bigrec.recommender.state_query_encoder import StateContext
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.title_encoder import TitleEncoder
-from bigrec.recommender.title_index import INDEX_FOLDER, kept_index
+from bigrec.recommender.title_index import kept_index
 from bigrec.recommender.training_data import (
     EvalSplit,
     PreparedData,
@@ -92,9 +94,8 @@ class Fitting:
         self._settings = settings
         self._store = store
         # Embeddings of titles do not depend on the training data.
-        self._title_store: FitStore = title_store or (
-            store if selected is None else selected._title_store
-        )
+        first_store = store if selected is None else selected._title_store
+        self._title_store: FitStore = title_store or first_store
         self._progress_factory = progress_factory
         self._selected = selected
         self._encoded: dict[EvalSplit, EncodedQueries] = {}
@@ -151,14 +152,14 @@ class Fitting:
     @cached_property
     def encoder(self) -> QueryEncoder:
         """The query encoder, trained and with its catalog embedded."""
-        if self._settings.decodes_states:
-            return self._latent_encoder()
-        make: Mapping[str, Callable[[], QueryEncoder]] = {
-            "text": self._text_encoder,
-            "retrieval": self._retrieval_encoder,
-            "generative": self._generative_encoder,
-        }
-        return make[self._settings.mode]()
+        settings = self._settings
+        if settings.mode == "text":
+            return self._text_encoder()
+        if settings.mode == "retrieval":
+            return self._retrieval_encoder()
+        if not settings.decodes_states:
+            return self._generative_encoder()
+        return self._joint_encoder() if settings.writes_texts else self._latent_encoder()
 
     @cached_property
     def title_encoder(self) -> TitleEncoder:
@@ -340,27 +341,27 @@ class Fitting:
         )
 
     def _generative_encoder(self) -> GenerativeQueryEncoder:
-        stage = self._title_store.stage("index")
-        lm = self.language_model
-        started = time.monotonic()
-        throughput = Throughput("titles", self._progress_factory("Embedding the catalog"))
-        previous = (
-            stage.folder / INDEX_FOLDER if stage.is_complete else self._title_store.previous_index()
-        )
-        encoder = GenerativeQueryEncoder(
+        return fit_texts(
+            self.language_model,
+            self._dataset,
+            self.prepared,
             self._settings,
-            lm,
-            catalog=self._dataset.catalog,
-            counts=self.prepared.counts,
-            item_type=self._dataset.item_type,
-            index=None if previous is None else ItemIndex.load(previous),
-            index_parts=stage.folder / "parts",
-            progress=throughput,
+            store=self._title_store,
+            progress_factory=self._progress_factory,
         )
-        if not stage.is_complete:
-            encoder.ranker.index.save(stage.folder / INDEX_FOLDER)
-            stage.finish(started, throughput=throughput)
-        return encoder
+
+    def _joint_encoder(self) -> JointQueryEncoder:
+        texts, states = self._generative_encoder(), self._latent_encoder()
+        if self._selected is not None and isinstance(self._selected.encoder, JointQueryEncoder):
+            return JointQueryEncoder(texts, states, self._selected.encoder.factors)
+        return fit_joint(
+            texts,
+            states,
+            self.prepared,
+            self._settings,
+            store=self._store,
+            progress_factory=self._progress_factory,
+        )
 
     def _latent_encoder(self) -> LatentQueryEncoder:
         model = make_state_model(self.language_model, self._settings, self._dataset.item_type)

@@ -20,6 +20,7 @@ from bigrec.models.base import EmbedTitles
 from bigrec.models.text.grounded_titles import GaussianTitles, GroundedTitles, MeanTitles
 from bigrec.printable import get_logger
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
+from bigrec.recommender.joint_query_encoder import state_encoder
 from bigrec.recommender.latent_query_encoder import (
     LatentQueryEncoder,
     StateModel,
@@ -259,6 +260,7 @@ def tune_grounding(
 
 def parameters_of(encoder: QueryEncoder) -> GaussianParameters | None:
     """Hyperparameters of an encoder whose head is Gaussian; None of another one."""
+    encoder = state_encoder(encoder)
     if isinstance(encoder, LatentQueryEncoder) and isinstance(encoder.grounded, GaussianTitles):
         return encoder.grounded.grounding.parameters
     if isinstance(encoder, RetrievalQueryEncoder) and encoder.head is not None:

@@ -142,6 +142,10 @@ class LatentQueryEncoder(StateQueryEncoder):
     def save(self, folder: Path) -> None:
         """See `QueryEncoder`."""
         save_trained(self.lm, folder)
+        self.save_states(folder)
+
+    def save_states(self, folder: Path) -> None:
+        """Write everything but the language model into a bundle's folder."""
         write_model_folder(
             folder / _LATENT,
             _KINDS[self._model.head],

@@ -172,6 +172,7 @@ class GenerativeQueryEncoder(_Trained):
                 progress=progress,
             )
         self.ranker = Ranker(index, catalog.title_ids, counts=counts)
+        self.counts = counts
         self._settings = settings
         self._catalog = catalog
         self._item_type = item_type

@@ -28,8 +28,8 @@ def _is_retrieval(settings: "Settings") -> bool:
     return settings.mode == "retrieval"
 
 
-_BEAMS = "mode: generative, with generative.decoding.method: beams"
-_LATENT = "mode: generative, with generative.decoding.method: latent"
+_BEAMS = "mode: generative, with generative.decoding.method: beams or both"
+_LATENT = "mode: generative, with generative.decoding.method: latent or both"
 
 _CONDITIONS = (
     _Condition("generative", _is_generative, "mode: generative"),
@@ -67,8 +67,8 @@ _CONDITIONS = (
     ),
     _Condition(
         "fusion.cold_items",
-        lambda s: not s.writes_texts,
-        "mode: text, mode: retrieval, or generative.decoding.method: latent",
+        lambda s: not s.writes_texts or s.decodes_states,
+        "mode: text, mode: retrieval, or generative.decoding.method: latent or both",
     ),
     *(
         _Condition(

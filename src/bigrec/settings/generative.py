@@ -92,9 +92,10 @@ class ServerSettings(Section):
 class DecodingSettings(Section):
     """How the model writes titles for a history."""
 
-    method: Literal["beams", "latent"] = "beams"
+    method: Literal["beams", "latent", "both"] = "beams"
     """``beams`` writes titles and embeds them (paper). ``latent`` writes nothing: items are placed
-    at the model's states before them, and the query is its state after the history (L2D)."""
+    at the model's states before them, and the query is its state after the history (L2D). ``both``
+    ranks by the weighted sum of both squared distances; the weight is selected on validation."""
     num_beams: Annotated[int, Field(ge=1, le=64)] = 4
     """Texts written for each history (paper: 4); 1 is greedy, the fast option."""
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] | None = None

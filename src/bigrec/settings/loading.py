@@ -82,13 +82,13 @@ class Settings(Section):
 
     @property
     def decodes_states(self) -> bool:
-        """Whether the mode is generative with latent decoding, which writes no texts."""
-        return self.mode == "generative" and self.generative.decoding.method == "latent"
+        """Whether the mode is generative with latent decoding, alone or beside beams."""
+        return self.mode == "generative" and self.generative.decoding.method != "beams"
 
     @property
     def writes_texts(self) -> bool:
-        """Whether the mode is generative with beams."""
-        return self.mode == "generative" and not self.decodes_states
+        """Whether the mode is generative with beams, alone or beside latent decoding."""
+        return self.mode == "generative" and self.generative.decoding.method != "latent"
 
     @property
     def head(self) -> Literal["l2", "gaussian"]:
@@ -101,7 +101,7 @@ class Settings(Section):
     def prompt(self) -> PromptSettings:
         """The prompt of generative mode; ``auto`` is ``list`` style with latent decoding."""
         generative = self.generative
-        if generative.prompt.style == "auto" and generative.decoding.method == "latent":
+        if generative.prompt.style == "auto" and generative.decoding.method != "beams":
             return generative.prompt.model_copy(update={"style": "list"})
         return generative.prompt
 

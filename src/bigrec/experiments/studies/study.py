@@ -101,7 +101,7 @@ def check_settings(settings: Settings) -> None:
     Raises:
         SettingsError: If they are not of generative mode with beams.
     """
-    if not settings.writes_texts:
+    if not settings.writes_texts or settings.decodes_states:
         raise SettingsError(
             "a study compares beams and latent decoding of one fine-tuned model: it needs "
             "mode: generative, with generative.decoding.method: beams."
