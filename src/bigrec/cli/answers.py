@@ -18,6 +18,7 @@ from bigrec.cli.options import (
     ExcludeSeenOption,
     JsonOption,
     ListLengthOption,
+    TrustIndexOption,
     TrustOption,
     VerifyKeyOption,
     WhereOption,
@@ -71,6 +72,7 @@ def recommend(
     base_url: BaseUrlOption = None,
     verify_key: VerifyKeyOption = None,
     trust_remote_code: TrustOption = False,
+    trust_index: TrustIndexOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items for a history, of a known user or a new one.
@@ -78,7 +80,7 @@ def recommend(
     Example: bigrec recommend -b runs/demo/bundle "Toy Story (1995)" "Fargo (1996)"
     """
     conditions = _conditions(where)
-    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code, trust_index)
     recommendations = recommender.recommend(
         history,
         k=k,
@@ -123,11 +125,20 @@ def recommend_all(
         str | None,
         typer.Option(help="Column of the timestamp; timestamp by default, if there is one."),
     ] = None,
+    ray_workers: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Make the lists on so many actors of Ray: on this machine, or on the cluster at "
+            "RAY_ADDRESS, where the bundle has the same path.",
+        ),
+    ] = None,
     model: BaseModelOption = None,
     device: DeviceOption = "auto",
     base_url: BaseUrlOption = None,
     verify_key: VerifyKeyOption = None,
     trust_remote_code: TrustOption = False,
+    trust_index: TrustIndexOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Recommend items for every user of a file.
@@ -139,6 +150,8 @@ def recommend_all(
     """
     from bigrec.data.histories import Histories  # noqa: PLC0415 - with the recommender
     from bigrec.recommender.answering import Request  # noqa: PLC0415 - torch, seconds
+    from bigrec.recommender.loading import Access, load_fitted  # noqa: PLC0415
+    from bigrec.recommender.ray_parts import RayParts  # noqa: PLC0415
     from bigrec.recommender.recommend_all import RecommendAll  # noqa: PLC0415
 
     request = Request(
@@ -149,11 +162,19 @@ def recommend_all(
         unknown=unknown,
     )
     read = Histories.read(histories, user_id=user_id, item_id=item_id, time=time)
-    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
-    job = RecommendAll(recommender.fitted, read, out, request)
+    access = Access(
+        base_model=model,
+        device=device,
+        trust_remote_code=trust_remote_code,
+        base_url=base_url,
+        verify_key=verify_key,
+        trust_index=trust_index,
+    )
+    make = None if ray_workers is None else RayParts(bundle, access, ray_workers)
+    job = RecommendAll(load_fitted(bundle, access), read, out, request)
     console.note(answers.plan(job))
     with steps.progress() as progress_factory:
-        summary = job.run(progress=progress_factory("Recommend"))
+        summary = job.run(progress=progress_factory("Recommend"), make=make)
     show(as_json, answers.summary(job, summary))
 
 
@@ -169,6 +190,7 @@ def similar(
     base_url: BaseUrlOption = None,
     verify_key: VerifyKeyOption = None,
     trust_remote_code: TrustOption = False,
+    trust_index: TrustIndexOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """List the items whose titles are nearest to that of an item.
@@ -176,7 +198,7 @@ def similar(
     Example: bigrec similar runs/demo/bundle "Toy Story (1995)"
     """
     conditions = _conditions(where)
-    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code, trust_index)
     found = recommender.similar(item, k=k, exclude=exclude or (), where=conditions)
     show(as_json, answers.recommendations(found))
 
@@ -192,13 +214,14 @@ def explain(
     base_url: BaseUrlOption = None,
     verify_key: VerifyKeyOption = None,
     trust_remote_code: TrustOption = False,
+    trust_index: TrustIndexOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Tell why an item is where it is in the ranking for a history.
 
     Example: bigrec explain runs/demo/bundle --history "Toy Story (1995)" "Fargo (1996)"
     """
-    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code)
+    recommender = _load(bundle, model, device, base_url, verify_key, trust_remote_code, trust_index)
     explanation = recommender.explain(history, item, exclude_seen=exclude_seen)
     show(as_json, answers.explanation(explanation))
 
@@ -238,6 +261,7 @@ def _load(
     base_url: str | None,
     verify_key: Path | None,
     trust_remote_code: bool,
+    trust_index: bool,
 ) -> "BIGRec":
     from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
 
@@ -248,4 +272,5 @@ def _load(
         trust_remote_code=trust_remote_code,
         base_url=base_url,
         verify_key=verify_key,
+        trust_index=trust_index,
     )

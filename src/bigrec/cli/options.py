@@ -96,6 +96,14 @@ TrustOption = Annotated[
         help="Run code that comes with the base model. Only for authors you trust.",
     ),
 ]
+TrustIndexOption = Annotated[
+    bool,
+    typer.Option(
+        "--trust-index",
+        help="Use the bundle's graph of titles (index.backend), which could omit titles. Only for "
+        "authors you trust; without it the graph is built anew, unless --verify-key is given.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 _P = ParamSpec("_P")

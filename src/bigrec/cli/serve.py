@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 import typer
 
 from bigrec import console
-from bigrec.cli.options import guarded
+from bigrec.cli.options import TrustIndexOption, guarded
 from bigrec.errors import SettingsError
 
 app = typer.Typer(
@@ -87,6 +87,7 @@ def serve(
         bool,
         typer.Option("--trust-remote-code", help="Run code that comes with the base model."),
     ] = False,
+    trust_index: TrustIndexOption = False,
 ) -> None:
     """Serve a bundle over HTTP.
 
@@ -116,6 +117,7 @@ def serve(
         base_url=base_url,
         verify_key=verify_key,
         trust_remote_code=trust_remote_code,
+        trust_index=trust_index,
     )
     console.tell(f"Serving on http://{host}:{port}")
     run.serve(settings, host=host, port=port, workers=workers, is_open=is_open)

@@ -6,7 +6,8 @@ become one file, atomically, and are removed.
 """
 
 import hashlib
-from collections.abc import Iterator
+import io
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -135,11 +136,14 @@ class RecommendAll:
         per_history = 8 * d + _BYTES_PER_LISTED * listed + 8 * excluded
         return MAX_BYTES + (8 * b * scored if n_signals else 0) + c * per_history
 
-    def run(self, *, progress: ProgressCallback | None = None) -> Summary:
+    def run(
+        self, *, progress: ProgressCallback | None = None, make: "MakeParts | None" = None
+    ) -> Summary:
         """Make the parts that are missing, and write the output.
 
         Args:
             progress: Called with (histories done, histories in total).
+            make: Makes the parts; by default one after the other, in this process.
 
         Raises:
             StorageError: If another process makes the same output, the folder of parts is of
@@ -147,16 +151,15 @@ class RecommendAll:
         """
         with exclusive(self.folder):
             self._check_plan()
-            paths = []
-            for number in range(self.n_parts):
-                start = number * self.per_part
+            paths = [self.folder / f"part-{number:06d}.parquet" for number in range(self.n_parts)]
+            missing = [number for number, path in enumerate(paths) if not path.is_file()]
+            made = (make or _one_by_one)(self, missing) if missing else iter(())
+            for done in range(self.n_parts - len(missing), self.n_parts):
                 if progress is not None:
-                    progress(start, len(self.histories))
-                paths.append(self.folder / f"part-{number:06d}.parquet")
-                if not paths[-1].is_file():
-                    rows = self._rows(slice(start, start + self.per_part))
-                    with atomic_file(paths[-1]) as temporary:
-                        rows.write_parquet(temporary)
+                    progress(done * self.per_part, len(self.histories))
+                number, content = next(made)
+                with atomic_file(paths[number]) as temporary:
+                    temporary.write_bytes(content)
             n_rows = _merge(paths, self.out)
             if progress is not None:
                 progress(len(self.histories), len(self.histories))
@@ -172,6 +175,12 @@ class RecommendAll:
             unknown=int((self._numbers < 0).sum()),
             ignored=len(self._candidates.ignored),
         )
+
+    def part(self, number: int) -> bytes:
+        """A part of the lists, as Parquet: rows of ``per_part`` users, fewer in the last one."""
+        start, content = number * self.per_part, io.BytesIO()
+        self._rows(slice(start, start + self.per_part)).write_parquet(content)
+        return content.getvalue()
 
     @cached_property
     def _candidates(self) -> Candidates:
@@ -276,6 +285,14 @@ class RecommendAll:
         for start, stop in pairwise(starts):
             numbers = self._numbers[self.histories.items[start:stop]]
             yield numbers[numbers >= 0]
+
+
+MakeParts = Callable[[RecommendAll, Sequence[int]], Iterator[tuple[int, bytes]]]
+"""From numbers of parts to each number with its part, in any order."""
+
+
+def _one_by_one(job: RecommendAll, numbers: Sequence[int]) -> Iterator[tuple[int, bytes]]:
+    return ((number, job.part(number)) for number in numbers)
 
 
 def _merge(parts: list[Path], out: Path) -> int:

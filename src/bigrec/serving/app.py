@@ -121,6 +121,7 @@ def _opener(options: ServingOptions) -> Callable[[Path], BIGRec]:
             trust_remote_code=options.trust_remote_code,
             base_url=options.base_url,
             verify_key=options.verify_key,
+            trust_index=options.trust_index,
         )
 
     return opens

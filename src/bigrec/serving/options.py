@@ -32,6 +32,7 @@ class ServingOptions(BaseModel):
         base_url: Address of the server that writes titles.
         verify_key: File of the public key that bundles must be signed with.
         trust_remote_code: Run code that comes with the base model.
+        trust_index: Map the bundles' graphs of titles.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -56,6 +57,7 @@ class ServingOptions(BaseModel):
     base_url: str | None = None
     verify_key: Path | None = None
     trust_remote_code: bool = False
+    trust_index: bool = False
 
     @property
     def journal_path(self) -> Path:

@@ -58,14 +58,21 @@ class ExactL2:
     def __init__(self, points: FloatArray) -> None:
         n_points, size = points.shape
         self._points = points
-        # Any center is right; unlike the mean, the median stays with most points if some are far.
-        step = -(-n_points // _CENTER_SAMPLE)
-        self._center = np.median(points[::step].astype(np.float64), axis=0)
+        self._center = self._median(points)
         self._centered = np.empty((n_points, size), dtype=np.float32)
         self._squares = np.empty(n_points)
         for block in blocks(n_points, POINTS_PER_BLOCK):
             batch = self.center(points[block])
             self._centered[block], self._squares[block] = batch.centered, batch.squares
+        self._set_bounds()
+
+    @staticmethod
+    def _median(points: FloatArray) -> FloatArray:
+        # Any center is right; unlike the mean, the median stays with most points if some are far.
+        step = -(-len(points) // _CENTER_SAMPLE)
+        return np.asarray(np.median(points[::step].astype(np.float64), axis=0))
+
+    def _set_bounds(self) -> None:
         error = self.half_error(self._squares)
         self._lower = round_down(self._squares / 2 - error)
         self._upper = round_up(self._squares / 2 + error)
@@ -98,7 +105,10 @@ class ExactL2:
 
     def scaled_points(self, rows: slice) -> FloatArray:
         """Some of the points as `scaled` gives them, ``[p, d]`` float32."""
-        return self._centered[rows] / self._longest
+        return self._centered_rows(rows) / self._longest
+
+    def _centered_rows(self, rows: slice) -> FloatArray:
+        return np.asarray(self._centered[rows])
 
     @property
     def size(self) -> int:
@@ -138,7 +148,7 @@ class ExactL2:
         """
         shape = (len(queries), columns.stop - columns.start)
         lower, upper = (half[: shape[0] * shape[1]].reshape(shape) for half in buffer)
-        product = np.matmul(queries.centered, self._centered[columns].T, out=upper)
+        product = np.matmul(queries.centered, self._centered_rows(columns).T, out=upper)
         np.subtract(self._lower[columns], product, out=lower)
         return lower, np.subtract(self._upper[columns], product, out=upper)
 
@@ -190,7 +200,7 @@ class ExactL2:
 
     def _block(self, queries: CenteredQueries, columns: slice) -> FloatArray:
         row, column = queries.squares[:, None], self._squares[columns]
-        squares = queries.centered @ self._centered[columns].T
+        squares = queries.centered @ self._centered_rows(columns).T
         squares *= -2
         squares += row.astype(np.float32) + column.astype(np.float32)
         canceled = (_CANCELLATION * row + _SMALLEST).astype(np.float32) + (
