@@ -13,6 +13,7 @@ import benchmarks
 from benchmarks.__main__ import app
 from benchmarks.gamma import bench_gamma
 from benchmarks.index import bench_index_stage
+from benchmarks.mapped import bench_mapped_stage
 from benchmarks.prepare import bench_prepare
 
 
@@ -27,6 +28,12 @@ def test_a_graph_finds_what_exact_search_lists() -> None:
     figures = bench_index_stage(n_items=2000, size=16, n_queries=70, turns=1)
     assert figures["recall_at_10"] >= 0.99
     assert figures["ratio"] > 0
+
+
+def test_a_mapped_file_gives_the_lists_of_float64() -> None:
+    figures = bench_mapped_stage(n_items=3000, size=16, alone=2, batches=1)
+    assert figures["float32_lists_as_float64"] == figures["float16_lists_as_float64"] == 1
+    assert figures["float32_file_mib"] > 1.9 * figures["float16_file_mib"]
 
 
 def test_preparing_counts_interactions_and_examples() -> None:
@@ -58,6 +65,7 @@ def test_every_stage_has_a_function_and_the_default_ones_are_stages() -> None:
         "curve",
         "growth",
         "index",
+        "mapped",
         "peak",
         "peers",
         "serve",

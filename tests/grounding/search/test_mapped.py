@@ -11,9 +11,12 @@ from bigrec.errors import BundleError
 from bigrec.grounding.search import mapped
 from bigrec.grounding.search.l2 import ExactL2
 from bigrec.grounding.search.mapped import MappedL2, nearest
+from bigrec.types import FloatArray, IntArray
 
 
-def expected_lists(points, queries, *, k):  # type: ignore[no-untyped-def]
+def expected_lists(
+    points: FloatArray, queries: FloatArray, *, k: int
+) -> tuple[FloatArray, IntArray]:
     difference = queries[:, None].astype(np.float64) - points[None].astype(np.float64)
     squares = np.vecdot(difference, difference)
     order = np.argsort(squares, axis=1, kind="stable")[:, :k]
@@ -29,7 +32,7 @@ def test_lists_are_those_of_all_float64_distances(
 ) -> None:
     rng = np.random.default_rng(seed)
     # Coarse values make ties, and a shift makes a large component that all share.
-    points = (np.round(rng.standard_normal((300, 5)), 1) + shift).astype(kind)
+    points: FloatArray = (np.round(rng.standard_normal((300, 5)), 1) + shift).astype(kind)
     queries = (np.round(rng.standard_normal((n_queries, 5)), 1) + shift).astype(np.float32)
     path = tmp_path_factory.mktemp("mapped") / "points.npy"
     np.save(path, points)
