@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bigrec.errors import BundleError
+from bigrec.errors import BundleError, SettingsError
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.grounding.neighbors.usearch import UsearchGraph
 from bigrec.recommender.approximate import GRAPH_FILE
@@ -57,6 +57,30 @@ def test_a_graph_of_a_small_catalog_gives_the_exact_lists(
         assert [item.item_id for item in approximate] == [item.item_id for item in exact]
         scores = [item.score for item in exact]
         assert [item.score for item in approximate] == pytest.approx(scores, rel=1e-5)
+
+
+@pytest.mark.parametrize("signals", ["[]", "[popularity, EASE]"])
+def test_candidates_of_qdrant_give_the_exact_lists(
+    tiny_model: Path,
+    tiny_files: Path,
+    tmp_path: Path,
+    signals: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("qdrant_client")
+    monkeypatch.setenv("QDRANT_URL", ":memory:")
+    changes = [f"data.source={tiny_files}", "index.backend=qdrant"]
+    settings = tiny_settings(tiny_model, *changes, mode="text", signals=signals)
+    Pipeline(tmp_path, settings).evaluate()
+    bundle = tmp_path / "bundle"
+    measured = read_json(bundle / "metrics.json")["index"]
+    assert (measured["backend"], measured["recall@10"]) == ("qdrant", 1)
+    assert GRAPH_FILE not in read_manifest(bundle).files
+    assert "QDRANT" not in (bundle / "settings.yaml").read_text()
+    assert len(BIGRec.load(bundle).recommend(HISTORY)) == 9
+    monkeypatch.delenv("QDRANT_URL")
+    with pytest.raises(SettingsError, match="a bundle never names one"):
+        BIGRec.load(bundle).recommend(HISTORY)
 
 
 def test_a_bundle_has_the_graph_and_only_its_owner_maps_it(bundle: Path, built: list[int]) -> None:

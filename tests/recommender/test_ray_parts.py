@@ -90,7 +90,7 @@ def end_a_worker(process: "subprocess.Popen[str]") -> int:
             with suppress(psutil.Error):
                 if "_Actor" in " ".join(child.cmdline()):
                     child.send_signal(signal.SIGKILL)
-                    return child.pid
+                    return int(child.pid)
         time.sleep(0.02)
     return 0
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bigrec.grounding.beams import EncodedQueries
-from bigrec.grounding.neighbors.candidates import CandidateRanker
+from bigrec.grounding.neighbors.candidates import CandidateRanker, Neighbors
+from bigrec.grounding.neighbors.qdrant import QdrantPoints
 from bigrec.grounding.neighbors.usearch import UsearchGraph
 from bigrec.grounding.ranker import Ranker
 from bigrec.printable import get_logger
@@ -40,12 +41,16 @@ def candidate_ranker(
 
     Raises:
         BundleError: If the file is no graph over so many titles.
-        SettingsError: If the backend is not installed.
+        ModelError: If a server does not answer.
+        SettingsError: If the backend is not installed, or no server is named.
     """
     if settings.backend == "exact":
         return None
     points = ranker.index.l2
-    if graph is None:
+    neighbors: Neighbors
+    if settings.backend == "qdrant":
+        neighbors = QdrantPoints.connect(points, expansion=settings.expansion)
+    elif graph is None:
         if len(points) >= _TOLD_FROM:
             logger.info("Building a graph over %d titles", len(points))
         neighbors = UsearchGraph.build(points, expansion=settings.expansion)

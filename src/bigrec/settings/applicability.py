@@ -113,7 +113,11 @@ _CONDITIONS = (
         "generative.embedding.embedder: base",
     ),
     *(
-        _Condition(f"index.{name}", lambda s: s.index.backend != "exact", "index.backend: usearch")
+        _Condition(
+            f"index.{name}",
+            lambda s: s.index.backend != "exact",
+            "index.backend: usearch or qdrant",
+        )
         for name in ("n_candidates", "expansion")
     ),
     _Condition("fusion.method", lambda s: s.fusion.signals != (), "fusion.signals"),

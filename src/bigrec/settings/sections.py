@@ -220,9 +220,10 @@ class GroundingSettings(Section):
 class IndexSettings(Section):
     """How the nearest titles are found when lists are made. Evaluation ranks all titles."""
 
-    backend: Literal["exact", "usearch"] = "exact"
+    backend: Literal["exact", "usearch", "qdrant"] = "exact"
     """``exact`` computes the distances of all titles; ``usearch`` those of candidates from an HNSW
-    graph and of each signal's best titles. The bundle holds the graph. Rules that depend on all
+    graph and of each signal's best titles. The bundle holds the graph. ``qdrant`` takes the
+    candidates from the server that the variable ``QDRANT_URL`` names. Rules that depend on all
     titles (``rrf``, z-scores, the mixture for cold titles) and several beams stay exact."""
     n_candidates: PositiveInt = 100
     """Candidates of the graph and of each signal, more for longer lists and histories."""
