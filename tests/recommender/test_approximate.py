@@ -59,6 +59,7 @@ def test_a_graph_of_a_small_catalog_gives_the_exact_lists(
         assert [item.score for item in approximate] == pytest.approx(scores, rel=1e-5)
 
 
+@pytest.mark.filterwarnings("ignore:Local mode performs exact")
 @pytest.mark.parametrize("signals", ["[]", "[popularity, EASE]"])
 def test_candidates_of_qdrant_give_the_exact_lists(
     tiny_model: Path,

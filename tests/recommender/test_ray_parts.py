@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -88,7 +89,7 @@ def end_a_worker(process: "subprocess.Popen[str]") -> int:
     while process.poll() is None:
         for child in psutil.Process(process.pid).children(recursive=True):
             with suppress(psutil.Error):
-                if "_Actor" in " ".join(child.cmdline()):
+                if re.search("MapWorker|_Actor", " ".join(child.cmdline())):
                     child.send_signal(signal.SIGKILL)
                     return int(child.pid)
         time.sleep(0.02)
