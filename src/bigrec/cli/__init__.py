@@ -25,7 +25,7 @@ from bigrec.cli.options import (
     show,
 )
 from bigrec.cli.study import study
-from bigrec.console import steps
+from bigrec.console import demonstration, steps
 from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
 from bigrec.types import ProgressFactory
@@ -171,7 +171,7 @@ def _demonstrate_text(
     from bigrec.experiments.demo import text_pipeline  # noqa: PLC0415 - torch, seconds
 
     text = text_pipeline(run_dir, settings, progress_factory=progress_factory)
-    return console.text_demonstration(text)
+    return demonstration.text_demonstration(text)
 
 
 def _demonstrate_trained(
@@ -181,7 +181,7 @@ def _demonstrate_trained(
 
     trained = _pipeline(run_dir, settings, progress_factory)
     trained.evaluate()
-    return console.demonstration(
+    return demonstration.demonstration(
         trained, gains_over_text(text_pipeline(run_dir, settings), trained)
     )
 
@@ -202,7 +202,7 @@ def _demonstrate_generative(
     for pipeline in written:
         pipeline.evaluate()
     rows, queries = side_by_side([*shown, *written])
-    return console.generative_demonstration(written or shown[1:], rows, queries=queries)
+    return demonstration.generative_demonstration(written or shown[1:], rows, queries=queries)
 
 
 _add_steps(

@@ -9,7 +9,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, TypeAdapter
+from pydantic import BaseModel
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.rule import Rule
@@ -20,9 +20,9 @@ from rich.text import Text
 from bigrec.data.audit import Audit
 from bigrec.errors import BundleError
 from bigrec.evaluation.metrics import SELECTION_METRIC
-from bigrec.evaluation.protocol import PROTOCOL_LABELS, SummaryRow
+from bigrec.evaluation.protocol import PROTOCOL_LABELS
 from bigrec.evaluation.reports.comparison import comparison_json
-from bigrec.evaluation.reports.comparison_tables import comparison_tables, difference_tables
+from bigrec.evaluation.reports.comparison_tables import comparison_tables
 from bigrec.evaluation.reports.data import ComparisonReport
 from bigrec.evaluation.reports.evaluation import (
     Report,
@@ -32,9 +32,7 @@ from bigrec.evaluation.reports.evaluation import (
     report_json,
 )
 from bigrec.evaluation.reports.fitted_to import fitted_to_table
-from bigrec.evaluation.reports.metric_tables import metric_tables
 from bigrec.evaluation.reports.table import Cell, Mark, Table, pairs_table
-from bigrec.evaluation.significance import ComparisonRow
 from bigrec.experiments.stage import read_timings
 from bigrec.grounding.index import ItemIndex
 from bigrec.printable import printable
@@ -249,63 +247,6 @@ def example(query: ReportExample) -> Shown:
         _listed([f"The user's next item was: {query.target}"]),
     )
     return Shown(view, asdict(query))
-
-
-def text_demonstration(pipeline: "Pipeline") -> Shown:
-    """The audit, the evaluation of text mode and one example."""
-    checks, shown = audit(pipeline.audit()), _evaluation_and_example(pipeline)
-    heading = Rule("Text mode: no language model is trained")
-    return Shown(
-        Group(checks.view, heading, shown.view), {"audit": checks.values, "text": shown.values}
-    )
-
-
-def demonstration(pipeline: "Pipeline", gains: Sequence[ComparisonRow]) -> Shown:
-    """The evaluation of the trained mode, one example, and what it adds to text mode.
-
-    Args:
-        pipeline: Of the trained mode.
-        gains: Differences to text mode.
-    """
-    shown = _evaluation_and_example(pipeline)
-    heading = Rule(f"{pipeline.settings.mode.capitalize()} mode: a language model is trained")
-    added = map(rich_table, difference_tables("What the trained mode adds to text mode", gains))
-    values = {
-        pipeline.settings.mode: shown.values,
-        "gains": TypeAdapter(list[ComparisonRow]).dump_python(list(gains), mode="json"),
-    }
-    return Shown(Group(heading, shown.view, *added), values)
-
-
-def generative_demonstration(
-    pipelines: Sequence["Pipeline"], rows: Sequence[SummaryRow], *, queries: int
-) -> Shown:
-    """What the paper's method writes and recommends, and all modes side by side.
-
-    Args:
-        pipelines: Of generative mode, evaluated; the first writes titles.
-        rows: Metrics of all modes on the same queries.
-        queries: Number of these.
-    """
-    query = example(pipelines[0].evaluate().examples[0])
-    heading = Rule("Generative mode: a language model writes titles, as in the paper")
-    tables = map(rich_table, metric_tables(rows))
-    told = as_text(f"All modes on the {queries:,} test examples that they share.")
-    values = {
-        "generative": {"example": query.values},
-        "side_by_side": {
-            "queries": queries,
-            "rows": TypeAdapter(list[SummaryRow]).dump_python(list(rows), mode="json"),
-        },
-    }
-    return Shown(Group(heading, query.view, told, *tables), values)
-
-
-def _evaluation_and_example(pipeline: "Pipeline") -> Shown:
-    report = pipeline.evaluate()
-    metrics, query = evaluation(report, pipeline), example(report.examples[0])
-    values = {"evaluation": metrics.values, "example": query.values}
-    return Shown(Group(metrics.view, query.view), values)
 
 
 def folder_info(folder: Path) -> Shown:

@@ -8,7 +8,7 @@ from bigrec.grounding.neighbors.qdrant import ADDRESS_VARIABLE, QdrantPoints
 from bigrec.grounding.search.l2 import ExactL2
 
 qdrant = pytest.importorskip("qdrant_client")
-# Local mode searches exactly, whatever is asked of a server's graph.
+# Local mode searches exactly, regardless of the request to a server's graph.
 pytestmark = pytest.mark.filterwarnings("ignore:Local mode performs exact")
 
 

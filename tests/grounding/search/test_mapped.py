@@ -1,4 +1,4 @@
-"""Exact search over a mapped file: the lists of float64 distances, whatever the blocks."""
+"""Exact search over a mapped file: the lists of float64 distances with blocks of any size."""
 
 from pathlib import Path
 
