@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bigrec import memory
-from bigrec.memory import peak_bytes, reset_peak
+from bigrec.memory import peak_bytes, release_freed, reset_peak
 
 _SIZE = 100 * 2**20
 
@@ -40,3 +40,18 @@ def test_the_limit_of_a_container_is_that_of_its_control_group(
         (tmp_path / "memory.max").write_text(text)
     monkeypatch.setattr(memory, "_LIMITS", (tmp_path / "gone", tmp_path / "memory.max"))
     assert memory.limit_bytes() == expected
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only glibc gives memory back")
+def test_freed_memory_is_given_back() -> None:
+    # Smaller than what the allocator maps by itself, and held in place by what is kept.
+    pieces = [bytearray(100_000) for _ in range(1000)]
+    kept = pieces[::100]
+    held = memory._from_status("VmRSS")
+    del pieces
+    release_freed()
+    left = memory._from_status("VmRSS")
+    assert len(kept) == 10
+    assert held is not None
+    assert left is not None
+    assert left < held - _SIZE // 2

@@ -1,5 +1,6 @@
 """Memory of this process, as reported by the operating system."""
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
@@ -20,6 +21,13 @@ def peak_bytes() -> int:
     # Preferred to getrusage, which includes the parent's peak in a process just started.
     peak = _from_status("VmHWM")
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * _UNIT if peak is None else peak
+
+
+def release_freed() -> None:
+    """Give memory that was freed back to the system; nothing where the C library is not glibc."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)
 
 
 def reset_peak() -> int | None:

@@ -17,6 +17,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from bigrec.errors import BigrecError
+from bigrec.memory import release_freed
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.serving import problems
 from bigrec.serving.api_keys import ApiKeys
@@ -143,7 +144,8 @@ async def _load(state: AppState) -> None:
 
 
 async def _follow(state: AppState) -> None:
-    """Take over what other processes changed, and keep the journal small, again and again."""
+    """Take over what others changed, and keep the journal and the memory small, again and again."""
+    revision = 0
     compact = functools.partial(state.service.compact, min_bytes=state.options.compact_bytes)
     while True:
         await asyncio.sleep(state.options.follow_s)
@@ -152,6 +154,10 @@ async def _follow(state: AppState) -> None:
         try:
             await state.in_writer(state.service.follow)
             await state.in_writer(compact)
+            if state.service.snapshot.revision != revision:
+                # The arrays of earlier states are large, and the allocator keeps what they took.
+                await state.in_writer(release_freed)
+                revision = state.service.snapshot.revision
         except BigrecError as error:
             state.metrics.load_failures.inc()
             structlog.get_logger(__name__).error("not followed", reason=str(error))
