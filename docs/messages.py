@@ -66,7 +66,7 @@ def messages_page() -> str:
 def messages() -> Iterator[Message]:
     """All messages of the package that are written out where their error is made."""
     for path in sorted(SOURCE.rglob("*.py")):
-        area = _AREAS.get(path.relative_to(SOURCE).parts[0].removesuffix(".py"))
+        area = _AREAS.get(path.relative_to(SOURCE).parts[0])
         if area is None:
             continue
         tree = ast.parse(path.read_text(encoding="utf-8"))

@@ -50,3 +50,8 @@ class BundleError(BigrecError):
 
 class StaleIndexError(BundleError):
     """An item index built for another model, embedding space or catalog."""
+
+
+def reason_of(error: BaseException) -> str:
+    """First line of an error's message without its full stop, or the name of its class."""
+    return str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__

@@ -31,13 +31,17 @@ def encoder_of(model: BIGRec) -> JointQueryEncoder:
     return encoder
 
 
+def with_factors(encoder: JointQueryEncoder, factors: Factors) -> JointQueryEncoder:
+    return JointQueryEncoder(encoder.texts, encoder.states, factors)
+
+
 def distances(encoder: JointQueryEncoder, histories: list[object]) -> FloatArray:
     (batch,) = encoder.ranker.iter_distances(encoder.encode(histories), beams="top1")  # type: ignore[arg-type]
     return np.asarray(batch.combine("top1")[0])
 
 
 def test_squared_distances_add_up_with_their_factors(fitted: BIGRec) -> None:
-    encoder = encoder_of(fitted).with_factors(Factors(texts=2.0, states=0.5))
+    encoder = with_factors(encoder_of(fitted), Factors(texts=2.0, states=0.5))
     history = fitted.catalog.resolve(HISTORY)
     parts = []
     for part in (encoder.texts, encoder.states):
@@ -57,7 +61,7 @@ def test_squared_distances_add_up_with_their_factors(fitted: BIGRec) -> None:
 def test_a_factor_of_zero_ranks_by_the_other_alone(
     fitted: BIGRec, factors: Factors, alone: Callable[[JointQueryEncoder], JointQueryEncoder]
 ) -> None:
-    encoder = encoder_of(fitted).with_factors(factors)
+    encoder = with_factors(encoder_of(fitted), factors)
     histories = [fitted.catalog.resolve(HISTORY), fitted.catalog.resolve(["i7"])]
     other = alone(encoder)
     lists = encoder.ranker.rank(encoder.encode(histories), k=12, beams="top1")

@@ -195,14 +195,14 @@ def _demonstrate_generative(
         text_pipeline,
     )
 
-    shown = [text_pipeline(run_dir, settings), _pipeline(run_dir, settings, progress_factory)]
-    written: list[Pipeline] = []
+    shown = [text_pipeline(run_dir, settings)]
+    written = [_pipeline(run_dir, settings, progress_factory)]
     if settings.mode != "generative":
-        written += generative_pipelines(run_dir, settings, progress_factory=progress_factory)
-    for pipeline in written:
-        pipeline.evaluate()
+        shown += written
+        written = [*generative_pipelines(run_dir, settings, progress_factory=progress_factory)]
+    reports = [pipeline.evaluate() for pipeline in written]
     rows, queries = side_by_side([*shown, *written])
-    return demonstration.generative_demonstration(written or shown[1:], rows, queries=queries)
+    return demonstration.generative_demonstration(reports[0].examples[0], rows, queries=queries)
 
 
 _add_steps(

@@ -10,6 +10,7 @@ from rich.rule import Rule
 from bigrec.console import Shown, as_text, audit, evaluation, example, rich_table
 from bigrec.evaluation.protocol import SummaryRow
 from bigrec.evaluation.reports.comparison_tables import difference_tables
+from bigrec.evaluation.reports.evaluation import ReportExample
 from bigrec.evaluation.reports.metric_tables import metric_tables
 from bigrec.evaluation.significance import ComparisonRow
 
@@ -44,16 +45,16 @@ def demonstration(pipeline: "Pipeline", gains: Sequence[ComparisonRow]) -> Shown
 
 
 def generative_demonstration(
-    pipelines: Sequence["Pipeline"], rows: Sequence[SummaryRow], *, queries: int
+    written: ReportExample, rows: Sequence[SummaryRow], *, queries: int
 ) -> Shown:
     """What the paper's method writes and recommends, and all modes side by side.
 
     Args:
-        pipelines: Of generative mode, evaluated; the first writes titles.
+        written: A query of the paper's method.
         rows: Metrics of all modes on the same queries.
         queries: Number of these.
     """
-    query = example(pipelines[0].evaluate().examples[0])
+    query = example(written)
     heading = Rule("Generative mode: a language model writes titles, as in the paper")
     tables = map(rich_table, metric_tables(rows))
     told = as_text(f"All modes on the {queries:,} test examples that they share.")

@@ -211,6 +211,8 @@ class Catalog:
 
     def other_texts(self, other: "Catalog") -> set[str]:
         """Titles of both catalogs that have another text in the other one."""
+        if not self.text_columns and not other.text_columns:
+            return set()
         texts = other.text_of
         return {title for title, text in self.text_of.items() if texts.get(title, text) != text}
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from bigrec.errors import DataError
+from bigrec.errors import DataError, reason_of
 
 Frame = pl.DataFrame | pl.LazyFrame | Any
 """A polars frame, lazy or not, or a pandas frame."""
@@ -70,7 +70,7 @@ def collecting(what: str) -> Iterator[None]:
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         raise DataError(
             f"the {what} could not be read: {reason}. Check what the lazy frame reads and "
             "computes, or give its collect()."

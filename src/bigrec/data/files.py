@@ -11,7 +11,7 @@ from typing import BinaryIO, NamedTuple, NoReturn, cast
 
 import polars as pl
 
-from bigrec.errors import DataError
+from bigrec.errors import DataError, reason_of
 
 BLOCK_BYTES = 1 << 24
 _BOM = b"\xef\xbb\xbf"
@@ -156,7 +156,7 @@ def reading(path: Path) -> Iterator[None]:
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
     ) as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         raise DataError(
             f"{path} could not be read: {reason}. Expected an undamaged "
             f"{suffix_of(path).removeprefix('.') or 'text'} file; download or export it again."

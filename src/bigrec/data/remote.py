@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from bigrec.data.tables import TABLE_SUFFIXES
-from bigrec.errors import DataError
+from bigrec.errors import DataError, reason_of
 
 _ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # not C://
 # What any reader reads; other files beside the data are not copied.
@@ -192,7 +192,7 @@ def _accessing(remote: _Remote) -> Iterator[None]:
 
 def _failure(remote: _Remote, error: Exception) -> str:
     """A message without the parts of the address that may be secret."""
-    reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+    reason = reason_of(error)
     reason = reason.replace(remote.address, remote.shown)
     secret = urlsplit(remote.address)
     for part in filter(None, (secret.query, secret.password, secret.username)):

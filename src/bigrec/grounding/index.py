@@ -159,6 +159,8 @@ class ItemIndex:
         kept = [title for title in self.titles if title not in titles]
         if not kept:
             return None
+        if len(kept) == len(self.titles):
+            return self
         embeddings = self.embeddings[[self.rows[title] for title in kept]]
         return replace(self, titles=tuple(kept), embeddings=embeddings)
 

@@ -93,10 +93,13 @@ def fit_joint(
     )
     read = states.encode(queries.histories, parts_folder=folder)
     units = [_unit(texts.ranker, written), _unit(states.ranker, read)]
-    best, best_figure = None, -1.0
-    for weight in _WEIGHTS:
-        weights = np.sqrt([1 - weight, weight]) / units
-        encoder = JointQueryEncoder(texts, states, Factors(*weights.tolist()))
+
+    def encoder_with(weight: float) -> JointQueryEncoder:
+        factors = np.sqrt([1 - weight, weight]) / units
+        return JointQueryEncoder(texts, states, Factors(*factors.tolist()))
+
+    def figure_of(weight: float) -> float:
+        encoder = encoder_with(weight)
         ranks = encoder.ranker.target_ranks(
             encoder.join(written, read),
             queries.targets,
@@ -105,11 +108,9 @@ def fit_joint(
         )
         figure = selection_metric(ranks)
         logger.info("%s %.4f with weight %g of the state", SELECTION_METRIC.upper(), figure, weight)
-        if best is None or figure > best_figure:
-            best, best_figure = encoder, figure
-    if best is None:
-        raise ValueError("no weight was tried: expected at least one.")
-    return best
+        return figure
+
+    return encoder_with(max(_WEIGHTS, key=figure_of))
 
 
 def _unit(ranker: Ranker, encoded: EncodedQueries) -> float:

@@ -77,10 +77,6 @@ class JointQueryEncoder:
             ItemIndex(ours.titles, points, key), texts.ranker.title_ids, counts=texts.counts
         )
 
-    def with_factors(self, factors: Factors) -> Self:
-        """The same encoder with other factors."""
-        return type(self)(self.texts, self.states, factors)
-
     def encode(
         self,
         histories: Sequence[IntArray],

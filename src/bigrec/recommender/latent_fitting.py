@@ -17,7 +17,12 @@ from bigrec.grounding.gaussian import GaussianParameters
 from bigrec.grounding.gaussian_statistics import GaussianStatistics
 from bigrec.lm.states import NextTitleStates
 from bigrec.models.base import EmbedTitles
-from bigrec.models.text.grounded_titles import GaussianTitles, GroundedTitles, MeanTitles
+from bigrec.models.text.grounded_titles import (
+    CollectStatistics,
+    GaussianTitles,
+    GroundedTitles,
+    MeanTitles,
+)
 from bigrec.printable import get_logger
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.joint_query_encoder import state_encoder
@@ -74,22 +79,14 @@ def fit_grounded(
         progress_factory: Called with the name of each long step; gives its progress callback.
     """
     titles = dataset.catalog.titles
-    stage = store.stage("latent")
-    started = time.monotonic()
-    throughput = Throughput("sequences", progress_factory("States of the training data"))
-
-    def collect(rows: IntArray, _: FloatArray) -> GaussianStatistics:
-        statistics = collect_statistics(
-            _TitleStates(model.states, titles),
-            state_sequences(dataset, prepared, settings),
-            rows=rows,
-            folder=stage.folder,
-            progress=throughput,
-        )
-        if not stage.is_complete:
-            stage.finish(started, throughput=throughput)
-        return statistics
-
+    collect = statistics_collector(
+        _TitleStates(model.states, titles),
+        dataset,
+        prepared,
+        settings,
+        store=store,
+        progress_factory=progress_factory,
+    )
     if model.head == "l2":
         return MeanTitles.fit(titles, embed=embed, collect=collect)
     given = parameters or gaussian_parameters(settings.baselines.gaussian)
@@ -141,6 +138,44 @@ class _TitleStates:
         return self.states.within(
             [[self.titles[item] for item in sequence] for sequence in sequences]
         )
+
+
+def statistics_collector(
+    states: SequenceStates,
+    dataset: Dataset,
+    prepared: PreparedData,
+    settings: Settings,
+    *,
+    store: FitStore,
+    progress_factory: ProgressFactory,
+) -> CollectStatistics:
+    """Gives the statistics of the training data's states, in the store's stage of them.
+
+    Args:
+        states: Gives the states.
+        dataset: The interactions and the catalog.
+        prepared: Its examples.
+        settings: What the mode's model is trained on, and the longest history.
+        store: Holds the statistics.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+    """
+    stage = store.stage("latent")
+    started = time.monotonic()
+    throughput = Throughput("sequences", progress_factory("States of the training data"))
+
+    def collect(rows: IntArray, _: FloatArray) -> GaussianStatistics:
+        statistics = collect_statistics(
+            states,
+            state_sequences(dataset, prepared, settings),
+            rows=rows,
+            folder=stage.folder,
+            progress=throughput,
+        )
+        if not stage.is_complete:
+            stage.finish(started, throughput=throughput)
+        return statistics
+
+    return collect
 
 
 def collect_statistics(

@@ -1,24 +1,20 @@
 """Fitting of retrieval mode's Gaussian head: statistics of states, and hyperparameters."""
 
-import time
 from collections.abc import Mapping, Sequence
 
 from bigrec.data.dataset import Dataset
 from bigrec.grounding.gaussian import GaussianParameters
-from bigrec.grounding.gaussian_statistics import GaussianStatistics
 from bigrec.models.llm import LLMRetriever, RetrieverStates, title_vectors
 from bigrec.models.text.grounded_titles import GaussianTitles
 from bigrec.recommender.fit_store import FitStore
 from bigrec.recommender.latent_fitting import (
-    collect_statistics,
     gaussian_parameters,
-    state_sequences,
+    statistics_collector,
     tune_grounding,
 )
-from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.training_data import PreparedData
 from bigrec.settings import Settings
-from bigrec.types import FloatArray, IntArray, ProgressFactory
+from bigrec.types import ProgressFactory
 
 # The simplest first. A network was trained on the very states that the head is fitted to, which are
 # nearer to their items than later ones: far more shrinkage is needed than for untrained states.
@@ -57,22 +53,9 @@ def fit_retrieval_head(
     if settings.head != "gaussian":
         return None
     states = RetrieverStates(retriever, max_history_length=settings.data.max_history_length)
-    stage = store.stage("latent")
-    started = time.monotonic()
-    throughput = Throughput("sequences", progress_factory("States of the training data"))
-
-    def collect(rows: IntArray, _: FloatArray) -> GaussianStatistics:
-        statistics = collect_statistics(
-            states,
-            state_sequences(dataset, prepared, settings),
-            rows=rows,
-            folder=stage.folder,
-            progress=throughput,
-        )
-        if not stage.is_complete:
-            stage.finish(started, throughput=throughput)
-        return statistics
-
+    collect = statistics_collector(
+        states, dataset, prepared, settings, store=store, progress_factory=progress_factory
+    )
     given = parameters or gaussian_parameters(settings.baselines.gaussian)
     head = GaussianTitles.fit(
         dataset.catalog.titles, given, embed=title_vectors(retriever), collect=collect

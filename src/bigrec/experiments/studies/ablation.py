@@ -7,16 +7,16 @@ from pathlib import Path
 from bigrec.errors import SettingsError
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.query_table import QueryTable
-from bigrec.evaluation.reports.table import Cell, Table
+from bigrec.evaluation.reports.table import Table
 from bigrec.experiments.evaluate import make_query_table
 from bigrec.experiments.fusions import SelectedFusion, fused_ids
 from bigrec.experiments.methods import Method, evaluate_methods, model_methods
 from bigrec.experiments.pipeline import Pipeline
-from bigrec.experiments.studies.designs import Design
+from bigrec.experiments.studies.designs import Design, above
+from bigrec.experiments.studies.dry_run import counts_table
 from bigrec.experiments.studies.report import StudyReport
 from bigrec.experiments.studies.study import ARMS_FOLDER, report_study
 from bigrec.experiments.studies.variants import PRETRAINED, VARIANTS, Variant, make_variant
-from bigrec.experiments.studies.verdict import Contrast
 from bigrec.models.base import training_rows
 from bigrec.models.llm import LLMRetriever
 from bigrec.models.llm.retriever import targets_per_step
@@ -50,14 +50,14 @@ def make_ablation() -> Design:
     """The questions of the study."""
     own = MethodId(PRETRAINED.label)
     without = {variant.name: MethodId(variant.label) for variant in VARIANTS}
-    contrasts = [_above(question, own, without[name]) for name, question in _QUESTIONS.items()]
+    contrasts = [above(question, own, without[name]) for name, question in _QUESTIONS.items()]
     alone, *_, fused = fused_ids(PRETRAINED.label, _SIGNALS)
     question = "It adds to signals in closed form."
-    contrasts.append(_above(question, fused, alone))
+    contrasts.append(above(question, fused, alone))
     question = "It adds more to signals in closed form than the same without its knowledge."
     for name in ("random weights", "noise features"):
         other = fused_ids(without[name].model, _SIGNALS)[-1]
-        contrasts.append(_above(question, fused, other))
+        contrasts.append(above(question, fused, other))
     return Design(ABLATION, _CLAIM, (), contrasts, {})
 
 
@@ -204,12 +204,8 @@ def plan_ablation(settings: Settings, *, run_dir: Path) -> list[PlannedVariant]:
 def ablation_table(planned: list[PlannedVariant]) -> Table:
     """The variants as a table."""
     heads = ("Variant", "Targets", "Steps", "Epochs", "Titles", "Queries")
-    rows = tuple(
-        (Cell(name), *(Cell(f"{number:,}") for number in numbers))
-        for name, *numbers in map(astuple, planned)
-    )
     note = "Targets and steps of one epoch, epochs unless training stops early."
-    return Table(f"Variants of study {ABLATION}", heads, rows, note)
+    return counts_table(f"Variants of study {ABLATION}", heads, map(astuple, planned), note)
 
 
 def _pipeline(settings: Settings, run_dir: Path, progress_factory: ProgressFactory) -> Pipeline:
@@ -226,10 +222,6 @@ def _pipeline(settings: Settings, run_dir: Path, progress_factory: ProgressFacto
     return Pipeline(
         run_dir / ARMS_FOLDER, settings, progress_factory=progress_factory, write_settings=False
     )
-
-
-def _above(question: str, own: MethodId, other: MethodId) -> Contrast:
-    return Contrast(question, f"{own.label} - {other.label}", {own: 1.0, other: -1.0})
 
 
 def _folder_name(variant: Variant) -> str:

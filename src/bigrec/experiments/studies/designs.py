@@ -73,7 +73,7 @@ def _ranking(few: int | None) -> Design:
             (map(MethodId, _TEXT), "text models", "all data, or on none"),
         ):
             question = f"BIGRec ({decoding}) is above {others} trained on {data}."
-            contrasts += [_above(question, own, other) for other in names]
+            contrasts += [above(question, own, other) for other in names]
     claim = (
         "C1: full-ranking accuracy is above that of conventional models with small training budgets"
     )
@@ -131,9 +131,9 @@ def _fusion(few: int | None) -> Design:
             improved = f"improve BIGRec ({arm.decoding})."
             control = f"BIGRec ({arm.decoding}) adds to its signals (a control, not the paper's)."
             contrasts += [
-                _above(f"Signals by the paper's product {improved}", product, MethodId(model)),
-                _above(f"Signals by the selected rule {improved}", tuned, MethodId(model)),
-                _above(control, tuned, MethodId(signal)),
+                above(f"Signals by the paper's product {improved}", product, MethodId(model)),
+                above(f"Signals by the selected rule {improved}", tuned, MethodId(model)),
+                above(control, tuned, MethodId(signal)),
             ]
     claim = "C5: popularity and collaborative scores, fused in, improve it further."
     return Design("fusion", claim, arms, contrasts, {})
@@ -158,7 +158,8 @@ def _on_examples(names: Iterable[str], arm: Arm) -> list[MethodId]:
     return [MethodId(budgeted(name, arm)) for name in names]
 
 
-def _above(question: str, own: MethodId, other: MethodId) -> Contrast:
+def above(question: str, own: MethodId, other: MethodId) -> Contrast:
+    """The test of whether one method is above another."""
     return Contrast(question, f"{own.label} - {other.label}", {own: 1.0, other: -1.0})
 
 

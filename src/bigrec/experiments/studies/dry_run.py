@@ -1,8 +1,10 @@
 """What a study would train, built from data and tokenizer, without the weights."""
 
 import math
+from collections.abc import Iterable
 from dataclasses import astuple, dataclass
 from pathlib import Path
+from typing import Any
 
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.experiments.pipeline import Pipeline
@@ -77,12 +79,18 @@ def plan_study(design: Design, settings: Settings, *, run_dir: Path) -> list[Pla
 def plan_table(name: str, planned: list[PlannedArm]) -> Table:
     """The arms of a study as a table."""
     heads = ("Decoding", "Examples", "Tokens", "Longest", "Batches", "Steps", "Queries")
-    rows = tuple(
-        (Cell(decoding), *(Cell(f"{number:,}") for number in numbers))
-        for decoding, *numbers in map(astuple, planned)
-    )
     note = (
         "Tokens and batches of one epoch, steps of all epochs unless training stops early. Arms "
         "with the same examples share their training."
     )
-    return Table(f"Arms of study {name}", heads, rows, note)
+    return counts_table(f"Arms of study {name}", heads, map(astuple, planned), note)
+
+
+def counts_table(
+    title: str, heads: tuple[str, ...], planned: Iterable[tuple[Any, ...]], note: str
+) -> Table:
+    """A table of what is planned: in each row a name, then counts."""
+    rows = tuple(
+        (Cell(name), *(Cell(f"{count:,}") for count in counts)) for name, *counts in planned
+    )
+    return Table(title, heads, rows, note)

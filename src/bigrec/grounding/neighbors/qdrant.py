@@ -10,7 +10,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from bigrec.errors import ModelError, SettingsError
+from bigrec.errors import ModelError, SettingsError, reason_of
 from bigrec.grounding.search.l2 import ExactL2, blocks
 from bigrec.types import FloatArray, IntArray
 
@@ -129,7 +129,7 @@ def _asking() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = str(error).strip().partition("\n")[0].rstrip(".") or type(error).__name__
+        reason = reason_of(error)
         raise ModelError(
             f"the Qdrant server of {ADDRESS_VARIABLE} could not be asked: {reason}. Start it, "
             "check the address and the key, or set index.backend: exact."
