@@ -27,7 +27,6 @@ _LORA_OPTIONS = {
     "lora_alpha",
     "lora_dropout",
     "target_modules",
-    "learning_rate",
     "batch_size",
     "per_device_batch_size",
 }
@@ -154,13 +153,15 @@ class Sides:
         self._reference_lm.restore_base()
         folder = next(self._folders)
         tokenizer = self._reference_lm.tokenizer
+        finetune = self._settings.generative.finetune
         losses = reference_train(
             self._reference_lm.model,
             token_rows(make_renderer(tokenizer, self._settings), examples),
             folder=folder,
             pad_id=tokenizer.pad_token_id or 0,
             seed=self._settings.seed,
-            **self._settings.generative.finetune.model_dump(include=_LORA_OPTIONS),
+            learning_rate=finetune.peak_learning_rate,
+            **finetune.model_dump(include=_LORA_OPTIONS),
         )
         return folder, losses
 
