@@ -106,3 +106,25 @@ def test_a_configuration_that_is_no_object_is_refused(lm: LanguageModel, folder:
     (folder / "adapter_config.json").write_text("[1]")
     with pytest.raises(ModelError, match="it does not describe an adapter"):
         lm.load_adapter(folder)
+
+
+def test_an_adapter_of_a_bfloat16_model_keeps_the_precision_of_its_training(
+    tiny_model: Path, tmp_path: Path
+) -> None:
+    lm = load_language_model(str(tiny_model), device="cpu", dtype="bfloat16")
+    attach_adapter(lm, lora_r=2, lora_alpha=4, lora_dropout=0.1, target_modules=None)
+    with torch.no_grad():
+        for name, weight in lm.model.named_parameters():
+            if "lora_B" in name:
+                # No bfloat16 has this value.
+                weight.fill_(0.1234567)
+    lm.model.eval()
+    lm.save_adapter(tmp_path / "adapter")
+    with torch.inference_mode():
+        expected = lm.model(input_ids=torch.arange(8)[None]).logits
+    for _ in range(2):
+        # A second load is of what was saved after the first.
+        lm.load_adapter(tmp_path / "adapter")
+        with torch.inference_mode():
+            assert torch.equal(lm.model(input_ids=torch.arange(8)[None]).logits, expected)
+        lm.save_adapter(tmp_path / "adapter")

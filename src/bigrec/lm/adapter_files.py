@@ -76,7 +76,19 @@ def read_adapter(model: Any, folder: Path) -> PeftModel:
         raise
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     set_state_dict(attached, weights, low_cpu_mem_usage=True)
+    _restore_precision(attached, weights)
     return attached
+
+
+def _restore_precision(attached: PeftModel, weights: dict[str, torch.Tensor]) -> None:
+    """Give an adapter its stored values again, which peft rounds to the base model's precision.
+
+    It was trained in float32 beside a base model in bfloat16, and is saved as it is in memory.
+    """
+    for name, weight in attached.named_parameters():
+        values = weights.get(name.replace(f".{attached.active_adapter}.", "."))
+        if values is not None:
+            weight.data = values.to(weight.device)
 
 
 def _read_config(path: Path) -> LoraConfig:
