@@ -5,7 +5,9 @@ The parts are those of one process, so that the output is the same, and a stoppe
 
 import importlib
 import os
+import sys
 from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -66,8 +68,10 @@ class RayParts:
             num_cpus=1,
         )
         try:
-            for row in parts.iter_rows():
-                yield int(row["part"]), bytes(row["content"])
+            # Ray tells of actors that ended on stdout, which may be for a program to read.
+            with redirect_stdout(sys.stderr):
+                for row in parts.iter_rows():
+                    yield int(row["part"]), bytes(row["content"])
         except ray.exceptions.RayError as error:
             raise _told(error) from error
 
