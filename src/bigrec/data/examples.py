@@ -25,6 +25,11 @@ class TitleExample:
     target: str
     item_type: str
 
+    @property
+    def titles(self) -> tuple[str, ...]:
+        """The history and the target."""
+        return (*self.history, self.target)
+
 
 @dataclass(frozen=True, eq=False)
 class Examples:

@@ -12,6 +12,7 @@ from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.lm.title_tokens import TitleTokens
 from bigrec.printable import get_logger
 
 logger = get_logger(__name__)
@@ -35,7 +36,11 @@ class TokenizedExample(TypedDict):
 
 
 def tokenize_examples(
-    renderer: PromptRenderer, examples: Sequence[TitleExample], *, loss: LossTarget
+    renderer: PromptRenderer,
+    examples: Sequence[TitleExample],
+    *,
+    loss: LossTarget,
+    branching: TitleTokens | None = None,
 ) -> list[TokenizedExample]:
     """Tokenize examples, with labels where the loss covers them.
 
@@ -46,21 +51,27 @@ def tokenize_examples(
             (all-position targets), each with the token that ends it if that is part of the title
             (see `PromptRenderer.prompt_parts`). ``full`` covers every token. The first title of a
             history has no title before it: the model learns from it which titles are popular.
+        branching: The loss covers only tokens of titles where several could stand. None covers
+            all. Has no effect with ``full``.
     """
     tokenized = []
     n_truncated = 0
     for example in examples:
         before, lines, after = renderer.prompt_parts(example.history, example.item_type)
-        history = list(chain.from_iterable(lines))
         response = renderer.response_ids(example.target)
         n_truncated += len(lines) < len(example.history)
-        ids = [*before, *history, *after, *response]
+        ids = [*before, *chain.from_iterable(lines), *after, *response]
         if loss == "full":
             labels = [_IGNORED, *ids[1:]]
-        elif loss == "titles":
-            labels = [*_ignored(before), *history, *_ignored(after), *response]
         else:
-            labels = [*_ignored(ids[: -len(response)]), *response]
+            titles = example.titles[-1 - len(lines) :]
+            *history, target = (
+                _undecided(line, renderer.title_token_ids(title), branching)
+                for title, line in zip(titles, [*lines, response], strict=True)
+            )
+            if loss == "completion":
+                history = [_ignored(line) for line in lines]
+            labels = [*_ignored(before), *chain.from_iterable(history), *_ignored(after), *target]
         tokenized.append(TokenizedExample(input_ids=ids, labels=labels))
     if n_truncated and loss == "titles":
         logger.warning(
@@ -75,6 +86,18 @@ def tokenize_examples(
 
 def _ignored(ids: Sequence[int]) -> list[int]:
     return [_IGNORED] * len(ids)
+
+
+def _undecided(
+    line: Sequence[int], title: Sequence[int], branching: TitleTokens | None
+) -> Sequence[int]:
+    """Labels of a line, which is the tokens of a title and what ends it."""
+    if branching is None:
+        return line
+    branches = branching.branches(title)
+    return [
+        token if branches[min(place, len(title))] else _IGNORED for place, token in enumerate(line)
+    ]
 
 
 class Collator:

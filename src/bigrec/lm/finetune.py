@@ -9,6 +9,7 @@ import importlib.util
 import math
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -38,6 +39,7 @@ from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.lm.title_tokens import TitleTokens, logits_of
 from bigrec.lm.trained import load_trained, make_trainable, save_trained, trained_folder
 from bigrec.printable import get_logger
 from bigrec.settings.generative import FinetuneSettings
@@ -71,6 +73,7 @@ def finetune(
     settings: FinetuneSettings,
     train: Sequence[TitleExample],
     valid: Sequence[TitleExample],
+    titles: Sequence[str] = (),
     folder: Path,
     seed: int,
     stop_after: int | None = None,
@@ -92,6 +95,8 @@ def finetune(
         train: Training examples.
         valid: Validation examples. The epoch with the lowest loss on them is kept; without any,
             the last epoch.
+        titles: Titles that can be recommended; those of the examples can in any case. They decide
+            what ``softmax`` and ``loss_tokens`` mean.
         folder: Folder for checkpoints, ``loss.json`` and ``adapter/`` or ``weights/``. A run whose
             checkpoints are there is resumed; a complete one is loaded.
         seed: Decides initialization, order and dropout. On a CPU, the same seed gives the same
@@ -138,11 +143,15 @@ def finetune(
         stop_after=stop_after,
         seed=seed,
     )
+    written = (example.titles for example in chain(train, valid))
+    tokens = TitleTokens.of(renderer, list(dict.fromkeys(chain(titles, *written))))
+    branching = tokens if settings.loss_tokens == "branching" else None
     trainer = _train(
         lm,
         arguments,
-        train=tokenize_examples(renderer, train, loss=settings.loss),
-        valid=_validation_examples(renderer, valid, loss=settings.loss),
+        train=tokenize_examples(renderer, train, loss=settings.loss, branching=branching),
+        valid=_validation_examples(renderer, valid, loss=settings.loss, branching=branching),
+        softmax=tokens if settings.softmax == "titles" else None,
         settings=settings,
         progress=progress,
     )
@@ -207,10 +216,13 @@ def _train(
     *,
     train: Sequence[TokenizedExample],
     valid: Sequence[TokenizedExample],
+    softmax: TitleTokens | None,
     settings: FinetuneSettings,
     progress: ProgressCallback | None,
 ) -> _Trainer:
     """Train what is attached, from the last complete checkpoint if there is one."""
+    if softmax is not None:
+        train, valid = ([_relabel(example, softmax) for example in part] for part in (train, valid))
     checkpoints = CheckpointCallback(
         save_every_s=settings.save_every_s,
         progress=progress,
@@ -235,6 +247,7 @@ def _train(
         checkpoints.saving_on_interrupt(),
         attention_by_products(lm.base, longest=longest, dtype=_computing_dtype(lm)),
         quiet_transformers(),
+        nullcontext() if softmax is None else logits_of(lm.base, softmax.ids),
     ):
         trainer.train(resume_from_checkpoint=_resumed_from(arguments))
     lm.model.eval()
@@ -260,11 +273,23 @@ def _computing_dtype(lm: LanguageModel) -> torch.dtype:
     return dtype
 
 
+def _relabel(example: TokenizedExample, softmax: TitleTokens) -> TokenizedExample:
+    """The example with labels that count among the tokens of titles."""
+    return {**example, "labels": softmax.places(example["labels"])}
+
+
 def _validation_examples(
-    renderer: PromptRenderer, examples: Sequence[TitleExample], *, loss: LossTarget
+    renderer: PromptRenderer,
+    examples: Sequence[TitleExample],
+    *,
+    loss: LossTarget,
+    branching: TitleTokens | None,
 ) -> list[TokenizedExample]:
     tokenized = tokenize_examples(
-        renderer, examples, loss="full" if loss == "full" else "completion"
+        renderer,
+        examples,
+        loss="full" if loss == "full" else "completion",
+        branching=branching,
     )
     # Similar lengths share a batch. The order is the same in every epoch and every run.
     return sorted(tokenized, key=lambda example: -len(example["input_ids"]))

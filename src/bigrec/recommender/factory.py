@@ -149,6 +149,7 @@ def train_model(
     prepared: PreparedData,
     settings: Settings,
     *,
+    titles: Sequence[str] = (),
     folder: Path,
     stop_after: int | None = None,
     progress: ProgressCallback | None = None,
@@ -159,6 +160,7 @@ def train_model(
         lm: The base model.
         prepared: The examples.
         settings: Training arguments.
+        titles: The catalog's titles, for losses that depend on them.
         folder: Holds checkpoints and what was trained.
         stop_after: Epochs, without validation; None stops early on validation.
         progress: Called with (steps done, steps in all).
@@ -169,6 +171,7 @@ def train_model(
         settings=settings.generative.finetune,
         train=prepared.train,
         valid=prepared.valid,
+        titles=titles,
         folder=folder,
         seed=settings.seed,
         stop_after=stop_after,

@@ -133,6 +133,7 @@ class Fitting:
             lm,
             self.prepared,
             self._settings,
+            titles=self._dataset.catalog.titles,
             folder=stage.folder,
             stop_after=None if self._selected is None else self._selected.finetuning_epochs,
             progress=throughput,

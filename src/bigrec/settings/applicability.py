@@ -78,6 +78,14 @@ _CONDITIONS = (
         )
         for name in ("lora_r", "lora_alpha", "lora_dropout", "target_modules")
     ),
+    *(
+        _Condition(
+            f"generative.finetune.{name}",
+            lambda s: s.generative.finetune.loss != "full",
+            "generative.finetune.loss: completion or titles",
+        )
+        for name in ("loss_tokens", "softmax")
+    ),
     _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
     _Condition(
         "data.max_train_examples",

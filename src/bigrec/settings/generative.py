@@ -55,6 +55,13 @@ class FinetuneSettings(Section):
     loss: Literal["completion", "titles", "full"] = "completion"
     """Tokens in the loss: the target's, those of every title in history and target, or all
     (paper)."""
+    loss_tokens: Literal["all", "branching"] = "all"
+    """Tokens of a title in the loss: all, or only those where several could stand in some title of
+    the catalog. Decoding with ``constraint`` does not choose the others."""
+    softmax: Literal["vocabulary", "titles"] = "vocabulary"
+    """What a token's probability is relative to: the model's vocabulary, or the tokens that the
+    catalog's titles are written with. Fewer are faster to compute. Decoding with ``constraint``
+    chooses no others."""
     window: Annotated[int, Field(ge=2)] | None = None
     """All-position targets: train on non-overlapping windows of so many titles, cut from users'
     training histories, instead of on a history and a target. Meant for ``loss: titles``."""

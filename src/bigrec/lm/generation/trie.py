@@ -79,6 +79,15 @@ class TitleTrie:
         step = np.arange(len(row)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
         return row, self._steps[step] & ((1 << _TOKEN_BITS) - 1), step + 1
 
+    def n_steps(self, nodes: IntArray) -> IntArray:
+        """How many tokens continue each of some nodes, in the shape of ``nodes``.
+
+        Args:
+            nodes: Nodes of the trie, none of them -1.
+        """
+        counts: IntArray = self._first_step[nodes + 1] - self._first_step[nodes]
+        return counts
+
     def titles(self, rows: IntArray) -> IntArray:
         """Position of the complete title in each row, ``[r]``; -1 if there is none.
 

@@ -1,0 +1,96 @@
+"""The tokens that titles are written with: what a loss is over that no other token can lower.
+
+Decoding that is constrained to the catalog's titles never chooses among other tokens, and has no
+choice at all where a single token continues what is written.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch.nn import functional
+
+from bigrec.errors import ModelError
+from bigrec.lm.generation.trie import TitleTrie
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.types import IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class TitleTokens:
+    """The titles that can be written, as tokens.
+
+    Attributes:
+        trie: The titles.
+        ids: The different tokens in them and those that end them, sorted, ``[v]``.
+    """
+
+    trie: TitleTrie = field(repr=False)
+    ids: IntArray = field(repr=False)
+
+    @classmethod
+    def of(cls, renderer: PromptRenderer, titles: Sequence[str]) -> Self:
+        """The tokens of some titles, at least one.
+
+        Args:
+            renderer: Renders titles to tokens.
+            titles: The titles.
+        """
+        rows = [renderer.title_token_ids(title) for title in titles]
+        tokens = {token for row in rows for token in row} | set(renderer.stop_ids)
+        return cls(TitleTrie(rows, end=renderer.end_id), np.array(sorted(tokens)))
+
+    def branches(self, tokens: Sequence[int]) -> list[bool]:
+        """Whether several tokens could stand at each place of a title, the end token's included.
+
+        Args:
+            tokens: The title's ``n`` tokens.
+
+        Returns:
+            ``n + 1`` values. All are true for a text that is none of the titles, and if there is
+            one title only: nothing else is left to learn.
+        """
+        (nodes,) = self.trie.paths(np.array([tokens], dtype=np.int64).reshape(1, -1))
+        several = self.trie.n_steps(nodes) > 1 if nodes[-1] >= 0 else np.zeros(0, dtype=np.bool_)
+        return [bool(value) for value in several] if np.any(several) else [True] * len(nodes)
+
+    def places(self, tokens: Sequence[int]) -> list[int]:
+        """Places in ``ids`` of tokens that are all among them; a negative number stays."""
+        values = np.array(tokens, dtype=np.int64)
+        return list(map(int, np.where(values < 0, values, np.searchsorted(self.ids, values))))
+
+
+@contextmanager
+def logits_of(model: Any, ids: IntArray) -> Iterator[None]:
+    """Within the block, a model computes the logits of some tokens alone.
+
+    Args:
+        model: A transformers model.
+        ids: The tokens, ``[v]``; logits are in their order.
+
+    Raises:
+        ModelError: If the product with the vocabulary is not a plain one.
+    """
+    head: Any = model.get_output_embeddings()
+    is_plain = isinstance(head, torch.nn.Linear) and head.weight.is_floating_point()
+    if not is_plain:
+        raise ModelError(
+            f"logits of titles' tokens alone need a model with a plain output layer, and this one "
+            f"has {type(head).__name__}. Set generative.finetune.softmax to vocabulary."
+        )
+    rows = torch.from_numpy(ids).to(head.weight.device)
+    frozen = None if head.weight.requires_grad else head.weight[rows]
+
+    def forward(states: torch.Tensor) -> torch.Tensor:
+        # What is trained is read anew: its rows change with every step.
+        weight = head.weight[rows] if frozen is None else frozen
+        return functional.linear(states, weight, None if head.bias is None else head.bias[rows])
+
+    head.forward = forward
+    try:
+        yield
+    finally:
+        del head.forward

@@ -1,0 +1,144 @@
+"""The loss over the tokens of titles: where they branch, and relative to which they are likely."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch.nn import functional
+
+from bigrec.data.examples import TitleExample
+from bigrec.errors import ModelError
+from bigrec.lm.batches import Collator, kept_positions_loss, tokenize_examples
+from bigrec.lm.generation.trie import TitleTrie
+from bigrec.lm.model import LanguageModel
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.lm.title_tokens import TitleTokens, logits_of
+from bigrec.settings.generative import PromptSettings
+from tests.conftest import TITLES
+from tests.lm.test_finetune import losses, run, weights
+
+END = 9
+EXAMPLE = TitleExample(tuple(TITLES[:3]), TITLES[3], "movie")
+
+pytestmark = pytest.mark.model
+
+
+def tokens_of(*rows: list[int]) -> TitleTokens:
+    return TitleTokens(TitleTrie(rows, end=END), np.unique(np.concatenate([*rows, [END]])))
+
+
+def renderer_of(lm: LanguageModel) -> PromptRenderer:
+    return PromptRenderer(lm.tokenizer, PromptSettings(style="list"))
+
+
+def test_a_token_branches_where_several_titles_go_on() -> None:
+    tokens = tokens_of([1, 2, 3], [1, 2, 4], [5, 6], [5])
+    assert tokens.branches([1, 2, 3]) == [True, False, True, False]
+    assert tokens.branches([5, 6]) == [True, True, False]
+    assert tokens.branches([5]) == [True, True]
+
+
+def test_nothing_decides_the_tokens_of_an_unknown_text_or_of_the_only_title() -> None:
+    tokens = tokens_of([1, 2], [3])
+    assert tokens.branches([1, 4]) == tokens.branches([1, 2, 3])[:3] == [True] * 3
+    assert tokens_of([1, 2]).branches([1, 2]) == [True] * 3
+
+
+@given(st.lists(st.lists(st.integers(1, 3), max_size=4), min_size=2, max_size=8, unique_by=tuple))
+def test_branches_are_the_prefixes_that_different_tokens_follow(rows: list[list[int]]) -> None:
+    tokens = tokens_of(*rows)
+    for row in rows:
+        ended = [*row, END]
+        follow = [
+            {[*other, END][place] for other in rows if other[:place] == row[:place]}
+            for place in range(len(ended))
+        ]
+        assert tokens.branches(row) == [len(following) > 1 for following in follow]
+
+
+def test_the_softmax_over_titles_renormalizes_the_probabilities(lm: LanguageModel) -> None:
+    renderer = renderer_of(lm)
+    tokens = TitleTokens.of(renderer, TITLES)
+    (row,) = tokenize_examples(renderer, [EXAMPLE], loss="titles")
+    with torch.inference_mode():
+        logits = lm.model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+    labels = torch.tensor(row["labels"])[1:]
+    log_probs = logits[:, tokens.ids].log_softmax(dim=-1)
+    expected = [
+        -float(log_probs[place, list(tokens.ids).index(label)])
+        for place, label in enumerate(labels)
+        if label >= 0
+    ]
+    batch = Collator(lm)([{**row, "labels": tokens.places(row["labels"])}])
+    targets = batch.pop("labels")
+    with torch.inference_mode(), logits_of(lm.base, tokens.ids):
+        loss = kept_positions_loss(lm.model(**batch), targets)
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-4)
+    with torch.inference_mode():
+        after = lm.model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
+    assert torch.equal(after, logits)
+
+
+def test_trained_weights_of_the_vocabulary_get_the_gradients_of_their_rows(
+    lm: LanguageModel,
+) -> None:
+    ids = np.array([3, 5, 8])
+    head: Any = lm.base.get_output_embeddings().requires_grad_(requires_grad=True)
+    states = torch.randn(4, head.weight.shape[1], generator=torch.Generator().manual_seed(0))
+    gradients = []
+    for is_reduced in (True, False):
+        if is_reduced:
+            with logits_of(lm.base, ids):
+                logits = head(states)
+        else:
+            logits = head(states)[:, ids]
+        loss = functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
+        gradients.append(torch.autograd.grad(loss, head.weight)[0])
+    torch.testing.assert_close(*gradients)
+    head.requires_grad_(requires_grad=False)
+
+
+def test_an_output_layer_that_is_no_plain_product_is_refused(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lm.base, "get_output_embeddings", torch.nn.Identity)
+    refused = pytest.raises(ModelError, match=r"has Identity\. Set generative\.finetune\.softmax")
+    with refused, logits_of(lm.base, np.array([1])):
+        pass
+
+
+def test_labels_are_where_titles_branch(lm: LanguageModel) -> None:
+    renderer = renderer_of(lm)
+    tokens = TitleTokens.of(renderer, TITLES)
+    (every,) = tokenize_examples(renderer, [EXAMPLE], loss="titles")
+    (few,) = tokenize_examples(renderer, [EXAMPLE], loss="titles", branching=tokens)
+    expected = [
+        kept
+        for title in EXAMPLE.titles
+        for kept in tokens.branches(renderer.title_token_ids(title))
+    ]
+    start = len(renderer.prompt_parts(EXAMPLE.history, "movie")[0])
+    assert [label >= 0 for label in few["labels"][start:]] == expected
+    assert 0 < sum(expected) < len(expected)
+    assert all(
+        label in (-100, full) for label, full in zip(few["labels"], every["labels"], strict=True)
+    )
+
+
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_training_over_titles_alone_lowers_its_loss_and_keeps_the_vocabulary(
+    tiny_model: Path, tmp_path: Path, method: str
+) -> None:
+    options: dict[str, Any] = {"method": method, "loss": "titles", "epochs": 6, "valid": []}
+    lm, result = run(
+        tiny_model, tmp_path / "a", **options, softmax="titles", loss_tokens="branching"
+    )
+    values = losses(result, "loss")
+    assert values[-1] < values[0] < np.log(len(lm.tokenizer))
+    assert lm.model(input_ids=torch.tensor([[1]])).logits.shape[-1] == lm.base.config.vocab_size
+    _, plain = run(tiny_model, tmp_path / "b", **options)
+    assert weights(result).keys() == weights(plain).keys()
