@@ -1,6 +1,7 @@
 """Finding and loading base models, and their fingerprints."""
 
 import json
+import pickle
 import shutil
 import struct
 from pathlib import Path
@@ -119,6 +120,42 @@ def test_a_broken_weights_file_is_one_clear_error(tmp_path: Path, tiny_model: Pa
     (folder / "model.safetensors").write_bytes(b"not a tensor file")
     with pytest.raises(ModelError, match="could not be loaded"):
         load_language_model(str(folder))
+
+
+class _Runs:
+    """An object that touches a file when it is unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self._marker = marker
+
+    def __reduce__(self) -> tuple[object, tuple[Path]]:
+        return Path.touch, (self._marker,)
+
+
+def test_pickled_weights_with_code_are_refused_and_nothing_runs(
+    tmp_path: Path, tiny_model: Path
+) -> None:
+    folder, marker = tmp_path / "model", tmp_path / "ran"
+    shutil.copytree(tiny_model, folder)
+    (folder / "model.safetensors").unlink()
+    for content in (pickle.dumps(_Runs(marker)), pickle.dumps({"x": _Runs(marker)}, protocol=2)):
+        (folder / "pytorch_model.bin").write_bytes(content)
+        with pytest.raises(ModelError, match="could not be loaded: "):
+            load_language_model(str(folder))
+    assert not marker.exists()
+
+
+@pytest.mark.parametrize(
+    "change", [{"hidden_size": -1}, {"rope_parameters": {"rope_type": "../x"}}]
+)
+def test_a_configuration_that_no_network_has_is_one_clear_error(
+    tmp_path: Path, tiny_model: Path, change: dict[str, object]
+) -> None:
+    shutil.copytree(tiny_model, tmp_path / "model")
+    path = tmp_path / "model" / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
+    with pytest.raises(ModelError, match="could not be loaded: "):
+        load_language_model(str(tmp_path / "model"))
 
 
 def test_auto_precision_on_a_cpu_without_native_bfloat16_is_float32(

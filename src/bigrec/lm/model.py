@@ -4,7 +4,6 @@ import copy
 import importlib.util
 import inspect
 import os
-import struct
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
@@ -27,7 +25,7 @@ from transformers import (
 )
 from transformers.utils import logging as hf_logging
 
-from bigrec.errors import BundleError, ModelError
+from bigrec.errors import BigrecError, BundleError, ModelError
 from bigrec.lm.adapter_files import ADAPTER_CONFIG, read_adapter
 from bigrec.lm.hardware import Dtype, first_line, fold_logits, pick_device, pick_dtype
 from bigrec.lm.identity import identify, truncated_fingerprint
@@ -41,24 +39,6 @@ _GGUF_CACHE_LIMIT_BYTES = 1 << 30
 _TRUST = "Set trust_remote_code if you trust its authors."
 CheckFingerprint = Callable[[str], None]
 """Called with the fingerprint of a base model, before it is loaded."""
-
-
-# Loaders check nothing: counts and offsets of a damaged file are used as they are.
-_LOADING_ERRORS = (
-    OSError,
-    ValueError,
-    RuntimeError,
-    ImportError,
-    LookupError,
-    TypeError,
-    AttributeError,
-    ArithmeticError,
-    AssertionError,
-    MemoryError,
-    EOFError,
-    struct.error,
-    SafetensorError,
-)
 
 
 @dataclass
@@ -361,12 +341,15 @@ def loading(name: str, *, what: str = "base model") -> Iterator[None]:
         what: The kind of model in messages.
 
     Raises:
-        ModelError: If the block fails as loaders do.
+        ModelError: If the block fails.
     """
     try:
         with quiet_transformers():
             yield
-    except _LOADING_ERRORS as error:
+    except BigrecError:
+        raise
+    # Loaders check nothing: a damaged file, or a pickle with code, fails in any way.
+    except Exception as error:
         remedy = _TRUST if "trust_remote_code" in str(error) else loading_remedy(name)
         raise ModelError(
             f"{what} {name!r} could not be loaded: {first_line(error)} {remedy}"
