@@ -1,3 +1,6 @@
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -5,8 +8,9 @@ import pytest
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
-from bigrec.data.id_columns import MISSING, check_exact, id_text, loosened
+from bigrec.data.id_columns import MISSING, check_exact, check_unrounded, id_text, loosened
 from bigrec.data.repairs import Repair
+from bigrec.data.tables import scan_table
 from bigrec.errors import DataError
 
 
@@ -47,13 +51,68 @@ def test_ids_of_another_type_are_refused() -> None:
 
 @pytest.mark.parametrize(("dtype", "limit"), [(pl.Float64, 2**53), (pl.Float32, 2**24)])
 def test_floats_that_round_ids_are_refused(dtype: Any, limit: int) -> None:
-    for largest in (limit, 4 * limit):
-        frame = pl.DataFrame({"id": pl.Series([1, None, largest, float("inf")], dtype=dtype)})
+    for largest in (limit, 4 * limit, float("inf"), -float("inf")):
+        values = [1, None, float("nan"), largest, largest]
+        frame = pl.DataFrame({"id": pl.Series(values, dtype=dtype)})
         if largest == limit:
             check_exact(frame.lazy(), "id", frame.schema["id"], what="items")
             continue
-        with pytest.raises(DataError, match=f"holds Float.. up to {largest}: floats above {limit}"):
+        message = re.escape(f"holds the number {float(largest)} in row 4: floats above {limit}")
+        with pytest.raises(DataError, match=rf"{message} are rounded.* Wrong values: 2\."):
             check_exact(frame.lazy(), "id", frame.schema["id"], what="items")
+
+
+@pytest.mark.parametrize(
+    "text", ["1e+22", "-1.5E+16", "9.1e+15", "1e+999", "9.007199254740994e+15"]
+)
+def test_texts_of_rounded_floats_are_refused_as_ids(text: str) -> None:
+    message = re.escape(f"'u' of the items holds the number {float(text)} in row 12: floats")
+    with pytest.raises(DataError, match=message):
+        check_unrounded(pl.Series([None, "a+b", text]), "u", what="items", first_row=10)
+
+
+def test_ids_that_look_like_large_numbers_are_kept() -> None:
+    kept = ["1e22", "1E+05", "1.5e+15", "12e+16", "ab1e+16", "9007199254740993", "inf", "+" * 9]
+    check_unrounded(pl.Series(kept), "u", what="items")
+
+
+_ROUNDED = ("1e400", "-1e400", "Infinity", "1e22", "9007199254740994.0")
+
+
+@pytest.mark.parametrize("is_array", [False, True])
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((column, value) for column in ("user_id", "item_id") for value in _ROUNDED),
+        *(("timestamp", value) for value in _ROUNDED[:-1]),
+    ],
+)
+def test_a_number_of_json_that_no_float_tells_apart_is_refused(
+    tmp_path: Path, column: str, value: str, is_array: bool
+) -> None:
+    rows = [{"user_id": n % 2, "item_id": 7, "timestamp": 10**9 + n} for n in range(4)]
+    lines = [json.dumps(row) for row in rows]
+    number = {"user_id": 0, "item_id": 7, "timestamp": 10**9 + 2}[column]
+    lines[2] = lines[2].replace(f'"{column}": {number}', f'"{column}": {value}')
+    path = tmp_path / "rows.json"
+    path.write_text(f"[{', '.join(lines)}]" if is_array else "\n".join(lines))
+    items = pl.DataFrame({"item_id": [7], "title": ["A"]})
+    with pytest.raises(DataError, match=rf"column '{column}' .*holds .* in row 3: .*alues: 1"):
+        Dataset.from_frames(scan_table(path), items)
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id", "timestamp"])
+def test_whole_numbers_of_json_keep_all_digits_as_ids(tmp_path: Path, column: str) -> None:
+    path = tmp_path / "rows.json"
+    path.write_text(f'{{"user_id": 1, "item_id": 7, "timestamp": 5, "{column}": {2**63}}}\n')
+    items = pl.DataFrame({"item_id": [str(2**63), "7"], "title": ["A", "B"]})
+    if column == "timestamp":
+        with pytest.raises(DataError, match=f"holds '{2**63}' in row 1: expected a number from"):
+            Dataset.from_frames(scan_table(path), items)
+        return
+    made = Dataset.from_frames(scan_table(path), items)
+    assert made.interactions.user_ids == [str(2**63) if column == "user_id" else "1"]
+    assert made.interactions.items.tolist() == [0 if column == "item_id" else 1]
 
 
 def test_loose_ids_have_no_case_spaces_or_leading_zeros() -> None:
@@ -133,7 +192,12 @@ def test_users_named_as_if_unknown_are_told() -> None:
 
 
 def test_floats_that_round_ids_are_refused_in_either_frame() -> None:
-    with pytest.raises(DataError, match="column 'user_id' of the interactions holds Float64 up to"):
+    with pytest.raises(
+        DataError,
+        match=r"column 'user_id' of the interactions holds the number 1\.15.*e\+18 in row 1",
+    ):
         dataset([2.0**60], ["a"], ["a"])
-    with pytest.raises(DataError, match="column 'item_id' of the items holds Float64 up to"):
+    with pytest.raises(
+        DataError, match=r"column 'item_id' of the items holds the number 1\.15.*e\+18 in row 1"
+    ):
         Catalog.from_frame(pl.DataFrame({"item_id": [2.0**60], "title": ["A"]}))

@@ -16,6 +16,9 @@ from bigrec.errors import DataError, reason_of
 Frame = pl.DataFrame | pl.LazyFrame | Any
 """A polars frame, lazy or not, or a pandas frame."""
 
+LARGEST_EXACT = 1 << 53
+"""The largest whole number up to which floats of 64 bits are told apart."""
+
 _SCALARS = (str, bool, int, float, np.bool_, np.integer, np.floating, Decimal, date)
 
 
@@ -124,18 +127,28 @@ def plain_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
 def as_text(value: Any) -> str | None:
     """A value as text; None and NaN are missing.
 
-    Lists become "a > b", lists of lists "a > b, c", other nested values JSON.
+    Lists become "a > b", lists of lists "a > b, c", other nested values JSON. A float that is
+    rounded to whole numbers has an exponent, and so has infinity, 1e+999: neither can be an id.
     """
     if value is None or isinstance(value, str):
         return value
     if isinstance(value, bool | np.bool_):
         return str(value).lower()
-    if isinstance(value, float | np.floating) and math.isnan(value):
-        return None
+    if isinstance(value, float | np.floating):
+        return _float_text(float(value))
     if isinstance(value, list | tuple | np.ndarray):
         is_nested = len(value) > 0 and all(isinstance(part, list | tuple) for part in value)
         return (", " if is_nested else " > ").join(filter(None, map(as_text, value)))
     return str(value) if isinstance(value, _SCALARS) else json.dumps(value, default=str)
+
+
+def _float_text(value: float) -> str | None:
+    if math.isnan(value):
+        return None
+    if math.isinf(value):
+        return "1e+999" if value > 0 else "-1e+999"
+    text = str(value)
+    return f"{value:.16e}" if abs(value) > LARGEST_EXACT and "e" not in text else text
 
 
 def _is_plain(dtype: Any) -> bool:

@@ -13,7 +13,7 @@ import polars as pl
 
 from bigrec.data.columns import as_text, require_columns
 from bigrec.data.files import reading, suffix_of
-from bigrec.data.id_columns import check_exact, id_text
+from bigrec.data.id_columns import check_exact, check_unrounded, id_text
 from bigrec.data.json_rows import iter_objects
 from bigrec.data.remote import on_disk
 from bigrec.data.tables import JSON_SUFFIXES, scan_table
@@ -115,6 +115,8 @@ class Histories:
             **{option: _id(table, name) for option, name in names.items()},
             **({} if time is None else {"time": pl.col(time)}),
         ).collect()
+        for option, name in names.items():
+            check_unrounded(rows[option], name, what=_WHAT)
         n_rows = rows.height
         rows = rows.drop_nulls(["user_id", "item_id"])
         firsts = rows.select(pl.col("user_id").unique(maintain_order=True)).with_row_index("user")
@@ -213,8 +215,9 @@ def _lists_of_json(path: Path, *, user_id: str, item_id: str) -> _Lists:
                     f"object {row} has {of_row[item_id]!r:.40} as {item_id!r}: expected a list of "
                     "items, as in the first one."
                 )
-        n_rows += len(batch)
         of_batch = _texts([row.get(user_id) for row in batch])
+        check_unrounded(of_batch, user_id, what=_WHAT, first_row=n_rows + 1)
+        n_rows += len(batch)
         lists = [
             row.get(item_id) or []
             for row, user in zip(batch, of_batch, strict=True)

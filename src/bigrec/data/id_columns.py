@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from bigrec.data.columns import LARGEST_EXACT
 from bigrec.data.repairs import Repairs
 from bigrec.errors import DataError
 
@@ -34,7 +35,9 @@ _PLACEHOLDERS = (
 
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum)
 # Whole numbers above are no longer told apart.
-_EXACT: dict[type[pl.DataType], int] = {pl.Float32: 1 << 24, pl.Float64: 1 << 53}
+_EXACT: dict[type[pl.DataType], int] = {pl.Float32: 1 << 24, pl.Float64: LARGEST_EXACT}
+# How programs write such numbers, in one form: one digit before the point and a signed exponent.
+_ROUNDED = r"^[+-]?(9\.\d+[eE]\+15|\d(\.\d+)?[eE]\+(1[6-9]|[2-9]\d|\d{3,}))$"
 
 
 def id_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
@@ -83,19 +86,49 @@ def check_exact(frame: pl.LazyFrame, name: str, dtype: pl.DataType, *, what: str
     """Check that ids in a column of floats can be told apart.
 
     Raises:
-        DataError: If whole numbers of their size are rounded.
+        DataError: If a number is infinite or so large that it is rounded. Names the first such row.
     """
     limit = _EXACT.get(type(dtype))
     if limit is None:
         return
-    column = pl.col(name).abs()
-    largest = frame.select(column.filter(column.is_finite()).max()).collect().item()
-    if largest is not None and largest > limit:
-        raise DataError(
-            f"column {name!r} of the {what} holds {dtype} up to {largest:.0f}: floats above "
-            f"{limit} are rounded, so that different ids become one. Read the column as text or "
-            "whole numbers."
+    column = pl.col(name)
+    wrong = frame.select(((column.abs() > limit) & column.is_not_nan()).arg_true()).collect()
+    if wrong.height:
+        row = int(wrong.item(0, 0))
+        value = frame.select(column.slice(row, 1)).collect().item()
+        raise _rounded(value, row, wrong.height, limit=limit, name=name, what=what)
+
+
+def check_unrounded(ids: pl.Series, name: str, *, what: str, first_row: int = 1) -> None:
+    """Check that no id is the text of a float that is infinite or rounded, such as 1e+22.
+
+    Args:
+        ids: Ids as `id_text` reads them.
+        name: Name of the column.
+        what: Content of the frame, for the message.
+        first_row: Number of the first id's row.
+
+    Raises:
+        DataError: If one is. Names the first such row.
+    """
+    # All such texts have it; few others do.
+    if not ids.str.contains("+", literal=True).any():
+        return
+    wrong = ids.str.contains(_ROUNDED).fill_null(value=False).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
+        value = float(ids[row])
+        raise _rounded(
+            value, row + first_row - 1, len(wrong), limit=LARGEST_EXACT, name=name, what=what
         )
+
+
+def _rounded(value: float, row: int, count: int, *, limit: int, name: str, what: str) -> DataError:
+    return DataError(
+        f"column {name!r} of the {what} holds the number {value} in row {row + 1}: floats above "
+        f"{limit} are rounded, so that different ids become one. Wrong values: {count}. Read the "
+        "column as text or whole numbers, and write it as such."
+    )
 
 
 def loosened(ids: pl.Series) -> pl.Series:

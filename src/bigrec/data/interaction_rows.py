@@ -10,6 +10,7 @@ from bigrec.data.columns import Frame, column_names, lazy_frame, plain_text, req
 from bigrec.data.id_columns import (
     MISSING,
     check_exact,
+    check_unrounded,
     id_text,
     loosened,
     record_placeholders,
@@ -100,7 +101,10 @@ def _collected(frame: Frame, selected: Mapping[str, str]) -> pl.DataFrame:
         columns[option] = id_text(name, dtype, what=_WHAT)
         columns[f"written {option}"] = written_text(name, dtype, what=_WHAT)
         check_exact(lazy, name, dtype, what=_WHAT)
-    return lazy.select(**columns).collect()
+    rows = lazy.select(**columns).collect()
+    for option in _IDS:
+        check_unrounded(rows[option], selected[option], what=_WHAT)
+    return rows
 
 
 def clean_interactions(

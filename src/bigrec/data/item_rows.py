@@ -8,6 +8,7 @@ from bigrec.data.columns import Frame, column_names, lazy_frame, plain_text, req
 from bigrec.data.id_columns import (
     MISSING,
     check_exact,
+    check_unrounded,
     id_text,
     record_similar,
     record_spelling,
@@ -69,6 +70,7 @@ def read_items(
     rows = lazy.select(**ids, **texts, **kept).collect()
     if rows.is_empty():
         raise DataError("the items have no rows: expected one row for each item.")
+    check_unrounded(rows["item_id"], item_id, what=_WHAT)
     return rows
 
 

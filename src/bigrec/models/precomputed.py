@@ -10,7 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from bigrec.data.files import check_regular, reading
-from bigrec.data.id_columns import id_text
+from bigrec.data.id_columns import check_exact, check_unrounded, id_text
 from bigrec.data.ids import read_ids
 from bigrec.data.parquet import scan_parquet
 from bigrec.errors import DataError
@@ -228,7 +228,9 @@ def _long_scores(frame: pl.DataFrame, item_ids: Sequence[str]) -> tuple[list[str
 
 
 def _ids(frame: pl.DataFrame, name: str) -> pl.Series:
+    check_exact(frame.lazy(), name, frame.schema[name], what=_WHAT)
     ids = frame.select(id_text(name, frame.schema[name], what=_WHAT)).to_series()
+    check_unrounded(ids, name, what=_WHAT)
     if ids.null_count():
         raise DataError(f"{ids.null_count()} rows have no {name}. Expected one in every row.")
     return ids
