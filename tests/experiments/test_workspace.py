@@ -97,3 +97,26 @@ def test_a_setting_moves_the_stages_that_depend_on_it_and_no_other(
     tmp_path: Path, mode: Mode, change: str, expected: set[str]
 ) -> None:
     assert changed(mode, tmp_path, change) == expected
+
+
+def domain_stages(tested: str, further: str, *changes: str) -> dict[str, str]:
+    sources = ["data.max_train_examples=8", f"data.extra_train_sources=[{{source: {further}}}]"]
+    return stage_names("generative", Path(tested), *sources, *changes)
+
+
+def test_a_model_of_several_datasets_is_trained_once_and_tested_on_each() -> None:
+    first, second = domain_stages("a", "b"), domain_stages("b", "a")
+    assert {name for name in first if first[name] == second[name]} == {"finetune"}
+
+
+def test_a_zero_shot_model_is_that_of_the_other_dataset() -> None:
+    zero_shot = domain_stages("a", "b", "data.train_sources=extra")
+    own = stage_names("generative", Path("b"), "data.max_train_examples=8")
+    assert {name for name in own if own[name] == zero_shot[name]} == {"finetune"}
+
+
+def test_what_knows_the_tested_dataset_alone_is_shared_by_all_that_is_trained() -> None:
+    own = stage_names("generative", Path("a"), "data.max_train_examples=8")
+    for other in (domain_stages("a", "b"), domain_stages("a", "b", "data.train_sources=extra")):
+        shared = {name for name in own if own[name] == other[name]}
+        assert shared == {"data", "index", "models"}

@@ -51,13 +51,17 @@ def test_networks_stop_by_more_examples_than_the_model_writes_for() -> None:
     assert len(all_training_data(dataset, prepared).valid_targets) == prepared.sizes["valid"]
 
 
+def copy_with_other_titles(files: Path, folder: Path) -> Path:
+    shutil.copytree(files, folder)
+    titles = (folder / "items.csv").read_text().replace("(199", "[199")
+    (folder / "items.csv").write_text(titles)
+    return folder
+
+
 def test_a_second_dataset_is_mixed_in_and_the_first_is_recommended_from(
     tiny_files: Path, tmp_path: Path
 ) -> None:
-    other = tmp_path / "other"
-    shutil.copytree(tiny_files, other)
-    titles = (other / "items.csv").read_text().replace("(199", "[199")
-    (other / "items.csv").write_text(titles)
+    other = copy_with_other_titles(tiny_files, tmp_path / "other")
     source = f"data.extra_train_sources=[{{source: {other}, item_type: game}}]"
     prepared = prepare_examples(
         tiny_dataset(),
@@ -66,6 +70,41 @@ def test_a_second_dataset_is_mixed_in_and_the_first_is_recommended_from(
     assert sorted(example.item_type for example in prepared.train) == ["game"] * 8 + ["movie"] * 8
     assert sorted(example.item_type for example in prepared.valid) == ["game"] * 4 + ["movie"] * 4
     assert all(target < len(TITLES) for target in prepared.test_queries.targets)
+
+
+def test_a_zero_shot_model_is_trained_and_stopped_by_the_other_datasets_alone(
+    tiny_files: Path, tmp_path: Path
+) -> None:
+    other = copy_with_other_titles(tiny_files, tmp_path / "other")
+    source = f"data.extra_train_sources=[{{source: {other}, item_type: game}}]"
+    sizes = ("data.max_train_examples=8", "data.max_valid_examples=4")
+    alone = prepare_examples(tiny_dataset(), settings(*sizes))
+    zero_shot = prepare_examples(
+        tiny_dataset(), settings(source, *sizes, "data.train_sources=extra")
+    )
+    assert [example.item_type for example in zero_shot.train] == ["game"] * 8
+    assert [example.item_type for example in zero_shot.valid] == ["game"] * 4
+    # All but the language model knows the dataset that is recommended from.
+    assert [*map(list, zero_shot.train_items)] == [*map(list, alone.train_items)]
+    for split in ("valid", "test"):
+        of_both = zero_shot.queries(split), alone.queries(split)
+        np.testing.assert_array_equal(of_both[0].targets, of_both[1].targets)
+    np.testing.assert_array_equal(zero_shot.counts, alone.counts)
+
+
+def test_several_datasets_make_the_same_examples_whichever_is_recommended_from(
+    tiny_files: Path, tmp_path: Path
+) -> None:
+    other = copy_with_other_titles(tiny_files, tmp_path / "other")
+    first, second = ({"source": str(folder), "item_type": "film"} for folder in (tiny_files, other))
+    prepared = []
+    for tested, further in ((first, second), (second, first)):
+        values = {**tested, "extra_train_sources": [further], "max_train_examples": 8}
+        asked = Settings.checked({"mode": "generative", "data": values})
+        prepared.append(prepare_examples(load_source(asked.data), asked))
+    assert prepared[0].train == prepared[1].train
+    assert prepared[0].valid == prepared[1].valid
+    assert len({example.history for example in prepared[0].train}) > 8
 
 
 def timed_dataset(**columns: list[int]) -> Dataset:

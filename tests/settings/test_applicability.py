@@ -19,6 +19,10 @@ from bigrec.settings import Settings
         (["compare.retrieval=true"], "compare.retrieval: .* mode: generative"),
         (["data.max_train_examples=9"], "max_train_examples: .* retrieval.train_on: examples"),
         (["data.extra_train_sources=[]"], "extra_train_sources: .* mode: generative"),
+        (
+            ["mode=generative", "data.train_sources=extra"],
+            "train_sources: .* mode: generative, with data.extra_train_sources",
+        ),
         (["mode=generative", "fusion.cold_items=knn"], "fusion.cold_items: .* mode: retrieval"),
         (
             ["mode=generative", "generative.decoding.server.retries=2"],

@@ -46,7 +46,9 @@ def fitted_to(
         elif method.model in (*NAMES, LLM_RETRIEVAL):
             is_few_shot = method.training_data == "few-shot"
             counts[method.label] = on_few_shots if is_few_shot else on_all
+    zero_shot = settings.data.train_sources == "extra" and not settings.decodes_states
+    learned = on_few_shots if settings.trains_on_examples else on_all
     for method in recommenders:
-        counts[method.label] = on_few_shots if settings.trains_on_examples else on_all
+        counts[method.label] = np.zeros_like(on_all) if zero_shot else learned
     targets = catalog.title_ids[prepared.test_queries.targets]
     return cold_rows(methods, targets=targets, counts=counts)

@@ -193,7 +193,12 @@ class Pipeline(Workspace):
     def notes(self) -> list[str]:
         """What a reader must know to judge the figures."""
         prepared, catalog = self.fitting.tested.prepared, self.dataset.catalog
-        trained_on = f"{len(prepared.train)} training examples of {prepared.sizes['train']}"
+        data = self.settings.data
+        origin = str(prepared.sizes["train"])
+        if data.extra_train_sources:
+            origin = f"data.extra_train_sources ({len(data.extra_train_sources)})"
+            origin = origin if data.train_sources == "extra" else f"this dataset and {origin}"
+        trained_on = f"{len(prepared.train)} training examples of {origin}"
         if not self.settings.trains_on_examples:
             interactions = f"{int(prepared.train_rows.sum())} training interactions"
             trained_on = (

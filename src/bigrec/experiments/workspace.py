@@ -22,6 +22,7 @@ A changed setting starts a new folder beside the old one; changing back finds th
     bundle/                  the recommender, ready to be copied elsewhere
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -140,7 +141,10 @@ class Workspace:
         unkeyed = {"save_every_s", "report_to", "per_device_batch_size"}
         finetune = self.settings.generative.finetune.model_dump(mode="json", exclude=unkeyed)
         prompt = self.settings.prompt.fingerprint()
-        return [self._examples_key(), finetune, self._generative_model_key(), prompt]
+        data = self.settings.data
+        tested = [] if data.train_sources == "extra" else [data]
+        examples = self._examples_key([*tested, *data.extra_train_sources])
+        return [examples, finetune, self._generative_model_key(), prompt]
 
     def _latent_key(self) -> list[Any]:
         trained = self.training_stage.folder.name
@@ -176,8 +180,10 @@ class Workspace:
     def _queries_stage(self, name: StageName) -> Stage:
         decoding = self.settings.generative.decoding
         values = decoding.model_dump(mode="json", exclude={"batch_size"})
-        # The finetuning stage's key covers the validation examples.
+        # The finetuning stage's key covers the validation examples of a single dataset.
         examples: Any = "valid" if name == TEXT_STAGES["valid"] else self._test_key()
+        if self.settings.data.extra_train_sources:
+            examples = [examples, self._examples_key([self.settings.data])]
         if name == TEXT_STAGES["shuffled"]:
             examples = [examples, "shuffled"]
         trained = self.stage("finetune").folder.name
@@ -188,18 +194,18 @@ class Workspace:
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
 
-    def _examples_key(self) -> list[Any]:
-        """What the training and validation examples depend on."""
+    def _examples_key(self, sources: Sequence[SourceSettings]) -> list[Any]:
+        """What the training and validation examples of datasets depend on, in any order."""
         data = self.settings.data
         values = data.model_dump(
             mode="json",
             exclude={
                 *SourceSettings.model_fields,
-                *("max_test_examples", "test_file", "extra_train_sources", "text"),
+                *("max_test_examples", "test_file", "extra_train_sources", "train_sources", "text"),
             },
         )
-        sources = [source_key(source) for source in (data, *data.extra_train_sources)]
-        return [sources, values, self.settings.seed, *(["refit"] if self._refitted else [])]
+        keys = sorted(map(source_key, sources), key=fingerprint)
+        return [keys, values, self.settings.seed, *(["refit"] if self._refitted else [])]
 
     def _text_columns_key(self) -> list[Any]:
         """What models of titles depend on beside the titles."""
@@ -208,7 +214,8 @@ class Workspace:
 
     def _training_key(self) -> list[Any]:
         """What networks depend on beside the model: the examples, and the protocol."""
-        return [*self._examples_key(), self.settings.recommend.exclude_seen]
+        tested = self._examples_key([self.settings.data])
+        return [*tested, self.settings.recommend.exclude_seen]
 
     def _test_key(self) -> list[Any]:
         data = self.settings.data

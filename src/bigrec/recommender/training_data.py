@@ -77,10 +77,10 @@ class PreparedData:
     """The examples of a run.
 
     Attributes:
-        train: Training examples of all datasets, mixed.
+        train: Training examples of the datasets of ``data.train_sources``, mixed.
         train_items: Item numbers of each training example of the main dataset, oldest first, the
             target last.
-        valid: Validation examples of all datasets.
+        valid: Validation examples of the same datasets, by which fine-tuning stops.
         valid_queries: Validation examples of the main dataset.
         early_stopping_queries: Validation examples by which networks stop: the same, or more if
             these are few because the language model has to write for each.
@@ -171,11 +171,13 @@ def _prepare(
     """Draw the examples of datasets, the first of which is the main one, by their splits."""
     data = settings.data
     dataset, split = datasets[0], splits[0]
-    rows, train, valid = [], [], []
-    for source, of_source in zip(datasets, splits, strict=True):
-        rows.append(_train_rows(source, of_source, settings))
-        train.append(window_examples(rows[-1], source))
-        valid.append(title_examples(_sample_valid(of_source, data), source))
+    rows = [_train_rows(*source, settings) for source in zip(datasets, splits, strict=True)]
+    sources = list(zip(datasets, splits, rows, strict=True))
+    trained_on = sources[1:] if data.train_sources == "extra" else sources
+    # Several datasets make the same model, whichever of them is recommended from.
+    trained_on.sort(key=lambda source: source[0].catalog.fingerprint)
+    train = [window_examples(of_source, source) for source, _, of_source in trained_on]
+    valid = [title_examples(_sample_valid(of, data), source) for source, of, _ in trained_on]
     return PreparedData(
         train=mix(train, seed=settings.seed),
         train_items=[dataset.interactions.items[example] for example in rows[0]],

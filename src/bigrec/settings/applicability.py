@@ -88,6 +88,11 @@ _CONDITIONS = (
     ),
     _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
     _Condition(
+        "data.train_sources",
+        lambda s: _is_generative(s) and bool(s.data.extra_train_sources),
+        "mode: generative, with data.extra_train_sources",
+    ),
+    _Condition(
         "data.max_train_examples",
         lambda s: _is_generative(s) or s.retrieval.train_on == "examples",
         "mode: generative, or retrieval.train_on: examples",

@@ -114,8 +114,12 @@ class DataSettings(SourceSettings):
     """BIGRec examples (JSON, the format of the paper's authors) to test on instead of the
     dataset's own."""
     extra_train_sources: tuple[SourceSettings, ...] = ()
-    """Further datasets whose training examples are mixed in, as many from each. Generative mode
-    only."""
+    """Further datasets whose training examples are mixed in, up to ``max_train_examples`` from each
+    dataset. Generative mode only."""
+    train_sources: Literal["all", "extra"] = "all"
+    """Datasets that the language model is fine-tuned on: this one and ``extra_train_sources``, or
+    the latter alone, which makes a zero-shot model of this one. The catalog, baselines, fusion
+    rules, the states of latent decoding and the test examples are this one's in both cases."""
     text: Annotated[tuple[str, ...], AfterValidator(_text_with_title)] = ("title",)
     """Columns of the items that make the text of a title which encoders and tf-idf read, such as
     ``[title, category, brand]``: ``title`` first, one below the other. Items of one title have the
