@@ -23,6 +23,7 @@ from bigrec.storage.locks import exclusive
 
 _PRESETS = {"small": "study-small", "paper": "paper"}
 _ABLATION = "ablation"
+_DOMAINS = "domains"
 # Of retrieval mode, whose defaults are meant for all data.
 _ABLATION_PRESETS = {"small": "demo", "paper": None}
 
@@ -31,7 +32,9 @@ _ABLATION_PRESETS = {"small": "demo", "paper": None}
 def study(
     name: Annotated[
         str,
-        typer.Argument(help="ranking, few-shot, samples, fusion or ablation.", show_default=False),
+        typer.Argument(
+            help="ranking, few-shot, samples, fusion, domains or ablation.", show_default=False
+        ),
     ],
     preset: Annotated[
         Literal["small", "paper"],
@@ -57,7 +60,9 @@ def study(
     """Run a claim of the paper as a study that ends in a verdict.
 
     Arms are shared by the studies of a run directory. Ctrl-C keeps what is done; the same command
-    goes on. The study ablation asks what the language model is worth in retrieval mode.
+    goes on. The study domains tests the data and each of data.extra_train_sources, by default the
+    data that ships with bigrec. The study ablation asks what the language model is worth in
+    retrieval mode.
 
     Example: bigrec study few-shot --run-dir runs/studies
     """
@@ -67,6 +72,8 @@ def study(
     with exclusive(run_dir):
         if name == _ABLATION:
             show(as_json, _ablation(settings, run_dir, dry_run=dry_run))
+        elif name == _DOMAINS:
+            show(as_json, _domains(settings, run_dir, dry_run=dry_run))
         else:
             show(as_json, _claim(name, preset, settings, run_dir, dry_run=dry_run))
 
@@ -85,6 +92,20 @@ def _claim(name: str, preset: str, settings: Settings, run_dir: Path, *, dry_run
     with steps.progress() as progress_factory:
         report = run_study(design, settings, run_dir=run_dir, progress_factory=progress_factory)
     return studies.study(report, run_dir / name)
+
+
+def _domains(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
+    """The study of several domains, or what it would do."""
+    from bigrec.experiments.studies.domains import (  # noqa: PLC0415 - torch
+        plan_domains,
+        run_domains,
+    )
+
+    if dry_run:
+        return studies.domains_plan(plan_domains(settings, run_dir=run_dir))
+    with steps.progress() as progress_factory:
+        report = run_domains(settings, run_dir=run_dir, progress_factory=progress_factory)
+    return studies.study(report, run_dir / _DOMAINS)
 
 
 def _ablation(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:

@@ -10,6 +10,7 @@ from bigrec.console import Shown, as_text, rich_table
 
 if TYPE_CHECKING:
     from bigrec.experiments.studies.ablation import PlannedVariant
+    from bigrec.experiments.studies.domains import PlannedDomainArm
     from bigrec.experiments.studies.dry_run import PlannedArm
     from bigrec.experiments.studies.report import StudyReport
 
@@ -39,6 +40,13 @@ def plan(name: str, planned: list["PlannedArm"]) -> Shown:
     from bigrec.experiments.studies.dry_run import plan_table  # noqa: PLC0415 - torch, seconds
 
     return Shown(rich_table(plan_table(name, planned)), [asdict(arm) for arm in planned])
+
+
+def domains_plan(planned: list["PlannedDomainArm"]) -> Shown:
+    """The arms of a dry run of the study of domains."""
+    from bigrec.experiments.studies.domains import domains_table  # noqa: PLC0415 - torch, seconds
+
+    return Shown(rich_table(domains_table(planned)), [asdict(arm) for arm in planned])
 
 
 def ablation_plan(planned: list["PlannedVariant"]) -> Shown:

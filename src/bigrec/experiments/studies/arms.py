@@ -12,7 +12,7 @@ from bigrec.experiments.methods import recommender_ids
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
-from bigrec.settings.generative import DecodingSettings, LatentSettings
+from bigrec.settings.generative import DecodingSettings, GenerativeSettings, LatentSettings
 from bigrec.types import ProgressFactory
 
 Decoding = Literal["beams", "latent"]
@@ -40,19 +40,8 @@ class Arm:
         return "all" if self.examples is None else f"{self.examples:,}"
 
     def settings(self, base: Settings) -> Settings:
-        """The settings of the arm: those of the study with the arm's values.
-
-        Latent decoding takes the states of the training examples alone, so that both decodings
-        know items from the same examples.
-        """
-        generative = base.generative
-        if self.decoding == "latent":
-            generative = generative.model_copy(
-                update={
-                    "decoding": DecodingSettings(method="latent"),
-                    "latent": LatentSettings(train_on="examples"),
-                }
-            )
+        """The settings of the arm: those of the study with the arm's values."""
+        generative = decoded_by(self.decoding, base.generative)
         compare = base.compare.model_copy(
             update={"baselines": self.baselines, "fusions": self.fusions, "reference": "auto"}
         )
@@ -61,6 +50,21 @@ class Arm:
             update={"generative": generative, "compare": compare, "data": data}
         )
         return Settings.checked(changed.to_dict())
+
+
+def decoded_by(decoding: Decoding, generative: GenerativeSettings) -> GenerativeSettings:
+    """Settings of beams, or of latent decoding in their place.
+
+    Latent decoding takes the states of the training examples alone, so that both decodings know
+    items from the same examples.
+    """
+    if decoding == "beams":
+        return generative
+    latent = {
+        "decoding": DecodingSettings(method="latent"),
+        "latent": LatentSettings(train_on="examples"),
+    }
+    return generative.model_copy(update=latent)
 
 
 def run_arm(

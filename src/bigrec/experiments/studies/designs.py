@@ -20,7 +20,8 @@ _TEXT = ("tf-idf", "text kNN", GAUSSIAN)
 # Networks on all data would be trained again beside every number of examples.
 _CURVES = ("popularity", "co-occurrence", "EASE", GAUSSIAN)
 _SIGNALS = ("popularity", "GRU4Rec")
-_MODELS: Mapping[Decoding, str] = {"beams": "BIGRec", "latent": "BIGRec, latent"}
+MODELS: Mapping[Decoding, str] = {"beams": "BIGRec", "latent": "BIGRec, latent"}
+"""Name of the fine-tuned model by how it ranks."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def make_design(name: str, *, few: int | None, sizes: Sequence[int | None]) -> D
 def _ranking(few: int | None) -> Design:
     arms = [Arm("latent", few, (*_CONVENTIONAL, *_TEXT)), Arm("beams", few)]
     contrasts = []
-    for decoding, model in _MODELS.items():
+    for decoding, model in MODELS.items():
         own = MethodId(budgeted(model, arms[0]))
         for names, others, data in (
             (_on_examples(_CONVENTIONAL, arms[0]), "conventional models", "the same examples"),
@@ -90,7 +91,7 @@ def _few_shot(sizes: Sequence[int | None]) -> Design:
             f"{budgeted(model, smaller)} - {budgeted(model, largest)} / 2",
             {MethodId(budgeted(model, smaller)): 1.0, MethodId(budgeted(model, largest)): -0.5},
         )
-        for decoding, model in _MODELS.items()
+        for decoding, model in MODELS.items()
     ]
     claim = "C2: few examples already give most of the accuracy."
     return Design("few-shot", claim, arms, contrasts, curves)
@@ -100,7 +101,7 @@ def _samples(sizes: Sequence[int | None]) -> Design:
     arms, curves = _curve_arms(sizes)
     before, after = arms[-3], arms[-1]
     contrasts = []
-    for decoding, model in _MODELS.items():
+    for decoding, model in MODELS.items():
         for name in ("EASE", GAUSSIAN):
             weights = {
                 MethodId(budgeted(name, after)): 1.0,
@@ -121,10 +122,10 @@ def _samples(sizes: Sequence[int | None]) -> Design:
 
 
 def _fusion(few: int | None) -> Design:
-    arms = [Arm(decoding, few, _SIGNALS, _SIGNALS) for decoding in _MODELS]
+    arms = [Arm(decoding, few, _SIGNALS, _SIGNALS) for decoding in MODELS]
     contrasts = []
     for arm in arms:
-        model = budgeted(_MODELS[arm.decoding], arm)
+        model = budgeted(MODELS[arm.decoding], arm)
         for signal in _SIGNALS:
             product = MethodId(model, "paper", (signal,))
             tuned = MethodId(model, "tuned", (signal,))
@@ -148,7 +149,7 @@ def _curve_arms(
     for examples in sizes:
         latent = Arm("latent", examples, _CURVES)
         arms += [Arm("beams", examples), latent]
-        for name in (*_MODELS.values(), *_CURVES):
+        for name in (*MODELS.values(), *_CURVES):
             point = MethodId(budgeted(name, latent))
             curves.setdefault(name, {})[latent.budget] = point
     return arms, curves

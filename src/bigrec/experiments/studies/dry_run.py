@@ -8,6 +8,7 @@ from typing import Any
 
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.experiments.pipeline import Pipeline
+from bigrec.experiments.studies.arms import Decoding
 from bigrec.experiments.studies.designs import Design
 from bigrec.experiments.studies.study import ARMS_FOLDER, check_settings
 from bigrec.lm.batches import tokenize_examples
@@ -31,7 +32,7 @@ class PlannedArm:
         queries: Validation and test histories that are encoded.
     """
 
-    decoding: str
+    decoding: Decoding
     examples: int
     tokens: int
     longest: int
@@ -52,28 +53,38 @@ def plan_study(design: Design, settings: Settings, *, run_dir: Path) -> list[Pla
         BigrecError: If the data, the settings or the tokenizer cannot be used.
     """
     check_settings(settings)
-    tokenizer = load_tokenizer(settings.model.base)
-    planned = []
-    for arm in design.arms:
-        of_arm = arm.settings(settings)
-        prepared = Pipeline(run_dir / ARMS_FOLDER, of_arm, write_settings=False).prepared
-        finetune = of_arm.generative.finetune
-        tokenized = tokenize_examples(
-            make_renderer(tokenizer, of_arm), prepared.train, loss=finetune.loss
-        )
-        lengths = [len(example["input_ids"]) for example in tokenized]
-        planned.append(
-            PlannedArm(
-                decoding=arm.decoding,
-                examples=len(lengths),
-                tokens=sum(lengths),
-                longest=max(lengths),
-                batches=math.ceil(len(lengths) / finetune.per_device_batch_size),
-                steps=training_steps(len(lengths), finetune),
-                queries=len(prepared.valid_queries) + len(prepared.test_queries),
-            )
-        )
-    return planned
+    return [
+        plan_arm(arm.decoding, arm.settings(settings), folder=run_dir / ARMS_FOLDER)
+        for arm in design.arms
+    ]
+
+
+def plan_arm(decoding: Decoding, settings: Settings, *, folder: Path) -> PlannedArm:
+    """Build every prompt and batch of one arm.
+
+    Args:
+        decoding: How the model ranks.
+        settings: Those of the arm.
+        folder: Keeps the prepared data.
+
+    Raises:
+        BigrecError: If the data, the settings or the tokenizer cannot be used.
+    """
+    prepared = Pipeline(folder, settings, write_settings=False).prepared
+    finetune, tokenizer = settings.generative.finetune, load_tokenizer(settings.model.base)
+    tokenized = tokenize_examples(
+        make_renderer(tokenizer, settings), prepared.train, loss=finetune.loss
+    )
+    lengths = [len(example["input_ids"]) for example in tokenized]
+    return PlannedArm(
+        decoding=decoding,
+        examples=len(lengths),
+        tokens=sum(lengths),
+        longest=max(lengths),
+        batches=math.ceil(len(lengths) / finetune.per_device_batch_size),
+        steps=training_steps(len(lengths), finetune) if finetune.epochs else 0,
+        queries=len(prepared.valid_queries) + len(prepared.test_queries),
+    )
 
 
 def plan_table(name: str, planned: list[PlannedArm]) -> Table:

@@ -44,6 +44,9 @@ class StudyReport:
         findings: The tested contrasts.
         rows: Metrics of all methods under both protocols.
         curves: Label of the method at each number of examples, by the name of the curve.
+        x_label: What else the places of the curves are.
+        groups: Labels of the methods that are compared with each other, where not all are: those
+            of each set of queries.
         settings: Settings of the study, as JSON-like values.
         notes: Sentences that a reader needs to judge the numbers.
     """
@@ -55,6 +58,8 @@ class StudyReport:
     findings: Sequence[Finding]
     rows: Sequence[SummaryRow]
     curves: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    x_label: str = "training examples"
+    groups: Sequence[Sequence[str]] = ()
     settings: Mapping[str, Any] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -111,7 +116,7 @@ def study_json(report: StudyReport) -> dict[str, Any]:
 
 
 def draw_study(report: StudyReport) -> Figure:
-    """NDCG over the list length or, for a study with curves, NDCG@10 over the examples."""
+    """NDCG over the list length or, for a study with curves, NDCG@10 over their places."""
     if not report.curves:
         return draw_metric_by_k(report.rows, metric="ndcg", exclude_seen=report.exclude_seen)
     values = {
@@ -123,7 +128,7 @@ def draw_study(report: StudyReport) -> Figure:
         name: {size: values[label] for size, label in points.items()}
         for name, points in report.curves.items()
     }
-    return draw_curves(curves, x_label="training examples")
+    return draw_curves(curves, x_label=report.x_label)
 
 
 def _metrics(report: StudyReport) -> list[Table]:
@@ -134,5 +139,6 @@ def _metrics(report: StudyReport) -> list[Table]:
             for row in of_protocol(report.rows, exclude_seen=exclude_seen)
             if row.metric.upper() in _SHOWN
         ]
-        tables += metric_tables(rows)
+        for group in report.groups or [[row.method.label for row in rows]]:
+            tables += metric_tables([row for row in rows if row.method.label in group])
     return tables

@@ -9,7 +9,7 @@ from bigrec.evaluation.protocol import MethodResult, of_protocol, summarize
 from bigrec.experiments.studies.arms import run_arm
 from bigrec.experiments.studies.designs import Design
 from bigrec.experiments.studies.report import StudyReport, write_study
-from bigrec.experiments.studies.verdict import check_contrasts, verdict
+from bigrec.experiments.studies.verdict import check_contrasts, verdicts
 from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
 from bigrec.types import ProgressFactory
@@ -73,15 +73,11 @@ def report_study(
     users, protocol = number_users(user_ids), settings.recommend.exclude_seen
     ranks = {result.method: result.ranks for result in of_protocol(found, exclude_seen=protocol)}
     findings = check_contrasts(design.contrasts, ranks, users=users, seed=0)
-    questions = list(dict.fromkeys(contrast.question for contrast in design.contrasts))
     report = StudyReport(
         name=design.name,
         claim=design.claim,
         exclude_seen=protocol,
-        verdicts={
-            question: verdict([one for one in findings if one.question == question])
-            for question in questions
-        },
+        verdicts=verdicts(findings),
         findings=findings,
         rows=summarize(found, users=users, seed=0),
         curves={

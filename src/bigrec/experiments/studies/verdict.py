@@ -1,7 +1,7 @@
 """A claim's verdict: contrasts of metrics over the same queries, tested over users."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -82,6 +82,24 @@ def check_contrasts(
         Finding(contrast.question, contrast.label, *row)
         for contrast, row in zip(contrasts, np.stack(columns, axis=1).tolist(), strict=True)
     ]
+
+
+def corrected_together(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings over several sets of queries, corrected for all of them by Holm's method."""
+    corrected = holm(np.array([finding.p_value for finding in findings]))
+    return [
+        replace(finding, p_corrected=value)
+        for finding, value in zip(findings, corrected.tolist(), strict=True)
+    ]
+
+
+def verdicts(findings: Sequence[Finding]) -> dict[str, Verdict]:
+    """The verdict of each question, in the order of the findings."""
+    questions = dict.fromkeys(finding.question for finding in findings)
+    return {
+        question: verdict([one for one in findings if one.question == question])
+        for question in questions
+    }
 
 
 def verdict(findings: Sequence[Finding]) -> Verdict:
