@@ -37,8 +37,8 @@ DOMAINS = "domains"
 
 _CLAIM = "C3: one model trained on several domains serves each of them, and one that it never saw."
 _LATENT_NOTE = (
-    "Latent decoding places the items of a domain at states of the domain's own training "
-    "examples, whatever the model was trained on: without these, items have no states."
+    "Latent decoding of every model places the items of a domain at states of the domain's own "
+    "training examples: without these, items have no states."
 )
 _NO_TRAINING = (POPULARITY, TF_IDF, TEXT_KNN)
 _DRAWN = (POPULARITY, TEXT_KNN)
