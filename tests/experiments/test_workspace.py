@@ -109,6 +109,12 @@ def test_a_model_of_several_datasets_is_trained_once_and_tested_on_each() -> Non
     assert {name for name in first if first[name] == second[name]} == {"finetune"}
 
 
+def test_a_loss_over_a_catalog_makes_a_model_of_the_dataset_that_is_tested() -> None:
+    loss = ("generative.finetune.loss=titles", "generative.finetune.softmax=titles")
+    first, second = domain_stages("a", "b", *loss), domain_stages("b", "a", *loss)
+    assert not [name for name in first if first[name] == second[name]]
+
+
 def test_a_zero_shot_model_is_that_of_the_other_dataset() -> None:
     zero_shot = domain_stages("a", "b", "data.train_sources=extra")
     own = stage_names("generative", Path("b"), "data.max_train_examples=8")

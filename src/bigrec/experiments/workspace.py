@@ -144,7 +144,9 @@ class Workspace:
         data = self.settings.data
         tested = [] if data.train_sources == "extra" else [data]
         examples = self._examples_key([*tested, *data.extra_train_sources])
-        return [examples, finetune, self._generative_model_key(), prompt]
+        key = [examples, finetune, self._generative_model_key(), prompt]
+        of_catalog = data.extra_train_sources and self.settings.generative.finetune.reads_catalog
+        return [*key, source_key(data)] if of_catalog else key
 
     def _latent_key(self) -> list[Any]:
         trained = self.training_stage.folder.name

@@ -71,6 +71,11 @@ class FinetuneSettings(Section):
     """Experiment trackers: tensorboard, mlflow, wandb, trackio."""
 
     @property
+    def reads_catalog(self) -> bool:
+        """Whether the loss depends on titles that are in no example."""
+        return self.loss_tokens == "branching" or self.softmax == "titles"
+
+    @property
     def peak_learning_rate(self) -> float:
         """The peak learning rate, that of the method if none is given."""
         if self.learning_rate is not None:
