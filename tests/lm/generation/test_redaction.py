@@ -1,3 +1,8 @@
+import base64
+import textwrap
+import time
+from urllib.parse import quote
+
 import pytest
 
 from bigrec.lm.generation.redaction import Secret
@@ -26,6 +31,18 @@ def test_the_key_is_replaced_where_it_stands() -> None:
         "".join(f"&#{ord(letter)};" for letter in KEY),
         "".join(rf"\u{ord(letter):04x}" for letter in KEY),
         "".join(rf"\\x{ord(letter):02x}" for letter in KEY),
+        "".join(rf"\{ord(letter):o}" for letter in KEY),
+        KEY.swapcase(),
+        KEY[::-1],
+        "".join(chr(ord(letter) + 0xFEE0) for letter in KEY),
+        base64.b64encode(KEY.encode()).decode(),
+        base64.urlsafe_b64encode(f"Bearer {KEY}".encode()).decode().rstrip("="),
+        f"xy{base64.b64encode(f'u:{KEY}'.encode()).decode()}z",
+        "\n".join(textwrap.wrap(base64.b64encode(KEY.encode()).decode(), 8)),
+        quote(base64.b64encode(KEY.encode()).decode(), safe=""),
+        KEY.encode().hex(),
+        KEY.encode().hex(":").upper(),
+        str(list(KEY.encode())),
         f"a part: {KEY[3:22]}",
         f"{KEY[:-1]}",
     ],
@@ -50,6 +67,13 @@ def test_other_text_stays_printable_on_one_line_and_short(key: str) -> None:
 
 def test_the_end_of_a_long_text_shows_no_part_of_a_key() -> None:
     assert KEY[:12] not in Secret(KEY).redact(KEY * 10_000)
+
+
+def test_hostile_text_is_searched_in_time() -> None:
+    for part in ("ab", "a", "12 ", "\\u00", "%25", "&#3", "ab:", "\x1b]", "\x1b["):
+        started = time.process_time()
+        Secret(KEY).redact(part * 40_000)
+        assert time.process_time() - started < 5
 
 
 def test_a_secret_does_not_show_itself() -> None:

@@ -62,7 +62,11 @@ class QdrantPoints:
         collection = f"bigrec-{_digest(points)}"
         with _asking():
             client = qdrant.QdrantClient(
-                location=address, api_key=os.environ.get(_KEY_VARIABLE), timeout=_TIMEOUT_S
+                location=address,
+                api_key=os.environ.get(_KEY_VARIABLE),
+                timeout=_TIMEOUT_S,
+                # A thread of its own, whose tracebacks would quote the server.
+                check_compatibility=False,
             )
             if not _holds(client, collection, len(points)):
                 _send(qdrant, client, collection, points)
@@ -86,14 +90,21 @@ class QdrantPoints:
         ]
         with _asking():
             answers = self._client.query_batch_points(self._collection, requests=requests)
-        found = np.full((len(queries), count), -1, dtype=np.int64)
-        for row, answer in zip(found, answers, strict=True):
-            row[: len(answer.points)] = [point.id for point in answer.points]
-        if found.max(initial=-1) >= self._n_points or found.min(initial=0) < -1:
+        lists = [[point.id for point in answer.points] for answer in answers]
+        if len(lists) != len(queries) or any(len(ids) > count for ids in lists):
             raise ModelError(
-                f"collection {self._collection} of Qdrant holds points that were not sent: "
-                f"expected numbers below {self._n_points}. Delete the collection."
+                f"the Qdrant server of {ADDRESS_VARIABLE} answered {len(queries)} searches for "
+                f"{count} points with {len(lists)} lists of up to {max(map(len, lists), default=0)}"
+                ". Expected one list for each. Check the address."
             )
+        found = np.full((len(queries), count), -1, dtype=np.int64)
+        for row, ids in zip(found, lists, strict=True):
+            if not all(isinstance(number, int) and 0 <= number < self._n_points for number in ids):
+                raise ModelError(
+                    f"collection {self._collection} of Qdrant holds points that were not sent: "
+                    f"expected numbers below {self._n_points}. Delete the collection."
+                )
+            row[: len(ids)] = ids
         return found
 
 
@@ -128,12 +139,25 @@ def _send(qdrant: Any, client: Any, collection: str, points: ExactL2) -> None:
 def _asking() -> Iterator[None]:
     try:
         yield
-    except Exception as error:
-        reason = reason_of(error)
+    except Exception as error:  # noqa: BLE001 - clients raise errors of many libraries
+        reason = _reason(error)
+        # The error holds the answer, which may repeat the key.
         raise ModelError(
             f"the Qdrant server of {ADDRESS_VARIABLE} could not be asked: {reason}. Start it, "
             "check the address and the key, or set index.backend: exact."
-        ) from error
+        ) from None
+
+
+def _reason(error: Exception) -> str:
+    """Why a request failed, without words of the server's."""
+    status = getattr(error, "status_code", None)
+    if status is not None:
+        return f"it answered with status {status}"
+    cause: BaseException | None = getattr(error, "source", error)
+    kind = type(cause).__name__
+    while cause is not None and not isinstance(cause, OSError):
+        cause = cause.__cause__ or cause.__context__
+    return kind if cause is None else reason_of(cause)
 
 
 def _qdrant() -> Any:
