@@ -17,6 +17,7 @@ from bigrec.errors import BundleError, ModelError, StaleIndexError
 from bigrec.lm.identity import identify, truncated_fingerprint
 from bigrec.lm.locate import find_base_model
 from bigrec.recommender.bigrec import BIGRec
+from bigrec.recommender.loading import stored_settings
 from bigrec.storage import read_json
 from tests.conftest import (
     MODES,
@@ -289,3 +290,16 @@ def test_new_titles_need_the_encoder_that_embedded_the_others(
     )
     with pytest.raises(StaleIndexError, match=r"embedded by another encoder .* Load the bundle wi"):
         model.update_catalog(Catalog.from_frame(items))
+
+
+def test_a_bundle_holds_no_password_of_the_data(tiny_model: Path) -> None:
+    secret = "https://me:pass@host/data.csv?sig=abc#x"  # noqa: S105 - of nobody
+    further = {"source": "s3://me:pass@bucket/more", "items": "titles.csv"}
+    changes = [f"data.source={secret}", f"data.items={secret}"]
+    changes += [f"data.extra_train_sources={json.dumps([further])}"]
+    settings = tiny_settings(tiny_model, *changes, mode="generative")
+    data = stored_settings(settings).data
+    assert (data.source, data.items) == ("https://host/data.csv", "https://host/data.csv")
+    assert data.extra_train_sources[0].source == "s3://bucket/more"
+    assert data.extra_train_sources[0].items == "titles.csv"
+    assert settings.data.source == secret

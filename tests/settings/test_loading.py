@@ -7,6 +7,7 @@ from pydantic import ValidationError
 
 from bigrec.errors import SettingsError
 from bigrec.settings import Settings, preset_names
+from bigrec.settings.loading import BUNDLE_MANIFEST
 
 
 def test_defaults_are_valid_and_survive_the_file(tmp_path: Path) -> None:
@@ -111,3 +112,36 @@ def test_the_examples_can_be_read(file: Path) -> None:
 def test_a_text_begins_with_the_title_and_has_a_column_once(text: str) -> None:
     with pytest.raises(SettingsError, match=r"data\.text: .*expected title and then"):
         Settings.read(overrides=[f"data.text={text}"])
+
+
+@pytest.mark.parametrize("is_bundle", [False, True])
+def test_a_bundle_has_no_say_in_trust_and_in_the_server_of_a_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, is_bundle: bool
+) -> None:
+    server = "generative.decoding.server.base_url"
+    changes = ["mode=generative", "generative.decoding.backend=openai", f"{server}=http://x.y/v1"]
+    path = tmp_path / "settings.yaml"
+    Settings.read(None, [*changes, "model.trust_remote_code=true", "seed=3"]).write(path)
+    if is_bundle:
+        (tmp_path / BUNDLE_MANIFEST).write_text("{}")
+    read = Settings.read(path)
+    address = "http://localhost:8000/v1" if is_bundle else "http://x.y/v1"
+    assert read.seed == 3
+    assert read.model.trust_remote_code is not is_bundle
+    assert read.generative.decoding.server.base_url == address
+    assert (f"{server} of {path} is ignored" in caplog.text) is is_bundle
+    said = Settings.read(path, ["model.trust_remote_code=true", f"{server}=http://z/v1"])
+    assert said.model.trust_remote_code
+    assert said.generative.decoding.server.base_url == "http://z/v1"
+
+
+@pytest.mark.parametrize("content", ["model: 3", "model: {}", "generative: {decoding: [1]}"])
+def test_settings_of_a_bundle_may_be_malformed(tmp_path: Path, content: str) -> None:
+    (tmp_path / BUNDLE_MANIFEST).write_text("{}")
+    path = tmp_path / "settings.yaml"
+    path.write_text(content)
+    if content == "model: {}":
+        assert Settings.read(path) == Settings()
+        return
+    with pytest.raises(SettingsError, match="the settings cannot be used"):
+        Settings.read(path)

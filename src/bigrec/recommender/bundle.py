@@ -17,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 
 from bigrec.errors import BundleError
 from bigrec.recommender.signing import SIGNATURE, check_signature
+from bigrec.settings.loading import BUNDLE_MANIFEST
 from bigrec.storage import (
     check_format,
     file_digest,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from bigrec.lm.model import LanguageModel
 
 FORMAT: Literal[3] = 3
-MANIFEST = "manifest.json"
+MANIFEST = BUNDLE_MANIFEST
 _RECORDED = ("bigrec", "torch", "transformers", "peft", "numpy", "polars")
 _SUFFIXES = frozenset({".json", ".yaml", ".parquet", ".safetensors", ".md", ".usearch"})
 _PART = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")

@@ -10,7 +10,9 @@ from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from bigrec.data.remote import is_address, shown_address
 from bigrec.errors import BundleError, SettingsError
 from bigrec.lm.identity import truncated_fingerprint
 from bigrec.lm.locate import SENTENCE_ENCODERS, SHORT_NAMES
@@ -24,7 +26,7 @@ from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.version import load_version
 from bigrec.settings import Settings
 from bigrec.settings.generative import ServerSettings
-from bigrec.settings.sections import BASE
+from bigrec.settings.sections import BASE, DataSettings, SourceSettings
 
 SETTINGS = "settings.yaml"
 _ADDRESS_VARIABLE = "OPENAI_BASE_URL"
@@ -251,8 +253,10 @@ def _with_address(settings: Settings, folder: Path, base_url: str | None) -> Set
 def stored_settings(settings: Settings) -> Settings:
     """The settings as a bundle stores them.
 
-    Models of this machine have their absolute path, and the address of a server is omitted.
+    Models of this machine have their absolute path; the address of a server, and user, password and
+    query of those of data are omitted.
     """
+    settings = settings.model_copy(update={"data": _without_secrets(settings.data)})
     model = settings.model.model_copy(update={"base": _absolute(settings.model.base, SHORT_NAMES)})
     encoder = _absolute(settings.text.encoder, {BASE, *SENTENCE_ENCODERS})
     text = settings.text.model_copy(update={"encoder": encoder})
@@ -265,6 +269,15 @@ def stored_settings(settings: Settings) -> Settings:
     generative = settings.generative.model_copy(update={"embedding": embedding})
     settings = settings.model_copy(update={"generative": generative})
     return _at_address(settings, ServerSettings().base_url)
+
+
+def _without_secrets(data: DataSettings) -> DataSettings:
+    def shown(source: SourceSettings) -> dict[str, Any]:
+        places = {"source": source.source, "items": source.items}
+        return {name: shown_address(at) for name, at in places.items() if is_address(at)}
+
+    further = tuple(source.model_copy(update=shown(source)) for source in data.extra_train_sources)
+    return data.model_copy(update={**shown(data), "extra_train_sources": further})
 
 
 def _at_address(settings: Settings, address: str) -> Settings:

@@ -10,9 +10,10 @@ from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from bigrec.errors import SettingsError
+from bigrec.printable import get_logger
 from bigrec.settings.applicability import inapplicable, without_inapplicable
 from bigrec.settings.baselines import BaselineSettings
-from bigrec.settings.generative import GenerativeSettings, PromptSettings
+from bigrec.settings.generative import GenerativeSettings, PromptSettings, ServerSettings
 from bigrec.settings.old_names import check_old_names, check_old_preset
 from bigrec.settings.plain_yaml import parse_yaml, read_yaml
 from bigrec.settings.sections import (
@@ -31,9 +32,19 @@ from bigrec.settings.sections import (
 )
 from bigrec.storage import write_text
 
+logger = get_logger(__name__)
+
 Mode = Literal["text", "retrieval", "generative"]
 """What ranks: titles in closed form, or a language model that encodes or writes."""
 
+BUNDLE_MANIFEST = "manifest.json"
+"""The file that makes a folder a bundle."""
+
+# Whose code runs and where a key goes: never for a bundle to say.
+_FOR_THE_CALLER: Mapping[str, object] = {
+    "model.trust_remote_code": False,
+    "generative.decoding.server.base_url": ServerSettings().base_url,
+}
 _PRESETS = Path(__file__).parent / "presets"
 _SHOWN = 20
 
@@ -125,7 +136,8 @@ class Settings(Section):
         """Read a YAML file and apply overrides such as ``retrieval.epochs=3``.
 
         Args:
-            path: A file, the name of a preset (`preset_names`), or None for the defaults.
+            path: A file, the name of a preset (`preset_names`), or None for the defaults. That of a
+                bundle cannot have code of a base model trusted or name a server.
             overrides: ``section.field=value``, the value as YAML.
             previous: A file that `write` wrote, to start from instead of ``path``. Only what it
                 changes of the defaults counts, so that an override may change the mode.
@@ -137,7 +149,7 @@ class Settings(Section):
         if previous is not None:
             values = cls.read(previous).model_dump(mode="json", exclude_defaults=True)
         else:
-            values = {} if path is None else _read_yaml(_preset(path) or Path(path))
+            values = {} if path is None else _read_file(path)
         for override in overrides:
             _apply(values, override)
         return cls.checked(values)
@@ -189,6 +201,28 @@ def _preset(name: Path | str) -> Path | None:
     check_old_preset(str(name))
     file = _PRESETS / f"{name}.yaml"
     return file if str(name) in preset_names() else None
+
+
+def _read_file(name: Path | str) -> dict[str, Any]:
+    preset = _preset(name)
+    path = preset or Path(name)
+    values = _read_yaml(path)
+    if preset is None and path.with_name(BUNDLE_MANIFEST).exists():
+        for setting, default in _FOR_THE_CALLER.items():
+            _ignore(values, setting, default, path)
+    return values
+
+
+def _ignore(values: dict[str, Any], setting: str, default: object, path: Path) -> None:
+    """Remove a value that a bundle has no say in."""
+    *sections, field = setting.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            return
+        values = inner
+    if values.pop(field, default) != default:
+        logger.warning("%s of %s is ignored: a bundle has no say in it", setting, path)
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
