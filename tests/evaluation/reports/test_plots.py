@@ -344,6 +344,9 @@ def test_a_curve_has_a_point_at_every_place() -> None:
     axes = only_axes(draw_curves(curves, x_label="training examples"))
     assert tick_labels(axes.xaxis) == ["64", "256"]
     assert [line.get_ydata().tolist() for line, *_ in axes.containers] == [[0.2, 0.3], [0.4, 0.5]]
+    # Beside their places, so that error bars do not overlap.
+    lines = [line.get_xdata() for line, *_ in axes.containers]
+    np.testing.assert_allclose(lines, [[-0.04, 0.96], [0.04, 1.04]])
     assert legend_labels(axes.get_legend()) == ["BIGRec", "EASE"]
     assert (axes.get_xlabel(), axes.get_ylabel()) == ("training examples", "NDCG@10")
 

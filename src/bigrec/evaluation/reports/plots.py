@@ -66,10 +66,9 @@ def draw_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: b
     for number, method in enumerate(methods):
         of_method = [row for row in matching if row.method == method]
         places = np.array([ks.index(int(row.metric.removeprefix(prefix))) for row in of_method])
-        # Shifted within a step, so that error bars do not overlap.
-        shift = min(0.08, 0.6 / len(methods)) * (number - (len(methods) - 1) / 2)
+        places = places + _shift(number, of=len(methods))
         label = of_method[0].method.label
-        _error_bars(axes, places + shift, rows=of_method, number=number, label=label)
+        _error_bars(axes, places, rows=of_method, number=number, label=label)
     axes.set_xticks(range(len(ks)), [str(k) for k in ks])
     axes.set_xlabel("K")
     axes.set_ylabel(f"{metric.upper()}@K ({PROTOCOL_LABELS[exclude_seen]})")
@@ -94,9 +93,8 @@ def draw_curves(curves: Mapping[str, Mapping[str, SummaryRow]], *, x_label: str)
     places = list(next(iter(curves.values())))
     for number, (name, points) in enumerate(curves.items()):
         rows = [points[place] for place in places]
-        _error_bars(
-            axes, np.arange(len(rows), dtype=np.float64), rows=rows, number=number, label=name
-        )
+        shifted = np.arange(len(rows)) + _shift(number, of=len(curves))
+        _error_bars(axes, shifted, rows=rows, number=number, label=name)
     axes.set_xticks(range(len(places)), places)
     axes.set_xlabel(x_label)
     axes.set_ylabel(rows[0].metric.upper())
@@ -272,6 +270,11 @@ def _plain_text(text: str, *, width: int = 0) -> str:
     """
     shown = printable(text)
     return (fill(shown, width) if width else shown).replace("$", r"\$")
+
+
+def _shift(number: int, *, of: int) -> float:
+    """Shift of a line within a step, so that the error bars of lines do not overlap."""
+    return min(0.08, 0.6 / of) * (number - (of - 1) / 2)
 
 
 def _error_bars(
