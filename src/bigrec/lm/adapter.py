@@ -6,6 +6,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 
 from bigrec.errors import ModelError
+from bigrec.lm.merged import merge_for_inference
 from bigrec.lm.model import LanguageModel, quiet_peft
 
 
@@ -57,3 +58,4 @@ def attach_adapter(
             f"({error}). Its linear layers are: {', '.join(linear)}. Set target_modules to some of "
             "them or to 'all-linear'."
         ) from error
+    merge_for_inference(lm.model)

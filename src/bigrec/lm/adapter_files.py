@@ -13,6 +13,7 @@ from peft import LoraConfig, PeftModel, get_peft_model, get_peft_model_state_dic
 from peft import set_peft_model_state_dict as set_state_dict
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from bigrec.lm.merged import merge_for_inference
 from bigrec.settings.sections import ModuleName, PositiveInt
 from bigrec.storage import first_problems, read_json
 from bigrec.storage.arrays import Expected, check_arrays, read_arrays, unusable
@@ -77,6 +78,7 @@ def read_adapter(model: Any, folder: Path) -> PeftModel:
     weights = {name: torch.from_numpy(array) for name, array in arrays.items()}
     set_state_dict(attached, weights, low_cpu_mem_usage=True)
     _restore_precision(attached, weights)
+    merge_for_inference(attached)
     return attached
 
 
