@@ -113,6 +113,14 @@ class LatentQueryEncoder(StateQueryEncoder):
             progress=progress,
         )
 
+    def grounded_by(self, grounded: GroundedTitles) -> Self:
+        """The encoder of the same model and catalog, its titles grounded by other states.
+
+        Args:
+            grounded: The titles, for the catalog.
+        """
+        return type(self)(grounded, self._model, self._context)
+
     def with_catalog(
         self,
         catalog: Catalog,

@@ -1,6 +1,8 @@
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 from typer.testing import CliRunner
@@ -8,8 +10,15 @@ from typer.testing import CliRunner
 from bigrec.cli import app
 from bigrec.errors import DataError, SettingsError
 from bigrec.evaluation.method import MethodId
+from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.studies import domain_arms
-from bigrec.experiments.studies.domain_arms import ARMS, DomainArm, domain_settings, rank_arm
+from bigrec.experiments.studies.domain_arms import (
+    ARMS,
+    ZERO_SHOT,
+    DomainArm,
+    domain_settings,
+    rank_arm,
+)
 from bigrec.experiments.studies.domains import contrasts_of, plan_domains, run_domains
 from bigrec.experiments.studies.study import ARMS_FOLDER
 from bigrec.settings import Settings
@@ -55,6 +64,7 @@ def test_the_study_ends_in_verdicts_for_each_domain_and_reads_what_is_complete(
     for name, group in zip(("movies", "games"), labels, strict=True):
         assert all(label.startswith(f"{name}: ") for label in group)
         assert f"{name}: BIGRec, latent [other domains]" in group
+        assert f"{name}: BIGRec, latent [other domains, items by title]" in group
         assert f"{name}: text kNN" in group
         assert len([question for question in report.verdicts if name in question]) == 6
     assert {row.method.label for row in report.rows} == {*labels[0], *labels[1]}
@@ -83,6 +93,28 @@ def test_an_arm_ranks_the_catalog_of_the_tested_domain(settings: Settings, tmp_p
     assert all(title.startswith("Game") for title in table.frame["target_title"])
     own = MethodId("games: BIGRec [other domains]")
     assert table.ranks(own, exclude_seen=False).max() < 9
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("head", ["gaussian", "l2"])
+def test_items_of_a_domain_that_was_never_seen_are_placed_by_their_titles_alone(
+    head: str, tiny_files: Path, games: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    of_head = (*overrides(tiny_files, games), f"grounding.head={head}")
+    latent = tiny_settings(tiny_model, *of_head, mode="latent")
+    _, tested = domain_settings(latent)
+    pipeline = Pipeline(tmp_path, ZERO_SHOT.settings(tested), write_settings=False)
+    points = domain_arms._placed_by_title(pipeline).encoder.ranker.index.embeddings
+    of_examples = pipeline.fitting.unfused.encoder.ranker.index.embeddings
+    assert not np.allclose(of_examples, points)
+    # Other interactions with the same games change nothing.
+    shuffled = tmp_path / "shuffled"
+    shutil.copytree(games, shuffled)
+    rows = pl.read_csv(games / "interactions.csv")
+    rows.with_columns(pl.col("item_id").reverse()).write_csv(shuffled / "interactions.csv")
+    changed = ZERO_SHOT.settings(tested.changed({"data.source": str(shuffled)}))
+    other = domain_arms._placed_by_title(Pipeline(tmp_path, changed, write_settings=False))
+    np.testing.assert_array_equal(other.encoder.ranker.index.embeddings, points)
 
 
 def test_every_domain_is_tested_once_and_the_others_are_its_further_sources(
@@ -126,7 +158,8 @@ def test_the_second_domain_is_the_sample_unless_another_is_named(tiny_model: Pat
 def test_other_domains_are_compared_with_no_training_and_with_what_trains_no_language_model() -> (
     None
 ):
-    of_beams = [contrast.label for contrast in contrasts_of("games")][:5]
+    labels = [contrast.label for contrast in contrasts_of("games")]
+    of_beams, of_latent = labels[:5], labels[5:]
     assert of_beams == [
         "games: BIGRec [all domains] - games: BIGRec [own domain]",
         "games: BIGRec [other domains] - games: BIGRec [untrained]",
@@ -134,6 +167,11 @@ def test_other_domains_are_compared_with_no_training_and_with_what_trains_no_lan
         "games: BIGRec [other domains] - games: tf-idf",
         "games: BIGRec [other domains] - games: text kNN",
     ]
+    by_examples, by_title = "[other domains]", "[other domains, items by title]"
+    assert (
+        of_latent[1] == f"games: BIGRec, latent {by_examples} - games: BIGRec, latent [untrained]"
+    )
+    assert of_latent[4] == f"games: BIGRec, latent {by_title} - games: text kNN"
 
 
 def test_two_domains_of_one_name_are_refused(
@@ -146,16 +184,19 @@ def test_two_domains_of_one_name_are_refused(
 
 def test_a_plan_counts_the_examples_of_every_domain(settings: Settings, tmp_path: Path) -> None:
     planned = plan_domains(settings, run_dir=tmp_path)
-    assert [(arm.domain, arm.trained_on) for arm in planned[::2]] == [
+    beams = {(arm.domain, arm.trained_on): arm for arm in planned if arm.decoding == "beams"}
+    assert [*beams] == [
         (name, words)
         for name in ("movies", "games")
         for words in ("untrained", "other domains", "own domain", "all domains")
     ]
-    assert [arm.examples for arm in planned[4::2]] == [8, 16, 8, 8, 8, 16]
-    assert planned[0].steps == 0 < planned[2].steps
+    assert [arm.examples for arm in beams.values()] == [8, 8, 8, 16] * 2
+    assert beams["games", "untrained"].steps == 0 < beams["games", "own domain"].steps
+    tokens = {words: arm.tokens for (name, words), arm in beams.items() if name == "games"}
     # What one domain calls its own is another's other.
-    assert planned[2].tokens == planned[12].tokens
-    assert planned[6].tokens == planned[14].tokens == planned[2].tokens + planned[4].tokens
+    assert tokens["other domains"] == beams["movies", "own domain"].tokens
+    assert tokens["all domains"] == beams["movies", "all domains"].tokens
+    assert tokens["all domains"] == tokens["own domain"] + tokens["other domains"]
 
 
 def test_the_command_plans_without_weights(
@@ -175,7 +216,7 @@ def test_the_command_plans_without_weights(
     done = CliRunner().invoke(app, [*command, "--json"])
     assert done.exit_code == 0, done.output
     arms = json.loads(done.stdout)
-    assert [arm["domain"] for arm in arms] == ["movies"] * 8 + ["games"] * 8
+    assert [arm["domain"] for arm in arms] == ["movies"] * 9 + ["games"] * 9
     shown = CliRunner().invoke(app, command, env={"COLUMNS": "200"})
     assert "games: BIGRec, latent [other domains]" in shown.output
     assert not list(tmp_path.glob("arms/finetune-*"))

@@ -1,6 +1,6 @@
 """The arms of the study of domains: what a model was trained on, and how it ranks a domain."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -13,7 +13,10 @@ from bigrec.experiments.methods import Method, evaluate_methods
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.studies.arms import Decoding, decoded_by
 from bigrec.models.registry import GAUSSIAN, POPULARITY, TEXT_KNN, TF_IDF
+from bigrec.recommender.fit_store import TEXT_STAGES
+from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitting import no_progress
+from bigrec.recommender.latent_query_encoder import LatentQueryEncoder
 from bigrec.settings import Settings
 from bigrec.settings.sections import SourceSettings
 from bigrec.types import ProgressFactory
@@ -40,10 +43,18 @@ class DomainArm:
     Attributes:
         trained_on: What it was trained on, as many examples from each domain.
         decoding: How it ranks.
+        by_title: Whether latent decoding places items by their titles, as states of the first other
+            domain predict them, and not at states of the tested domain's training examples.
     """
 
     trained_on: TrainedOn
     decoding: Decoding
+    by_title: bool = False
+
+    @property
+    def words(self) -> str:
+        """What it was trained on, and how its items are placed, in words."""
+        return IN_WORDS[self.trained_on] + (", items by title" if self.by_title else "")
 
     @property
     def baselines(self) -> tuple[str, ...]:
@@ -68,8 +79,17 @@ class DomainArm:
         return Settings.checked(changed.to_dict())
 
 
-ARMS = tuple(
-    DomainArm(trained_on, decoding) for trained_on in IN_WORDS for decoding in ("latent", "beams")
+ZERO_SHOT = DomainArm("other", "latent", by_title=True)
+"""Latent decoding that saw nothing of the tested domain but its titles."""
+
+ARMS = (
+    *(DomainArm("none", decoding) for decoding in ("latent", "beams")),
+    ZERO_SHOT,
+    *(
+        DomainArm(trained_on, decoding)
+        for trained_on in ("other", "own", "all")
+        for decoding in ("latent", "beams")
+    ),
 )
 """The arms of each domain."""
 
@@ -93,30 +113,27 @@ def domain_settings(base: Settings) -> list[Settings]:
             f"the domains are {', '.join(places)}: expected different ones. Name the others in "
             "data.extra_train_sources."
         )
-    tested = []
-    for source in sources:
-        others = tuple(other for other in sources if other is not source)
-        values = {**source.model_dump(), "extra_train_sources": others, "train_sources": "all"}
-        if source is not first:
-            # These examples are of the first domain.
-            values["test_file"] = None
-        tested.append(base.model_copy(update={"data": data.model_copy(update=values)}))
-    return tested
+    # The examples of a file are of the first domain.
+    return [
+        _tested_on(
+            base,
+            source,
+            others=[other for other in sources if other is not source],
+            test_file=data.test_file if source is first else None,
+        )
+        for source in sources
+    ]
 
 
-def method_id(domain: str, model: str, trained_on: TrainedOn | None = None) -> MethodId:
+def method_id(domain: str, model: str, words: str = "") -> MethodId:
     """A method of the study: a model on the domain that it is tested on.
 
     Args:
         domain: The tested domain.
         model: The model.
-        trained_on: Of a language model, what it was trained on.
+        words: What a language model was trained on, of `DomainArm.words`.
     """
-    return MethodId(
-        f"{domain}: {model}"
-        if trained_on is None
-        else f"{domain}: {model} [{IN_WORDS[trained_on]}]"
-    )
+    return MethodId(f"{domain}: {model} [{words}]" if words else f"{domain}: {model}")
 
 
 def rank_arm(
@@ -140,21 +157,76 @@ def rank_arm(
     pipeline = Pipeline(
         folder, arm.settings(tested), progress_factory=progress_factory, write_settings=False
     )
-    path = pipeline.evaluation_stage.folder / f"domains-{arm.trained_on}.parquet"
+    stage = pipeline.evaluation_stage.folder
+    path = stage / f"domains-{arm.words.replace(', ', '-').replace(' ', '-')}.parquet"
     if path.is_file():
         return QueryTable.load(path)
     fitting, dataset = pipeline.fitting.tested, pipeline.dataset
-    queries, encoded = fitting.prepared.test_queries, fitting.encode("test")
+    queries, encoded, recommender = (
+        fitting.prepared.test_queries,
+        fitting.encode("test"),
+        fitting.unfused,
+    )
+    if arm.by_title:
+        recommender = _placed_by_title(pipeline)
+        states = pipeline.tested_store.stage(TEXT_STAGES["test"]).folder
+        encoded = recommender.encoder.encode(queries.histories, parts_folder=states)
     labels = {name: method_id(dataset.name, name) for name in arm.baselines}
     signals = {labels[name].label: fitting.baselines.fit(name) for name in arm.baselines}
     methods = [
-        Method(method_id(dataset.name, method.model, arm.trained_on), beams=beams)
-        for beams, method in fitting.encoder.methods.items()
+        Method(method_id(dataset.name, method.model, arm.words), beams=beams)
+        for beams, method in recommender.encoder.methods.items()
     ]
     methods += map(Method, labels.values())
-    scored = fitting.unfused.score(encoded, queries, signals=signals)
     table = make_query_table(dataset.catalog, queries, encoded.texts)
+    scored = recommender.score(encoded, queries, signals=signals)
     for ranked in evaluate_methods({False: methods, True: methods}, scored):
         table = table.with_ranks(ranked.result)
     table.save(path)
     return table
+
+
+def _placed_by_title(pipeline: Pipeline) -> FittedRecommender:
+    """The recommender of an arm whose items are placed by states of the first other domain.
+
+    Raises:
+        TypeError: If the arm does not decode states alone.
+    """
+    settings, fitting = pipeline.settings, pipeline.fitting.tested
+    other, *others = settings.data.extra_train_sources
+    of_other = Pipeline(
+        pipeline.folder,
+        _tested_on(settings, other, others=others, test_file=None),
+        progress_factory=pipeline.progress_factory,
+        write_settings=False,
+    )
+    encoder, placed = fitting.encoder, of_other.fitting.tested.encoder
+    if not isinstance(encoder, LatentQueryEncoder) or not isinstance(placed, LatentQueryEncoder):
+        raise TypeError(f"items are placed by {type(encoder).__name__}; expected latent decoding.")
+    titles = pipeline.dataset.catalog.titles
+    grounded = placed.grounded.with_titles(titles, embed=fitting.baselines.embed)
+    return FittedRecommender(
+        settings,
+        encoder.grounded_by(grounded),
+        catalog=pipeline.dataset.catalog,
+        counts=fitting.prepared.counts,
+        item_type=pipeline.dataset.item_type,
+        title_encoder=fitting.title_encoder,
+    )
+
+
+def _tested_on(
+    base: Settings,
+    source: SourceSettings,
+    *,
+    others: Sequence[SourceSettings],
+    test_file: str | None,
+) -> Settings:
+    """The settings with a source as the data that is tested, and others that are trained on too."""
+    values = {
+        **source.model_dump(),
+        "extra_train_sources": tuple(others),
+        "train_sources": "all",
+        "test_file": test_file,
+    }
+    return base.model_copy(update={"data": base.data.model_copy(update=values)})

@@ -13,6 +13,7 @@ from bigrec.experiments.studies.designs import MODELS, above
 from bigrec.experiments.studies.domain_arms import (
     ARMS,
     IN_WORDS,
+    ZERO_SHOT,
     domain_settings,
     method_id,
     rank_arm,
@@ -37,8 +38,8 @@ DOMAINS = "domains"
 
 _CLAIM = "C3: one model trained on several domains serves each of them, and one that it never saw."
 _LATENT_NOTE = (
-    "Latent decoding of every model places the items of a domain at states of the domain's own "
-    "training examples: without these, items have no states."
+    "Latent decoding places the items of a domain at states of the domain's own training examples, "
+    "and by title where states of another domain alone predict their places."
 )
 _NO_TRAINING = (POPULARITY, TF_IDF, TEXT_KNN)
 _DRAWN = (POPULARITY, TEXT_KNN)
@@ -85,16 +86,17 @@ def contrasts_of(domain: str) -> list[Contrast]:
     """What is tested on a domain."""
     contrasts = []
     for decoding, model in MODELS.items():
-        of = {trained_on: method_id(domain, model, trained_on) for trained_on in IN_WORDS}
-        about = f"On {domain}, BIGRec ({decoding}) trained on"
-        question = f"{about} all domains is above BIGRec trained on this domain alone."
+        of = {name: method_id(domain, model, words) for name, words in IN_WORDS.items()}
+        about = f"On {domain}, BIGRec ({decoding})"
+        question = f"{about} trained on all domains is above BIGRec trained on this domain alone."
         contrasts.append(above(question, of["all"], of["own"]))
-        question = f"{about} other domains alone is above the untrained model."
+        question = f"{about} trained on other domains alone is above the untrained model."
         contrasts.append(above(question, of["other"], of["none"]))
-        question = f"{about} other domains alone is above popularity and text models."
-        contrasts += [
-            above(question, of["other"], method_id(domain, name)) for name in _NO_TRAINING
-        ]
+        question = f"{about} that never saw this domain is above popularity and text models."
+        unseen = of["other"]
+        if decoding == "latent":
+            unseen = method_id(domain, model, ZERO_SHOT.words)
+        contrasts += [above(question, unseen, method_id(domain, name)) for name in _NO_TRAINING]
     return contrasts
 
 
@@ -104,7 +106,7 @@ class PlannedDomainArm(PlannedArm):
 
     Attributes:
         domain: The tested domain.
-        trained_on: Domains that the model is trained on.
+        trained_on: Domains that the model is trained on, and how its items are placed.
     """
 
     domain: str
@@ -122,8 +124,7 @@ def plan_domains(settings: Settings, *, run_dir: Path) -> list[PlannedDomainArm]
     for name, tested in _by_name(settings, folder).items():
         for arm in ARMS:
             plan = plan_arm(arm.decoding, arm.settings(tested), folder=folder)
-            words = IN_WORDS[arm.trained_on]
-            planned.append(PlannedDomainArm(**asdict(plan), domain=name, trained_on=words))
+            planned.append(PlannedDomainArm(**asdict(plan), domain=name, trained_on=arm.words))
     return planned
 
 
@@ -203,10 +204,7 @@ def _curves(domain: str) -> list[tuple[str, Mapping[str, str]]]:
     """Names of a domain's curves, with labels of their points by what a model was trained on."""
     curves: list[tuple[str, Mapping[str, str]]] = []
     for model in MODELS.values():
-        points = {
-            words: method_id(domain, model, trained_on).label
-            for trained_on, words in IN_WORDS.items()
-        }
+        points = {words: method_id(domain, model, words).label for words in IN_WORDS.values()}
         curves.append((f"{domain}: {model}", points))
     for name in _DRAWN:
         label = method_id(domain, name).label
