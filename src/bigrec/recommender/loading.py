@@ -274,7 +274,7 @@ def stored_settings(settings: Settings) -> Settings:
 def _without_secrets(data: DataSettings) -> DataSettings:
     def shown(source: SourceSettings) -> dict[str, Any]:
         places = {"source": source.source, "items": source.items}
-        return {name: shown_address(at) for name, at in places.items() if is_address(at)}
+        return {name: shown_address(at) for name, at in places.items() if at and is_address(at)}
 
     further = tuple(source.model_copy(update=shown(source)) for source in data.extra_train_sources)
     return data.model_copy(update={**shown(data), "extra_train_sources": further})
