@@ -1,13 +1,17 @@
 """The recommender: recommends real items only, in memory and after it was saved."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import polars as pl
 import pytest
 
 from bigrec.data.catalog import Catalog
 from bigrec.errors import BundleError, DataError, NotFittedError
+from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.recommender.bigrec import BIGRec
 from tests.conftest import (
     TITLES,
@@ -51,6 +55,37 @@ def test_every_recommendation_is_an_item_of_the_catalog_in_order(fitted: BIGRec)
         assert fitted.catalog.titles[int(one.item_id[1:])] == one.title
         assert one.distance is not None
         assert one.distance >= 0
+
+
+@pytest.mark.parametrize("gammas", [(0.0, 0.0), (0.7, 1.5), (50.0, 3.0)])
+@pytest.mark.parametrize(
+    ("method", "changes"),
+    [
+        ("product", {"floor": 0.0}),
+        ("product", {"floor": 0.3}),
+        ("weighted_sum", {"normalization": "min_max"}),
+        ("weighted_sum", {"normalization": "z_score"}),
+        ("rrf", {}),
+    ],
+)
+def test_scores_fall_with_the_rank_under_every_fusion(
+    fused: BIGRec, method: Any, changes: dict[str, Any], gammas: tuple[float, float]
+) -> None:
+    fusion = fused.fitted.fusion
+    assert fusion is not None
+    rules = {
+        protocol: FusionRule(method, rule.beams, gammas, **changes)
+        for protocol, rule in fusion.rules.items()
+    }
+    recommender = BIGRec.of(fused.fitted.with_fusion(replace(fusion, rules=rules)))
+    limits: tuple[dict[str, Any], ...] = ({}, {"items": ["i1", "i2", "i9"]}, {"exclude": ["i7"]})
+    for limit in limits:
+        for exclude_seen in (True, False):
+            found = recommender.recommend(HISTORY, k=12, exclude_seen=exclude_seen, **limit)
+            assert [item.rank for item in found] == list(range(1, len(found) + 1))
+            scores = [item.score for item in found]
+            assert scores == sorted(scores, reverse=True)
+            assert np.isfinite(scores).all()
 
 
 def test_what_was_seen_is_left_out_unless_asked_for(fitted: BIGRec) -> None:
