@@ -91,6 +91,16 @@ def test_another_type_than_a_frame_is_refused() -> None:
         Dataset.from_frames([1], pl.DataFrame(ITEMS))
 
 
+def test_saving_never_replaces_a_folder_that_is_no_dataset(tmp_path: Path) -> None:
+    (tmp_path / "precious.txt").write_text("mine")
+    with pytest.raises(ValueError, match="exists and is no dataset: choose another folder"):
+        dataset().save(tmp_path)
+    assert (tmp_path / "precious.txt").read_text() == "mine"
+    dataset(name="first").save(tmp_path / "saved")
+    dataset(name="second").save(tmp_path / "saved")
+    assert Dataset.load(tmp_path / "saved").name == "second"
+
+
 def test_a_saved_dataset_is_read_back(tmp_path: Path) -> None:
     made = dataset(name="tiny", item_type="movie")
     made.save(tmp_path / "saved")

@@ -242,8 +242,14 @@ def test_a_base_model_that_moved_can_be_pointed_to(
     assert BIGRec.load(bundle, base_model=str(moved)).recommend(HISTORY, k=1)
 
 
-def test_saving_never_replaces_a_folder_that_is_no_bundle(fitted: BIGRec, tmp_path: Path) -> None:
+@pytest.mark.parametrize("manifest", [None, '{"name": "A page", "icons": []}', "[", "[1]"])
+def test_saving_never_replaces_a_folder_that_is_no_bundle(
+    fitted: BIGRec, tmp_path: Path, manifest: str | None
+) -> None:
     (tmp_path / "precious.txt").write_text("mine")
+    if manifest is not None:
+        # Pages and extensions of browsers have a file of this name, too.
+        (tmp_path / "manifest.json").write_text(manifest)
     with pytest.raises(ValueError, match="exists and is no bundle"):
         fitted.save(tmp_path)
     assert (tmp_path / "precious.txt").read_text() == "mine"

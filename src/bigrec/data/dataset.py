@@ -134,7 +134,17 @@ class Dataset:
         return replace(self, catalog=self.catalog.reading(columns))
 
     def save(self, folder: Path) -> None:
-        """Write a folder, atomically."""
+        """Write a folder, whole or not at all.
+
+        Args:
+            folder: Where to. An existing dataset is replaced.
+
+        Raises:
+            StorageError: If the folder cannot be written.
+            ValueError: If the folder exists and holds something else.
+        """
+        if not (folder / _ABOUT).is_file() and folder.is_dir() and any(folder.iterdir()):
+            raise ValueError(f"{folder} exists and is no dataset: choose another folder.")
         about = {
             "format": _FORMAT,
             "name": self.name,

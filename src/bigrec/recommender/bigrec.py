@@ -13,7 +13,7 @@ from bigrec.data.where import Where
 from bigrec.errors import NotFittedError
 from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.answering import Request, answer
-from bigrec.recommender.bundle import MANIFEST, BaseModelRecord, write_manifest
+from bigrec.recommender.bundle import BaseModelRecord, is_bundle, write_manifest
 from bigrec.recommender.candidates import OnUnknown
 from bigrec.recommender.explaining import Explanation, explain
 from bigrec.recommender.fit_store import FolderStore
@@ -326,7 +326,7 @@ class BIGRec:
             ValueError: If the folder exists and is no bundle.
         """
         folder, fitted = Path(folder), self.fitted
-        if folder.exists() and not (folder / MANIFEST).is_file():
+        if folder.exists() and not is_bundle(folder):
             raise ValueError(f"{folder} exists and is no bundle: choose another folder.")
         lm = fitted.encoder.lm
         with atomic_folder(folder) as temporary:

@@ -24,6 +24,7 @@ from bigrec.storage import (
     first_problems,
     parse_json,
     read_bytes,
+    read_json,
     write_json,
 )
 from bigrec.storage.temporaries import recover_folder
@@ -151,6 +152,15 @@ def write_manifest(
         files={name: file_digest(folder / name) for name in sorted(_file_names(folder))},
     )
     write_json(folder / MANIFEST, manifest.model_dump())
+
+
+def is_bundle(folder: Path) -> bool:
+    """Whether a folder is a bundle of any version, damaged or not, by what its manifest records."""
+    try:
+        values = read_json(folder / MANIFEST, max_bytes=_MAX_MANIFEST_BYTES)
+    except BundleError:
+        return False
+    return isinstance(values, dict) and {"format", "versions", "files"} <= values.keys()
 
 
 def read_manifest(folder: Path, *, verify_key: Path | None = None) -> Manifest:
