@@ -21,7 +21,7 @@ _NONE = Cell("")
 
 
 def summary_tables(report: ComparisonReport, *, exclude_seen: bool) -> list[Table]:
-    """The methods by themselves, those trained on the few shots, and the fusions, the best first.
+    """The methods by themselves, those of few shots or none, and the fusions, the best first.
 
     Args:
         report: The comparison.
@@ -32,7 +32,7 @@ def summary_tables(report: ComparisonReport, *, exclude_seen: bool) -> list[Tabl
     fused = [method for method in figures.ranked if method.fusion == "tuned" and method.model]
     tables = [
         figures.methods("all training data", [m for m in alone if m.training_data == "all"]),
-        figures.methods("few-shot", [m for m in alone if m.training_data != "all"]),
+        figures.methods("few-shot, or untrained", [m for m in alone if m.training_data != "all"]),
         figures.fusions(fused),
     ]
     return [table for table in tables if table.rows]

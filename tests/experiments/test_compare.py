@@ -208,12 +208,12 @@ def test_few_shot_baselines_see_the_examples_of_fine_tuning_alone(comparison: Co
     assert (all_data != result(comparison, few_shot, exclude_seen=True).ranks).any()
 
 
-def test_retrieval_stands_beside_its_few_shot_self(
+def test_retrieval_stands_beside_its_few_shot_and_untrained_selves(
     pipeline: Pipeline, comparison: Comparison
 ) -> None:
-    few_shot = MethodId("LLM retrieval", training_data="few-shot")
-    is_there = few_shot in {result.method for result in comparison.results}
-    assert is_there == (pipeline.settings.mode == "retrieval")
+    selves = {MethodId("LLM retrieval", training_data=data) for data in ("few-shot", "none")}
+    found = selves & {result.method for result in comparison.results}
+    assert found == (selves if pipeline.settings.mode == "retrieval" else set())
 
 
 def test_lists_are_described_beyond_accuracy_and_in_segments(
@@ -227,7 +227,7 @@ def test_lists_are_described_beyond_accuracy_and_in_segments(
         for data in ("all", "few-shot")
     }
     if mode == "retrieval":
-        signals.add(MethodId("LLM retrieval", training_data="few-shot"))
+        signals |= {MethodId("LLM retrieval", training_data=data) for data in ("few-shot", "none")}
     assert {row.other for row in report.agreement} == signals
     assert set(report.segments) == {
         "target's training interactions",
@@ -366,6 +366,7 @@ def test_retrieval_is_a_baseline_of_generative_mode_and_not_trained_twice(
     assert {
         "LLM retrieval",
         "LLM retrieval, few-shot",
+        "LLM retrieval, untrained",
         "BIGRec + LLM retrieval & popularity",
     } <= labels(first)
     weights = sorted(tmp_path.glob("retrieval-*/*/checkpoint/arrays.safetensors"))

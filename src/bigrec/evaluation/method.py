@@ -8,6 +8,7 @@ from pydantic import TypeAdapter, computed_field
 
 _JOINED = " & "
 _SIGNS = {"paper": "x", "tuned": "+"}
+_DATA = {"all": "", "few-shot": ", few-shot", "none": ", untrained"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,14 +21,15 @@ class MethodId:
         fusion: ``none`` for a model by itself, ``paper`` for the paper's product on the top beam,
             ``tuned`` for the rule that is best on validation.
         signals: Labels of the fused signals, in the order of the fusion; empty without fusion.
-        training_data: Data that a model by itself was trained on. Fused signals that were trained
-            on the few shots say so in their own labels.
+        training_data: Data that a model by itself was trained on; ``none`` for a trainable model as
+            it is before. Fused signals that were trained on the few shots say so in their own
+            labels.
     """
 
     model: str
     fusion: Literal["none", "paper", "tuned"] = "none"
     signals: tuple[str, ...] = ()
-    training_data: Literal["all", "few-shot"] = "all"
+    training_data: Literal["all", "few-shot", "none"] = "all"
 
     def __post_init__(self) -> None:
         """Refuse combinations without a label or with the label of another method.
@@ -57,7 +59,7 @@ class MethodId:
     def label(self) -> str:
         """Name in tables: ``EASE``, ``EASE, few-shot``, ``BIGRec x A & B``, ``A & B``."""
         if self.fusion == "none":
-            return self.model if self.training_data == "all" else f"{self.model}, few-shot"
+            return self.model + _DATA[self.training_data]
         fused = _JOINED.join(self.signals)
         return f"{self.model} {_SIGNS[self.fusion]} {fused}" if self.model else fused
 

@@ -109,18 +109,19 @@ def _signal_ids(settings: Settings) -> dict[str, MethodId]:
     ids = [MethodId(name) for name in _baselines(settings)]
     precomputed = [MethodId(scores.name) for scores in compare.precomputed]
     retrieval = [MethodId(LLM_RETRIEVAL)] if compare.retrieval else []
-    few_shot: list[MethodId] = []
-    few_shot_retrieval: list[MethodId] = []
+    ids += retrieval
     if compare.few_shot:
-        few_shot = [
+        ids += [
             MethodId(name, training_data="few-shot")
             for name in compare.baselines
             if name not in TEXT_MODELS
         ]
         on_all = settings.mode == "retrieval" and not settings.trains_on_examples
         if compare.retrieval or on_all:
-            few_shot_retrieval = [MethodId(LLM_RETRIEVAL, training_data="few-shot")]
-    ids += [*retrieval, *few_shot, *few_shot_retrieval, *precomputed]
+            ids.append(MethodId(LLM_RETRIEVAL, training_data="few-shot"))
+    if compare.retrieval or settings.mode == "retrieval":
+        ids.append(MethodId(LLM_RETRIEVAL, training_data="none"))
+    ids += precomputed
     return {method.label: method for method in ids}
 
 
@@ -226,6 +227,9 @@ def _fit_signals(
 ) -> dict[str, Scorer]:
     """Fitted signals by label; precomputed scores are not among them."""
     fitted: dict[str, Scorer] = {}
+    untrained = MethodId(LLM_RETRIEVAL, training_data="none").label
+    if untrained in signals:
+        fitted[untrained] = fitting.untrained_retriever()
     for name in ("all", "few-shot"):
         few_shot = name == "few-shot"
         of_data = {

@@ -41,7 +41,7 @@ def fitted_to(
     on_few_shots = catalog.counts_by_title(few_shots)
     counts: dict[str, IntArray] = {}
     for method in signals:
-        if method.model in TEXT_MODELS:
+        if method.model in TEXT_MODELS or method.training_data == "none":
             counts[method.label] = np.zeros_like(on_all)
         elif method.model in (*NAMES, LLM_RETRIEVAL):
             is_few_shot = method.training_data == "few-shot"

@@ -7,6 +7,7 @@ are keyed by what their contents depend on.
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
+from pathlib import Path
 
 from bigrec.data.dataset import Dataset
 from bigrec.evaluation.method import MethodId
@@ -245,21 +246,11 @@ class Fitting:
         """
         label = MethodId(LLM_RETRIEVAL, training_data="few-shot" if few_shot else "all").label
         stage = self._store.stage("retrieval")
-        # A model for each retriever: its adapter stays in it.
-        with main_process_first():
-            lm = load_truncated_model(self._settings, "retrieval")
-            features = self._features(lm)
         selected = self._selected
         throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
-        retriever = LLMRetriever.fit(
-            lm,
-            features,
+        retriever = self._fit_retriever(
             self.retriever_data(few_shot=few_shot),
-            self._settings.retrieval,
-            title_ids=self._dataset.catalog.title_ids,
-            seed=self._settings.seed,
-            text_features=title_features(lm, self._dataset.catalog),
             stop_after=None if selected is None else selected.retriever_epochs(few_shot=few_shot),
             folder=stage.folder / ("few-shot" if few_shot else "all"),
             progress=throughput,
@@ -270,6 +261,35 @@ class Fitting:
                 stage.finish(started, throughput=throughput)
         self._retriever_epochs[few_shot] = retriever.selected_epoch
         return retriever
+
+    def untrained_retriever(self) -> LLMRetriever:
+        """The language model for retrieval as it is before training."""
+        return self._fit_retriever(self.retriever_data(), stop_after=0)
+
+    def _fit_retriever(
+        self,
+        data: TrainingData,
+        *,
+        stop_after: int | None,
+        folder: Path | None = None,
+        progress: ProgressCallback | None = None,
+    ) -> LLMRetriever:
+        # A model for each retriever: its adapter stays in it.
+        with main_process_first():
+            lm = load_truncated_model(self._settings, "retrieval")
+            features = self._features(lm)
+        return LLMRetriever.fit(
+            lm,
+            features,
+            data,
+            self._settings.retrieval,
+            title_ids=self._dataset.catalog.title_ids,
+            seed=self._settings.seed,
+            text_features=title_features(lm, self._dataset.catalog),
+            stop_after=stop_after,
+            folder=folder,
+            progress=progress,
+        )
 
     def retriever_epochs(self, *, few_shot: bool) -> int | None:
         """Epochs of a retriever, as selected on validation; it is trained if it is not yet."""
