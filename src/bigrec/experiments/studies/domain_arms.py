@@ -161,12 +161,15 @@ def rank_arm(
     path = stage / f"domains-{arm.words.replace(', ', '-').replace(' ', '-')}.parquet"
     if path.is_file():
         return QueryTable.load(path)
+    table = _rank(arm, pipeline)
+    table.save(path)
+    return table
+
+
+def _rank(arm: DomainArm, pipeline: Pipeline) -> QueryTable:
     fitting, dataset = pipeline.fitting.tested, pipeline.dataset
-    queries, encoded, recommender = (
-        fitting.prepared.test_queries,
-        fitting.encode("test"),
-        fitting.unfused,
-    )
+    queries, encoded = fitting.prepared.test_queries, fitting.encode("test")
+    recommender = fitting.unfused
     if arm.by_title:
         recommender = _placed_by_title(pipeline)
         states = pipeline.tested_store.stage(TEXT_STAGES["test"]).folder
@@ -182,7 +185,6 @@ def rank_arm(
     scored = recommender.score(encoded, queries, signals=signals)
     for ranked in evaluate_methods({False: methods, True: methods}, scored):
         table = table.with_ranks(ranked.result)
-    table.save(path)
     return table
 
 
