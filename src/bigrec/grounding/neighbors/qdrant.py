@@ -65,7 +65,7 @@ class QdrantPoints:
                 location=address,
                 api_key=os.environ.get(_KEY_VARIABLE),
                 timeout=_TIMEOUT_S,
-                # A thread of its own, whose tracebacks would quote the server.
+                # A further thread, whose tracebacks would quote the server.
                 check_compatibility=False,
             )
             if not _holds(client, collection, len(points)):
