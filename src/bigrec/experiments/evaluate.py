@@ -25,7 +25,7 @@ from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.recommendations import to_recommendations
-from bigrec.recommender.training_data import EvalQueries, load_source, prepare_examples
+from bigrec.recommender.training_data import EvalQueries, load_source, prepare_test_queries
 from bigrec.types import (
     UNRANKED,
     FloatArray,
@@ -95,7 +95,7 @@ def evaluate(
             f"than the recommender ({fitted.catalog.n_items} items). Evaluate on the dataset that "
             "it was fitted on."
         )
-    queries = prepare_examples(dataset, settings).test_queries
+    queries = prepare_test_queries(dataset, settings)
     encoded = fitted.encoder.encode(queries.histories, progress=progress_factory("Encoding (test)"))
     progress = progress_factory("Ranking the test examples")
     return evaluate_recommender(fitted, queries, encoded, progress=progress)

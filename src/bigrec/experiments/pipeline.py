@@ -31,6 +31,7 @@ from bigrec.lm.prompts import control_tokens
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.approximate import measure_recall
 from bigrec.recommender.bigrec import BIGRec
+from bigrec.recommender.example_effort import EffortScorer
 from bigrec.recommender.factory import make_renderer
 from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting, no_progress
 from bigrec.recommender.title_encoder import check_title_encoder
@@ -101,7 +102,8 @@ class Pipeline(Workspace):
     @cached_property
     def prepared(self) -> PreparedData:
         """The examples."""
-        return prepare_examples(self.dataset, self.settings)
+        effort = EffortScorer(self.settings, store=self, progress_factory=self.progress_factory)
+        return prepare_examples(self.dataset, self.settings, effort=effort)
 
     @cached_property
     def fitting(self) -> Fitting:

@@ -5,6 +5,7 @@ A changed setting starts a new folder beside the old one; changing back finds th
     settings.yaml            the settings of the last command
     timings.json             seconds, units a second and peak memory of every stage
     data-<key>/              the dataset, read and repaired
+    effort-<key>/            generative mode: how far training examples would move the model
     finetune-<key>/          generative mode: checkpoints, adapter, loss.json
     index-<key>/             generative mode: embeddings of the catalog
     texts-<key>/             generative mode: generated texts, in parts, and with both
@@ -128,6 +129,7 @@ class Workspace:
         if name in TEXT_STAGES.values():
             return self._queries_stage(name)
         keys: Mapping[StageName, Callable[[], list[Any]]] = {
+            "effort": self._effort_key,
             "finetune": self._finetuning_key,
             "latent": self._latent_key,
             "index": self._index_key,
@@ -136,6 +138,11 @@ class Workspace:
             "models": self._baselines_key,
         }
         return self._stage(name, keys[name]())
+
+    def _effort_key(self) -> list[Any]:
+        # The examples are named by their contents in it.
+        loss = self.settings.generative.finetune.loss
+        return [loss, self._generative_model_key(), self.settings.prompt.fingerprint()]
 
     def _finetuning_key(self) -> list[Any]:
         unkeyed = {"save_every_s", "report_to", "per_device_batch_size"}
@@ -204,10 +211,20 @@ class Workspace:
             exclude={
                 *SourceSettings.model_fields,
                 *("max_test_examples", "test_file", "extra_train_sources", "train_sources", "text"),
+                "example_selection",
             },
         )
         keys = sorted(map(source_key, sources), key=fingerprint)
-        return [keys, values, self.settings.seed, *(["refit"] if self._refitted else [])]
+        refitted = ["refit"] if self._refitted else []
+        return [keys, values, self.settings.seed, *refitted, *self._selection_key()]
+
+    def _selection_key(self) -> list[Any]:
+        """What the choice of the examples depends on beside the data."""
+        selection = self.settings.data.example_selection
+        if selection.method == "random":
+            return []
+        key = [selection.fingerprint(), self.settings.targets_all_positions]
+        return [*key, *(self._effort_key() if selection.method == "influence_effort" else [])]
 
     def _text_columns_key(self) -> list[Any]:
         """What models of titles depend on beside the titles."""

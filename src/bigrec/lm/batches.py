@@ -19,7 +19,8 @@ logger = get_logger(__name__)
 
 LossTarget = Literal["completion", "titles", "full"]
 
-_IGNORED = -100
+IGNORED = -100
+"""Label of a token that the loss does not cover."""
 
 
 class TokenizedExample(TypedDict):
@@ -62,7 +63,7 @@ def tokenize_examples(
         n_truncated += len(lines) < len(example.history)
         ids = [*before, *chain.from_iterable(lines), *after, *response]
         if loss == "full":
-            labels = [_IGNORED, *ids[1:]]
+            labels = [IGNORED, *ids[1:]]
         else:
             titles = example.titles[-1 - len(lines) :]
             *history, target = (
@@ -85,7 +86,7 @@ def tokenize_examples(
 
 
 def _ignored(ids: Sequence[int]) -> list[int]:
-    return [_IGNORED] * len(ids)
+    return [IGNORED] * len(ids)
 
 
 def _undecided(
@@ -96,7 +97,7 @@ def _undecided(
         return line
     branches = branching.branches(title)
     return [
-        token if branches[min(place, len(title))] else _IGNORED for place, token in enumerate(line)
+        token if branches[min(place, len(title))] else IGNORED for place, token in enumerate(line)
     ]
 
 
@@ -132,7 +133,7 @@ class Collator:
         keep = max(map(len, tails))
         # One column more than is kept: Trainer drops the first column when it counts labels of
         # causal models, because their own loss shifts labels against logits.
-        labels = torch.full((len(examples), keep + 1), _IGNORED)
+        labels = torch.full((len(examples), keep + 1), IGNORED)
         for row, tail in enumerate(tails):
             labels[row, keep + 1 - len(tail) :] = torch.tensor(tail)
         return {
@@ -145,7 +146,7 @@ class Collator:
 
 def _from_first_label(labels: Sequence[int]) -> Sequence[int]:
     """Labels from the first one that the loss covers."""
-    first = next(place for place, label in enumerate(labels) if label != _IGNORED)
+    first = next(place for place, label in enumerate(labels) if label != IGNORED)
     return labels[first:]
 
 
@@ -164,10 +165,10 @@ def kept_positions_loss(
     # One row for each position: torch is many times slower unless the vocabulary is the last
     # dimension.
     total = functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=_IGNORED, reduction="sum"
+        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
     )
     return total / (
-        (targets != _IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
+        (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
     )
 
 

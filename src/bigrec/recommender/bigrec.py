@@ -15,6 +15,7 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.answering import Request, answer
 from bigrec.recommender.bundle import BaseModelRecord, is_bundle, write_manifest
 from bigrec.recommender.candidates import OnUnknown
+from bigrec.recommender.example_effort import EffortScorer
 from bigrec.recommender.explaining import Explanation, explain
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitted import FittedRecommender
@@ -80,15 +81,16 @@ class BIGRec:
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
         dataset = dataset.reading(self.settings.data.text_columns)
-        prepared = prepare_examples(dataset, self.settings)
         with tempfile.TemporaryDirectory() as temporary:
             place = folder or Path(temporary)
             with exclusive(place):
+                store = FolderStore(place)
+                effort = EffortScorer(self.settings, store=store, progress_factory=progress_factory)
                 self._fitted = Fitting(
                     dataset,
-                    prepared,
+                    prepare_examples(dataset, self.settings, effort=effort),
                     self.settings,
-                    store=FolderStore(place),
+                    store=store,
                     progress_factory=progress_factory,
                 ).tested.fitted
         return self

@@ -8,6 +8,7 @@ from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.training_data import EvalSplit
 
 StageName = Literal[
+    "effort",
     "finetune",
     "index",
     "retrieval",

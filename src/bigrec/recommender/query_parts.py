@@ -11,23 +11,24 @@ import polars as pl
 from bigrec.errors import BundleError
 from bigrec.storage import atomic_file
 from bigrec.storage.arrays import read_arrays, write_arrays
-from bigrec.types import FloatArray, GeneratedText, IntArray, ProgressCallback
+from bigrec.types import FloatArray, GeneratedText, ProgressCallback
 
 _HISTORIES_PER_PART = 64
-_STATES = "states"
 
 Texts = list[list[GeneratedText]]
 """Generated texts of every history, most probable first."""
 
+_QueryT = TypeVar("_QueryT")
+_QueryT_contra = TypeVar("_QueryT_contra", contravariant=True)
 _ResultT = TypeVar("_ResultT")
 _ResultT_co = TypeVar("_ResultT_co", covariant=True)
 
 
-class Compute(Protocol[_ResultT_co]):
+class Compute(Protocol[_QueryT_contra, _ResultT_co]):
     """Computes something of histories, a row for each."""
 
     def __call__(
-        self, histories: Sequence[IntArray], /, *, progress: ProgressCallback | None = None
+        self, histories: Sequence[_QueryT_contra], /, *, progress: ProgressCallback | None = None
     ) -> _ResultT_co:
         """The rows, in the order of the histories."""
         ...
@@ -51,8 +52,8 @@ class PartFormat(Generic[_ResultT]):
 
 
 def compute_in_parts(
-    compute: Compute[_ResultT],
-    histories: Sequence[IntArray],
+    compute: Compute[_QueryT, _ResultT],
+    histories: Sequence[_QueryT],
     part_format: PartFormat[_ResultT],
     *,
     folder: Path,
@@ -62,8 +63,8 @@ def compute_in_parts(
 
     Args:
         compute: Computes the rows of some histories.
-        histories: Item numbers of each, ``q`` of them, at least one.
-        part_format: `TEXTS` or `STATES`.
+        histories: At least one: item numbers of each, or examples.
+        part_format: `TEXTS`, `STATES` or `EFFORTS`.
         folder: Holds one file for each part.
         progress: Called with (histories done, histories in total).
 
@@ -116,10 +117,19 @@ TEXTS: PartFormat[Texts] = PartFormat(
 )
 """Generated texts as Parquet files."""
 
-STATES: PartFormat[FloatArray] = PartFormat(
-    ".safetensors",
-    lambda file, states: write_arrays(file, {_STATES: states}),
-    lambda file: read_arrays(file)[_STATES],
-    np.concatenate,
-)
+
+def _arrays(name: str) -> PartFormat[FloatArray]:
+    """Arrays of a name as safetensors files."""
+    return PartFormat(
+        ".safetensors",
+        lambda file, rows: write_arrays(file, {name: rows}),
+        lambda file: read_arrays(file)[name],
+        np.concatenate,
+    )
+
+
+STATES = _arrays("states")
 """States ``[q, d]`` float32 as safetensors files."""
+
+EFFORTS = _arrays("efforts")
+"""Efforts ``[m]`` float32 as safetensors files."""

@@ -23,6 +23,7 @@ from bigrec.data.splits import TRAIN, Split, split_dataset
 from bigrec.data.windows import earlier_windows
 from bigrec.errors import DataError
 from bigrec.models.registry import TrainingData
+from bigrec.recommender.example_selection import Effort, select_examples
 from bigrec.settings import Settings
 from bigrec.settings.sections import DataSettings, SourceSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
@@ -119,17 +120,21 @@ def load_source(settings: SourceSettings) -> Dataset:
     return load_dataset(options.pop("source"), text_columns=settings.text_columns, **options)
 
 
-def prepare_examples(dataset: Dataset, settings: Settings, *, refit: bool = False) -> PreparedData:
+def prepare_examples(
+    dataset: Dataset, settings: Settings, *, refit: bool = False, effort: Effort | None = None
+) -> PreparedData:
     """Split a dataset and draw the examples.
 
     Args:
         dataset: The main dataset, whose catalog is recommended from.
         settings: Sizes, windows, the seed and further training sources, which are loaded.
         refit: Whether the training part is training and validation, once all is selected.
+        effort: Computes the effort of examples; read if they are chosen by it.
 
     Raises:
         DataError: If the catalog has a single title, a split has no examples or a further source
-            cannot be used.
+            cannot be used, or there are too many titles to choose examples by influence.
+        ValueError: If examples are chosen by effort and nothing computes it.
     """
     if dataset.catalog.n_titles < 2:
         raise DataError(
@@ -141,7 +146,16 @@ def prepare_examples(dataset: Dataset, settings: Settings, *, refit: bool = Fals
     splits = [_split(source, settings.data) for source in datasets]
     if refit:
         splits = [split.with_valid_in_train() for split in splits]
-    return _prepare(datasets, splits, settings)
+    return _prepare(datasets, splits, settings, effort=effort)
+
+
+def prepare_test_queries(dataset: Dataset, settings: Settings) -> EvalQueries:
+    """The test examples alone.
+
+    Raises:
+        DataError: If a split has no examples, or a file of examples cannot be used.
+    """
+    return _test_queries(dataset, _split(dataset, settings.data), settings.data)
 
 
 def prepare_windows(dataset: Dataset, settings: Settings) -> list[PreparedData]:
@@ -166,12 +180,19 @@ def prepare_windows(dataset: Dataset, settings: Settings) -> list[PreparedData]:
 
 
 def _prepare(
-    datasets: Sequence[Dataset], splits: Sequence[Split], settings: Settings
+    datasets: Sequence[Dataset],
+    splits: Sequence[Split],
+    settings: Settings,
+    *,
+    effort: Effort | None = None,
 ) -> PreparedData:
     """Draw the examples of datasets, the first of which is the main one, by their splits."""
     data = settings.data
     dataset, split = datasets[0], splits[0]
-    rows = [_train_rows(*source, settings) for source in zip(datasets, splits, strict=True)]
+    rows = [
+        _train_rows(*source, settings, effort=effort)
+        for source in zip(datasets, splits, strict=True)
+    ]
     sources = list(zip(datasets, splits, rows, strict=True))
     trained_on = sources[1:] if data.train_sources == "extra" else sources
     # Several datasets make the same model, whichever of them is recommended from.
@@ -240,9 +261,22 @@ def _split(dataset: Dataset, data: DataSettings) -> Split:
     )
 
 
-def _train_rows(dataset: Dataset, split: Split, settings: Settings) -> list[IntArray]:
+def _train_rows(
+    dataset: Dataset, split: Split, settings: Settings, *, effort: Effort | None
+) -> list[IntArray]:
     """Rows of the interactions of each training example, the target last."""
-    size, window = settings.data.max_train_examples, settings.generative.finetune.window
+    size = settings.data.max_train_examples
+    if size is None or settings.data.example_selection.method == "random":
+        return _random_rows(dataset, split, settings, size=size)
+    candidates = _random_rows(dataset, split, settings, size=None)
+    return select_examples(candidates, size, dataset=dataset, settings=settings, effort=effort)
+
+
+def _random_rows(
+    dataset: Dataset, split: Split, settings: Settings, *, size: int | None
+) -> list[IntArray]:
+    """Rows of so many random examples, or of all."""
+    window = settings.generative.finetune.window
     if window is not None:
         windows = all_position_windows(
             dataset.interactions, split.row_splits == TRAIN, window=window

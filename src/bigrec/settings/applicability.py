@@ -98,6 +98,29 @@ _CONDITIONS = (
         "mode: generative, or retrieval.train_on: examples",
     ),
     _Condition(
+        "data.example_selection",
+        lambda s: (
+            (_is_generative(s) or s.retrieval.train_on == "examples")
+            and s.data.max_train_examples is not None
+            and s.baselines.windows == 1
+        ),
+        "mode: generative or retrieval.train_on: examples, with data.max_train_examples, and "
+        "baselines.windows: 1",
+    ),
+    _Condition(
+        "data.example_selection.n_groups",
+        lambda s: s.data.example_selection.method != "random",
+        "data.example_selection.method: influence or influence_effort",
+    ),
+    *(
+        _Condition(
+            f"data.example_selection.{name}",
+            lambda s: s.data.example_selection.method == "influence_effort",
+            "data.example_selection.method: influence_effort",
+        )
+        for name in ("effort_weight", "effort_pool")
+    ),
+    _Condition(
         "generative.prompt.response_prefix",
         lambda s: (
             s.generative.prompt.style == "plain"
@@ -154,8 +177,7 @@ def inapplicable(settings: "Settings") -> list[str]:
         ]
         if here and not condition.holds(settings):
             found.append(f"{min(here)}: it has no effect here. It needs {condition.needs}.")
-    found += _unknown_gammas(settings)
-    return found
+    return [*found, *_effort_without_loss(settings), *_unknown_gammas(settings)]
 
 
 def without_inapplicable(settings: "Settings") -> dict[str, Any]:
@@ -169,6 +191,13 @@ def without_inapplicable(settings: "Settings") -> dict[str, Any]:
                 section = section.get(part, {})
             section.pop(name, None)
     return values
+
+
+def _effort_without_loss(settings: "Settings") -> list[str]:
+    if _is_generative(settings) or settings.data.example_selection.method != "influence_effort":
+        return []
+    name = "data.example_selection.method: influence_effort"
+    return [f"{name} reads the loss of generative mode. Use influence, or mode: generative."]
 
 
 def _unknown_gammas(settings: "Settings") -> list[str]:

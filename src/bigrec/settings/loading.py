@@ -125,6 +125,11 @@ class Settings(Section):
             return self.generative.latent.train_on == "examples"
         return self.mode == "generative"
 
+    @property
+    def targets_all_positions(self) -> bool:
+        """Whether every title of a training example but its first is a target, or the last one."""
+        return self.mode == "retrieval" or self.generative.finetune.loss != "completion"
+
     @classmethod
     def read(
         cls,

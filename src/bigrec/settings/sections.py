@@ -93,6 +93,22 @@ class SourceSettings(Section):
         return ()
 
 
+class ExampleSelectionSettings(Section):
+    """How the training examples are chosen, where ``data.max_train_examples`` limits them."""
+
+    method: Literal["random", "influence", "influence_effort"] = "random"
+    """``influence`` scores every example by how much a linear model's risk on all of them would
+    rise without it, and draws as many from each range of scores (DEALRec). ``influence_effort``
+    adds how far the example would move the untrained language model."""
+    n_groups: PositiveInt = 50
+    """Equally wide ranges of scores that are drawn from (DEALRec: 50)."""
+    effort_weight: Annotated[float, Field(ge=0)] = 1.0
+    """Weight of effort; both scores are scaled to [0, 1] (DEALRec: 0.3 to 1)."""
+    effort_pool: PositiveInt | None = 2048
+    """Examples whose effort is computed, a forward pass each, drawn by influence; at least
+    ``data.max_train_examples`` are. None computes it for all (DEALRec)."""
+
+
 class DataSettings(SourceSettings):
     """The dataset to recommend from, and how it becomes examples."""
 
@@ -103,8 +119,9 @@ class DataSettings(SourceSettings):
     min_history: PositiveInt = 1
     """Fewest items before a target. 10 gives the paper's samples for movies."""
     max_train_examples: PositiveInt | None = 1024
-    """Random training examples, the few shots; None takes all. Limits what the language model is
-    trained on in generative mode, and in retrieval mode with ``retrieval.train_on: examples``."""
+    """Training examples, the few shots; None takes all. Limits what the language model is trained
+    on in generative mode, and in retrieval mode with ``retrieval.train_on: examples``."""
+    example_selection: ExampleSelectionSettings = ExampleSelectionSettings()
     max_valid_examples: PositiveInt | None = 2000
     """Random validation examples, for early stopping and for choosing fusion rules; None takes
     all. Sequential baselines stop by at least 2,000."""

@@ -1,0 +1,67 @@
+"""The effort of learning examples, computed by the untrained language model and stored."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import astuple
+from functools import partial
+
+import numpy as np
+
+from bigrec.data.examples import TitleExample
+from bigrec.lm.batches import tokenize_examples
+from bigrec.lm.distributed import main_process_first
+from bigrec.lm.effort import gradient_norms
+from bigrec.recommender.factory import load_truncated_model, make_renderer
+from bigrec.recommender.fit_store import FitStore
+from bigrec.recommender.query_parts import EFFORTS, compute_in_parts
+from bigrec.recommender.throughput import Throughput
+from bigrec.settings import Settings
+from bigrec.storage import fingerprint
+from bigrec.types import FloatArray, ProgressFactory
+
+
+class EffortScorer:
+    """Norms of the gradients of examples; an `bigrec.recommender.example_selection.Effort`.
+
+    Args:
+        settings: The base model, the prompt and the loss of generative mode.
+        store: Keeps what is computed, so that an interrupted call resumes.
+        progress_factory: Called with the name of each long step; gives its progress callback.
+    """
+
+    def __init__(
+        self, settings: Settings, *, store: FitStore, progress_factory: ProgressFactory
+    ) -> None:
+        self._settings = settings
+        self._store = store
+        self._progress_factory = progress_factory
+
+    def __call__(self, examples: Sequence[TitleExample]) -> FloatArray:
+        """Effort of each example, ``[m]`` float32.
+
+        Raises:
+            BigrecError: If the base model cannot be loaded or computes no finite number.
+        """
+        with main_process_first():
+            return self._compute(examples)
+
+    def _compute(self, examples: Sequence[TitleExample]) -> FloatArray:
+        stage = self._store.stage("effort")
+        folder = stage.folder / fingerprint([astuple(example) for example in examples])[:8]
+        file = folder / "all.safetensors"
+        if file.is_file():
+            return EFFORTS.read(file)
+        started = time.monotonic()
+        lm = load_truncated_model(self._settings, "generative")
+        tokenized = tokenize_examples(
+            make_renderer(lm.tokenizer, self._settings),
+            examples,
+            loss=self._settings.generative.finetune.loss,
+        )
+        throughput = Throughput("examples", self._progress_factory("Effort of examples"))
+        efforts = compute_in_parts(
+            partial(gradient_norms, lm), tokenized, EFFORTS, folder=folder, progress=throughput
+        )
+        EFFORTS.write(file, np.asarray(efforts))
+        stage.finish(started, throughput=throughput)
+        return efforts

@@ -1,0 +1,66 @@
+"""Choice of the few training examples by their influence, and the effort of learning them.
+
+Source: arXiv 2401.17197 (DEALRec), section 3.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from bigrec.data.coverage import coverage_sample
+from bigrec.data.dataset import Dataset
+from bigrec.data.examples import TitleExample, window_examples
+from bigrec.grounding.fusion.formulas import min_max
+from bigrec.models.influence import influence_on_risk
+from bigrec.settings import Settings
+from bigrec.types import FloatArray, IntArray
+
+Effort = Callable[[Sequence[TitleExample]], FloatArray]
+"""Computes the effort of examples, ``[m]``, higher for harder ones."""
+
+
+def select_examples(
+    candidates: Sequence[IntArray],
+    size: int,
+    *,
+    dataset: Dataset,
+    settings: Settings,
+    effort: Effort | None,
+) -> list[IntArray]:
+    """Choose examples by their scores, as many as possible from each range.
+
+    Args:
+        candidates: Rows of the interactions of each example, the target last.
+        size: Examples to choose; all if there are no more.
+        dataset: The interactions.
+        settings: How they are chosen, and the seed.
+        effort: Computes the effort of examples.
+
+    Returns:
+        The chosen ones, in the order of the candidates.
+
+    Raises:
+        DataError: If there are too many different titles.
+        ValueError: If examples are chosen by effort and ``effort`` is None.
+    """
+    if size >= len(candidates):
+        return list(candidates)
+    selection = settings.data.example_selection
+    title_ids = dataset.catalog.title_ids[dataset.interactions.items]
+    scores = influence_on_risk(
+        [title_ids[rows] for rows in candidates], all_positions=settings.targets_all_positions
+    )
+
+    def draw(of: FloatArray, count: int) -> IntArray:
+        return coverage_sample(of, count, n_groups=selection.n_groups, seed=settings.seed)
+
+    if selection.method == "influence":
+        return [candidates[place] for place in draw(scores, size)]
+    if effort is None:
+        raise ValueError("effort is None; expected a function, as examples are chosen by effort.")
+    pool_size = len(candidates) if selection.effort_pool is None else selection.effort_pool
+    pool = draw(scores, max(size, pool_size))
+    efforts = effort(window_examples([candidates[place] for place in pool], dataset))
+    scaled = min_max(np.stack([scores[pool], efforts]).astype(np.float64))
+    combined = scaled[0] + selection.effort_weight * scaled[1]
+    return [candidates[place] for place in pool[draw(combined, size)]]
