@@ -33,7 +33,8 @@ def study(
     name: Annotated[
         str,
         typer.Argument(
-            help="ranking, few-shot, samples, fusion, domains or ablation.", show_default=False
+            help="ranking, few-shot, samples, fusion, selection, domains or ablation.",
+            show_default=False,
         ),
     ],
     preset: Annotated[

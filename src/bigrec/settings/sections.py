@@ -93,10 +93,14 @@ class SourceSettings(Section):
         return ()
 
 
+SelectionMethod = Literal["random", "influence", "influence_effort"]
+"""How the few training examples are chosen."""
+
+
 class ExampleSelectionSettings(Section):
     """How the training examples are chosen, where ``data.max_train_examples`` limits them."""
 
-    method: Literal["random", "influence", "influence_effort"] = "random"
+    method: SelectionMethod = "random"
     """``influence`` scores every example by how much a linear model's risk on all of them would
     rise without it, and draws as many from each range of scores (DEALRec). ``influence_effort``
     adds how far the example would move the untrained language model."""

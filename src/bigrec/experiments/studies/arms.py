@@ -1,5 +1,6 @@
 """The arms of a study: comparisons of one workspace, whose stages they share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -13,9 +14,17 @@ from bigrec.experiments.pipeline import Pipeline
 from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
 from bigrec.settings.generative import DecodingSettings, GenerativeSettings, LatentSettings
+from bigrec.settings.sections import SelectionMethod
 from bigrec.types import ProgressFactory
 
 Decoding = Literal["beams", "latent"]
+
+SELECTIONS: Mapping[SelectionMethod, str] = {
+    "random": "random",
+    "influence": "influence",
+    "influence_effort": "influence + effort",
+}
+"""How examples can be chosen, in words."""
 
 
 @dataclass(frozen=True)
@@ -27,17 +36,20 @@ class Arm:
         examples: Training examples; None for all.
         baselines: Models that are compared, on all data and on the examples.
         fusions: Signals that are fused into the distances; some of the baselines.
+        selection: How the examples are chosen; None as the study's settings say.
     """
 
     decoding: Decoding
     examples: int | None
     baselines: tuple[str, ...] = ()
     fusions: tuple[str, ...] = ()
+    selection: SelectionMethod | None = None
 
     @property
     def budget(self) -> str:
-        """The number of training examples in words."""
-        return "all" if self.examples is None else f"{self.examples:,}"
+        """The number of training examples in words, and how the arm chooses them."""
+        count = "all" if self.examples is None else f"{self.examples:,}"
+        return count if self.selection is None else f"{count}, {SELECTIONS[self.selection]}"
 
     def settings(self, base: Settings) -> Settings:
         """The settings of the arm: those of the study with the arm's values."""
@@ -45,7 +57,12 @@ class Arm:
         compare = base.compare.model_copy(
             update={"baselines": self.baselines, "fusions": self.fusions, "reference": "auto"}
         )
-        data = base.data.model_copy(update={"max_train_examples": self.examples})
+        selection = base.data.example_selection
+        if self.selection is not None:
+            selection = selection.model_copy(update={"method": self.selection})
+        data = base.data.model_copy(
+            update={"max_train_examples": self.examples, "example_selection": selection}
+        )
         changed = base.model_copy(
             update={"generative": generative, "compare": compare, "data": data}
         )
@@ -85,7 +102,10 @@ def run_arm(
     """
     settings = arm.settings(base)
     pipeline = Pipeline(folder, settings, progress_factory=progress_factory, write_settings=False)
-    path = pipeline.evaluation_stage.folder / f"study-{settings.compare.fingerprint()[:8]}.parquet"
+    # An arm that chooses its examples names its methods by it.
+    named = "" if arm.selection is None else f"-{arm.selection}"
+    file = f"study-{settings.compare.fingerprint()[:8]}{named}.parquet"
+    path = pipeline.evaluation_stage.folder / file
     if path.is_file():
         return QueryTable.load(path)
     results = compare_pipeline(pipeline).results

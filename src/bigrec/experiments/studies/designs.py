@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bigrec.errors import SettingsError
 from bigrec.evaluation.method import MethodId
-from bigrec.experiments.studies.arms import Arm, Decoding, budgeted
+from bigrec.experiments.studies.arms import SELECTIONS, Arm, Decoding, budgeted
 from bigrec.experiments.studies.verdict import Contrast
 from bigrec.models.registry import GAUSSIAN
 
@@ -20,6 +20,8 @@ _TEXT = ("tf-idf", "text kNN", GAUSSIAN)
 # Networks on all data would be trained again beside every number of examples.
 _CURVES = ("popularity", "co-occurrence", "EASE", GAUSSIAN)
 _SIGNALS = ("popularity", "GRU4Rec")
+# In closed form: they tell what the same examples are worth without the language model.
+_CHOSEN_TOO = ("EASE", GAUSSIAN)
 MODELS: Mapping[Decoding, str] = {"beams": "BIGRec", "latent": "BIGRec, latent"}
 """Name of the fine-tuned model by how it ranks."""
 
@@ -140,6 +142,34 @@ def _fusion(few: int | None) -> Design:
     return Design("fusion", claim, arms, contrasts, {})
 
 
+def _selection(few: int | None) -> Design:
+    if few is None:
+        raise SettingsError(
+            "data.max_train_examples is null, all examples, and the study selection chooses some "
+            "of them: set it to a number."
+        )
+    arms = {
+        (selection, decoding): Arm(
+            decoding, few, _CHOSEN_TOO if decoding == "latent" else (), selection=selection
+        )
+        for selection in SELECTIONS
+        for decoding in MODELS
+    }
+    contrasts = []
+    for informative in ("influence", "influence_effort"):
+        for decoding, model in MODELS.items():
+            own, other = (
+                MethodId(budgeted(model, arms[selection, decoding]))
+                for selection in (informative, "random")
+            )
+            chosen = f"Examples chosen by {SELECTIONS[informative]} are better than random ones"
+            contrasts.append(above(f"{chosen} for BIGRec ({decoding}).", own, other))
+    claim = (
+        "Informative choice of the few training examples is better than random choice (DEALRec)."
+    )
+    return Design("selection", claim, list(arms.values()), contrasts, {})
+
+
 def _curve_arms(
     sizes: Sequence[int | None],
 ) -> tuple[list[Arm], dict[str, dict[str, MethodId]]]:
@@ -164,7 +194,11 @@ def above(question: str, own: MethodId, other: MethodId) -> Contrast:
     return Contrast(question, f"{own.label} - {other.label}", {own: 1.0, other: -1.0})
 
 
-_AT_FEW: Mapping[str, Callable[[int | None], Design]] = {"ranking": _ranking, "fusion": _fusion}
+_AT_FEW: Mapping[str, Callable[[int | None], Design]] = {
+    "ranking": _ranking,
+    "fusion": _fusion,
+    "selection": _selection,
+}
 _OVER_SIZES: Mapping[str, Callable[[Sequence[int | None]], Design]] = {
     "few-shot": _few_shot,
     "samples": _samples,

@@ -8,7 +8,7 @@ from typing import Any
 
 from bigrec.evaluation.reports.table import Cell, Table
 from bigrec.experiments.pipeline import Pipeline
-from bigrec.experiments.studies.arms import Decoding
+from bigrec.experiments.studies.arms import SELECTIONS, Decoding
 from bigrec.experiments.studies.designs import Design
 from bigrec.experiments.studies.study import ARMS_FOLDER, check_settings
 from bigrec.lm.batches import tokenize_examples
@@ -16,6 +16,7 @@ from bigrec.lm.finetune import training_steps
 from bigrec.lm.model import load_tokenizer
 from bigrec.recommender.factory import make_renderer
 from bigrec.settings import Settings
+from bigrec.settings.sections import SelectionMethod
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,7 @@ class PlannedArm:
 
     Attributes:
         decoding: How the model ranks.
+        selection: How its examples are chosen.
         examples: Training examples.
         tokens: Tokens of these in one epoch.
         longest: Tokens of the longest.
@@ -33,6 +35,7 @@ class PlannedArm:
     """
 
     decoding: Decoding
+    selection: SelectionMethod
     examples: int
     tokens: int
     longest: int
@@ -70,7 +73,7 @@ def plan_arm(decoding: Decoding, settings: Settings, *, folder: Path) -> Planned
     Raises:
         BigrecError: If the data, the settings or the tokenizer cannot be used.
     """
-    prepared = Pipeline(folder, settings, write_settings=False).prepared
+    prepared = Pipeline(folder, _without_effort(settings), write_settings=False).prepared
     finetune, tokenizer = settings.generative.finetune, load_tokenizer(settings.model.base)
     tokenized = tokenize_examples(
         make_renderer(tokenizer, settings), prepared.train, loss=finetune.loss
@@ -78,6 +81,7 @@ def plan_arm(decoding: Decoding, settings: Settings, *, folder: Path) -> Planned
     lengths = [len(example["input_ids"]) for example in tokenized]
     return PlannedArm(
         decoding=decoding,
+        selection=settings.data.example_selection.method,
         examples=len(lengths),
         tokens=sum(lengths),
         longest=max(lengths),
@@ -87,14 +91,26 @@ def plan_arm(decoding: Decoding, settings: Settings, *, folder: Path) -> Planned
     )
 
 
+def _without_effort(settings: Settings) -> Settings:
+    """Settings that choose as many examples without the weights."""
+    selection = settings.data.example_selection
+    if selection.method != "influence_effort":
+        return settings
+    chosen = selection.model_copy(update={"method": "influence"})
+    data = settings.data.model_copy(update={"example_selection": chosen})
+    return settings.model_copy(update={"data": data})
+
+
 def plan_table(name: str, planned: list[PlannedArm]) -> Table:
     """The arms of a study as a table."""
-    heads = ("Decoding", "Examples", "Tokens", "Longest", "Batches", "Steps", "Queries")
+    heads = ("Arm", "Examples", "Tokens", "Longest", "Batches", "Steps", "Queries")
     note = (
         "Tokens and batches of one epoch, steps of all epochs unless training stops early. Arms "
-        "with the same examples share their training."
+        "with the same examples share their training. Examples chosen by effort, which needs the "
+        "weights, are counted as those chosen by influence alone."
     )
-    return counts_table(f"Arms of study {name}", heads, map(astuple, planned), note)
+    rows = [(f"{arm.decoding}, {SELECTIONS[arm.selection]}", *astuple(arm)[2:]) for arm in planned]
+    return counts_table(f"Arms of study {name}", heads, rows, note)
 
 
 def counts_table(
