@@ -76,6 +76,11 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
             {"latent", "evaluation"},
         ),
         ("generative", "grounding.beams=top1", {"evaluation"}),
+        (
+            "generative",
+            "data.example_selection.method=influence",
+            {"finetune", "texts-valid", "texts-test", "texts-shuffled", "models", "evaluation"},
+        ),
         ("generative", "generative.decoding.batch_size=2", set()),
         ("generative", "compare.shuffle_history=true", set()),
         ("generative", "data.max_test_examples=9", {"texts-test", "texts-shuffled", "evaluation"}),
@@ -97,6 +102,22 @@ def test_a_setting_moves_the_stages_that_depend_on_it_and_no_other(
     tmp_path: Path, mode: Mode, change: str, expected: set[str]
 ) -> None:
     assert changed(mode, tmp_path, change) == expected
+
+
+def test_examples_chosen_by_effort_depend_on_the_model_that_they_would_move(tmp_path: Path) -> None:
+    def changed_by(change: str, method: str) -> set[str]:
+        chosen = f"data.example_selection.method={method}"
+        before = stage_names("generative", tmp_path, chosen)
+        after = stage_names("generative", tmp_path, chosen, change)
+        return {name for name in before if before[name] != after[name]}
+
+    # Signals and baselines are trained on the same examples.
+    for change in ("generative.truncate_layers=3", "generative.prompt.style=plain"):
+        assert "models" in changed_by(change, "influence_effort")
+        assert "models" not in changed_by(change, "influence")
+    # Which titles of an example are targets decides its influence.
+    assert "models" in changed_by("generative.finetune.loss=titles", "influence")
+    assert "models" not in changed_by("generative.finetune.loss=titles", "random")
 
 
 def domain_stages(tested: str, further: str, *changes: str) -> dict[str, str]:

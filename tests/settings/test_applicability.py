@@ -18,6 +18,38 @@ from bigrec.settings import Settings
         (["grounding.beams=all"], "grounding.beams: .* mode: generative"),
         (["compare.retrieval=true"], "compare.retrieval: .* mode: generative"),
         (["data.max_train_examples=9"], "max_train_examples: .* retrieval.train_on: examples"),
+        (
+            ["data.example_selection={}"],
+            "example_selection: .* mode: generative or retrieval.train_on: examples",
+        ),
+        (
+            [
+                "mode=generative",
+                "data.max_train_examples=null",
+                "data.example_selection.method=influence",
+            ],
+            "example_selection.method: .* with data.max_train_examples",
+        ),
+        (
+            [
+                "mode=generative",
+                "baselines.windows=2",
+                "data.example_selection.method=influence",
+            ],
+            "example_selection.method: .* baselines.windows: 1",
+        ),
+        (
+            ["mode=generative", "data.example_selection.n_strata=9"],
+            "n_strata: .*example_selection.method: influence or",
+        ),
+        (
+            ["mode=generative", "data.example_selection={method: influence, effort_pool: 9}"],
+            "effort_pool: .*example_selection.method: influence_effort",
+        ),
+        (
+            ["retrieval.train_on=examples", "data.example_selection.method=influence_effort"],
+            "influence_effort reads the loss .* Use influence, or mode: generative",
+        ),
         (["data.extra_train_sources=[]"], "extra_train_sources: .* mode: generative"),
         (
             ["mode=generative", "data.train_sources=extra"],
@@ -54,6 +86,8 @@ def test_what_has_no_effect_is_refused(overrides: list[str], needs: str) -> None
     [
         ["mode=generative", "compare.retrieval=true", "retrieval.epochs=3"],
         ["retrieval.train_on=examples", "data.max_train_examples=9"],
+        ["retrieval.train_on=examples", "data.example_selection.method=influence"],
+        ["mode=generative", "data.example_selection={method: influence_effort, effort_pool: 9}"],
         ["fusion.signals=[EASE]", "fusion.method=product", "fusion.gammas={EASE: 0.5}"],
         ["mode=generative", "generative.decoding={backend: openai, server: {retries: 2}}"],
     ],

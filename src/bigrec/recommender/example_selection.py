@@ -51,16 +51,16 @@ def select_examples(
         [title_ids[rows] for rows in candidates], all_positions=settings.targets_all_positions
     )
 
-    def draw(of: FloatArray, count: int) -> IntArray:
-        return coverage_sample(of, count, n_groups=selection.n_groups, seed=settings.seed)
+    def choose(of: FloatArray, count: int) -> IntArray:
+        return coverage_sample(of, count, n_strata=selection.n_strata, seed=settings.seed)
 
     if selection.method == "influence":
-        return [candidates[place] for place in draw(scores, size)]
+        return [candidates[place] for place in choose(scores, size)]
     if effort is None:
         raise ValueError("effort is None; expected a function, as examples are chosen by effort.")
     pool_size = len(candidates) if selection.effort_pool is None else selection.effort_pool
-    pool = draw(scores, max(size, pool_size))
+    pool = choose(scores, max(size, pool_size))
     efforts = effort(window_examples([candidates[place] for place in pool], dataset))
     scaled = min_max(np.stack([scores[pool], efforts]).astype(np.float64))
     combined = scaled[0] + selection.effort_weight * scaled[1]
-    return [candidates[place] for place in pool[draw(combined, size)]]
+    return [candidates[place] for place in pool[choose(combined, size)]]

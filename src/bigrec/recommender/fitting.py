@@ -32,10 +32,7 @@ from bigrec.recommender.fusion import SignalFusion, select_rule, signal_names
 from bigrec.recommender.generative_fitting import fit_joint, fit_texts
 from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_fitting import fit_grounded, parameters_of
-from bigrec.recommender.latent_query_encoder import (
-    LatentQueryEncoder,
-    make_state_model,
-)
+from bigrec.recommender.latent_query_encoder import LatentQueryEncoder, make_state_model
 from bigrec.recommender.query_encoders import (
     GenerativeQueryEncoder,
     QueryEncoder,

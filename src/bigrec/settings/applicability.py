@@ -108,7 +108,7 @@ _CONDITIONS = (
         "baselines.windows: 1",
     ),
     _Condition(
-        "data.example_selection.n_groups",
+        "data.example_selection.n_strata",
         lambda s: s.data.example_selection.method != "random",
         "data.example_selection.method: influence or influence_effort",
     ),

@@ -104,7 +104,7 @@ class ExampleSelectionSettings(Section):
     """``influence`` scores every example by how much a linear model's risk on all of them would
     rise without it, and draws as many from each range of scores (DEALRec). ``influence_effort``
     adds how far the example would move the untrained language model."""
-    n_groups: PositiveInt = 50
+    n_strata: PositiveInt = 50
     """Equally wide ranges of scores that are drawn from (DEALRec: 50)."""
     effort_weight: Annotated[float, Field(ge=0)] = 1.0
     """Weight of effort; both scores are scaled to [0, 1] (DEALRec: 0.3 to 1)."""

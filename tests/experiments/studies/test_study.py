@@ -106,6 +106,39 @@ def test_half_of_the_accuracy_is_asked_of_the_middle_number_of_examples() -> Non
     ]
 
 
+def test_the_study_of_selection_tests_both_informative_choices_against_random() -> None:
+    labels = [contrast.label for contrast in design_of("selection").contrasts]
+    assert labels == [
+        "BIGRec [8, influence] - BIGRec [8, random]",
+        "BIGRec, latent [8, influence] - BIGRec, latent [8, random]",
+        "BIGRec [8, influence + effort] - BIGRec [8, random]",
+        "BIGRec, latent [8, influence + effort] - BIGRec, latent [8, random]",
+    ]
+
+
+def test_all_examples_leave_nothing_to_select() -> None:
+    with pytest.raises(SettingsError, match="max_train_examples is null"):
+        make_design("selection", few=None, sizes=(4, 8))
+
+
+def test_the_settings_of_the_choice_are_those_of_the_study(settings: Settings) -> None:
+    chosen = settings.changed(
+        {
+            "data.example_selection.method": "influence_effort",
+            "data.example_selection.n_strata": 3,
+            "data.example_selection.effort_pool": 9,
+        }
+    )
+    of_arms = [
+        Arm("beams", 4, selection=selection).settings(chosen).data.example_selection
+        for selection in ("random", "influence", "influence_effort")
+    ]
+    assert [arm.method for arm in of_arms] == ["random", "influence", "influence_effort"]
+    assert [arm.n_strata for arm in of_arms[1:]] == [3, 3]
+    assert of_arms[2].effort_pool == 9
+    assert Arm("beams", 4).settings(chosen).data.example_selection == of_arms[2]
+
+
 def test_all_arms_rank_the_same_queries(settings: Settings, run_dir: Path) -> None:
     tables = [
         run_arm(Arm(decoding, size), settings, folder=run_dir / ARMS_FOLDER).frame
@@ -133,6 +166,9 @@ def test_a_plan_counts_examples_batches_and_steps_without_weights(
     assert beams.queries == 10
     assert beams.longest <= beams.tokens <= beams.examples * beams.longest
     assert latent.tokens == beams.tokens
+    selected = plan_study(design_of("selection"), settings, run_dir=tmp_path)
+    assert [arm.selection for arm in selected[::2]] == ["random", "influence", "influence_effort"]
+    assert [arm.examples for arm in selected] == [8] * 6
 
 
 def test_an_unknown_study_is_refused_with_those_that_there_are() -> None:
