@@ -15,13 +15,18 @@ from pydantic import BaseModel
 import benchmarks
 from benchmarks.__main__ import app as benchmarks_app
 from bigrec.cli import app
+from bigrec.data.dataset import Dataset
 from bigrec.experiments.evaluate import evaluate
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
 from tests.conftest import tiny_dataset, tiny_frames, tiny_overrides, tiny_settings
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [
+    ROOT / "README.md",
+    *sorted(page for page in DOCS.rglob("*.md") if page.parent.name != "generated"),
+]
 
 # In a Python block: the text on the page, and what the test runs instead.
 SUBSTITUTES = {'"mode=text"': "*{overrides}"}
@@ -49,10 +54,15 @@ class Snippet:
         return f"{self.page}:{self.line}"
 
 
+def name_of(page: Path) -> str:
+    """The path of a page below the root."""
+    return page.relative_to(ROOT).as_posix()
+
+
 def blocks(*languages: str) -> list[Snippet]:
     """All fenced blocks in one of the languages."""
     return [
-        Snippet(page.name, text.count("\n", 0, match.start()) + 1, match[2])
+        Snippet(name_of(page), text.count("\n", 0, match.start()) + 1, match[2])
         for page in PAGES
         for text in [page.read_text(encoding="utf-8")]
         for match in _FENCE.finditer(text)
@@ -67,7 +77,7 @@ def spans() -> list[Snippet]:
         text = page.read_text(encoding="utf-8")
         text = _FENCE.sub(lambda match: "\n" * match[0].count("\n"), text)
         for number, line in enumerate(text.splitlines(), start=1):
-            spans += [Snippet(page.name, number, span) for span in _SPAN.findall(line)]
+            spans += [Snippet(name_of(page), number, span) for span in _SPAN.findall(line)]
     return spans
 
 
@@ -130,9 +140,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def fitted(tiny_model: Path, folder: Path) -> BIGRec:
-    """A tiny recommender, with the run directory that the pages speak of."""
+    """A tiny recommender, with the folders that the pages speak of."""
+    of_sample = BIGRec(tiny_settings(tiny_model, mode="text")).fit(Dataset.sample())
+    of_sample.save(folder / "my-recommender")
     model = BIGRec(tiny_settings(tiny_model, mode="retrieval")).fit(tiny_dataset())
-    run_dir = folder / "runs/mine"
+    run_dir = folder / "runs/sample"
     (run_dir / "evaluation-0").mkdir(parents=True)
     model.save(run_dir / "bundle")
     evaluate(model, tiny_dataset()).table.save(run_dir / "evaluation-0/queries.parquet")
@@ -233,7 +245,7 @@ def test_an_example_file_can_be_used(file: Path) -> None:
 
 def test_every_link_to_a_file_leads_to_one() -> None:
     dead = [
-        f"{page.name}: {target}"
+        f"{name_of(page)}: {target}"
         for page in PAGES
         for target in _LINK.findall(page.read_text(encoding="utf-8"))
         if "://" not in target and not (page.parent / target.split("#")[0]).exists()

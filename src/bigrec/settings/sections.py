@@ -299,7 +299,7 @@ class PrecomputedSettings(Section):
     name: str
     """Name of the model in tables."""
     valid: str
-    """NPY ``[q, n]`` in the order of the examples, or Parquet by user; see the guide."""
+    """NPY ``[q, n]`` in the order of the examples, or Parquet with user, item and score."""
     test: str
     """The same for the test examples."""
 
