@@ -131,15 +131,30 @@ def _name(node: ast.expr) -> str:
     return "value"
 
 
-def _constants(tree: ast.Module) -> dict[str, str]:
-    """Texts of a module that are assigned to names at its top, as Markdown."""
+def _constants(tree: ast.Module, *, imported: bool = False) -> dict[str, str]:
+    """Texts of a module that are assigned to names at its top or imported there, as Markdown."""
     found: dict[str, str] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+        if isinstance(node, ast.ImportFrom) and not imported:
+            found |= _imported(node)
+        elif isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
             texts = _texts(node.value, found)
+            if isinstance(node.value, ast.Name) and node.value.id in found:
+                texts = [found[node.value.id]]
             if len(texts) == 1:
                 found[node.targets[0].id] = texts[0]
     return found
+
+
+def _imported(node: ast.ImportFrom) -> dict[str, str]:
+    """The constants that a statement imports from a module of the package."""
+    path = SOURCE.parent.joinpath(*(node.module or "").split(".")).with_suffix(".py")
+    if not path.is_file():
+        return {}
+    there = _constants(ast.parse(path.read_text(encoding="utf-8")), imported=True)
+    return {
+        alias.asname or alias.name: there[alias.name] for alias in node.names if alias.name in there
+    }
 
 
 def _escaped(text: str) -> str:

@@ -141,7 +141,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def fitted(tiny_model: Path, folder: Path) -> BIGRec:
     """A tiny recommender, with the folders that the pages speak of."""
-    of_sample = BIGRec(tiny_settings(tiny_model, mode="text")).fit(Dataset.sample())
+    of_sample = BIGRec(tiny_settings(tiny_model, mode="text", signals="[EASE]")).fit(
+        Dataset.sample()
+    )
     of_sample.save(folder / "my-recommender")
     model = BIGRec(tiny_settings(tiny_model, mode="retrieval")).fit(tiny_dataset())
     run_dir = folder / "runs/sample"
@@ -177,7 +179,7 @@ def test_a_python_block_runs(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(folder)
-    overrides = tiny_overrides(tiny_model, mode="text")
+    overrides = tiny_overrides(tiny_model, mode="text", signals="[EASE]")
     substitutes = {
         written: instead.format(overrides=overrides) for written, instead in SUBSTITUTES.items()
     }

