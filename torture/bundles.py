@@ -16,7 +16,7 @@ import tempfile
 import traceback
 import warnings
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
@@ -34,13 +34,27 @@ from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.fusion import SignalFusion
 from bigrec.settings.baselines import BaselineSettings, SequentialSettings
 from bigrec.types import FloatArray
-from tests.conftest import save_tiny_model, tiny_dataset, tiny_settings
+from tests.conftest import Mode, save_tiny_model, tiny_dataset, tiny_settings
 from torture.damage import DAMAGES, GRAPHS_EDITED
 from torture.tally import Tally, report
 
 WITH_GRAPH = "graph"
 """Name of the bundle with an approximate index."""
 
+_SHORT = "baselines.sequential.epochs=1"
+# Mode, signals and changed settings of bundles by their names.
+_SETTINGS: Mapping[str, tuple[Mode, str, *tuple[str, ...]]] = {
+    "retrieval": ("retrieval", "[popularity, co-occurrence, EASE, tf-idf, GRU4Rec]", _SHORT),
+    "retrieval gaussian": ("retrieval", "[]", "grounding.head=gaussian"),
+    "generative": ("generative", "[recent popularity, SASRec]", _SHORT),
+    "alone": ("generative", "[]"),
+    "full": ("generative", "[]", "generative.finetune.method=full"),
+    "both": ("generative", "[]", "generative.decoding.method=both"),
+    "closed form": ("text", "[]"),
+    "latent gaussian": ("latent", "[]", "grounding.head=gaussian"),
+    "latent l2": ("latent", "[]", "grounding.head=l2"),
+    WITH_GRAPH: ("retrieval", "[EASE]", "index.backend=usearch"),
+}
 _HISTORY = ["i0", "i3", "i5"]
 _LIMIT_S = 60.0
 _START_S = 300.0
@@ -67,21 +81,12 @@ def make_bundles(folder: Path) -> dict[str, Path]:
     """Small bundles of all modes, with every kind of signal, by their names."""
     model = save_tiny_model(folder / "model", chat=True)
     dataset = tiny_dataset()
-    by_counts = "[popularity, co-occurrence, EASE, tf-idf, GRU4Rec]"
-    short = "baselines.sequential.epochs=1"
-    settings = tiny_settings(model, short, mode="retrieval", signals=by_counts)
-    retrieval = BIGRec(settings).fit(dataset)
-    settings = tiny_settings(model, short, mode="generative", signals="[recent popularity, SASRec]")
-    generative = BIGRec(settings).fit(dataset)
-    alone = BIGRec(tiny_settings(model, mode="generative")).fit(dataset)
-    text = BIGRec.of(retrieval.fitted.with_fusion(_of_texts(retrieval)))
-    named = {"retrieval": retrieval, "generative": generative, "alone": alone, "text": text}
-    named["closed form"] = BIGRec(tiny_settings(model, mode="text")).fit(dataset)
-    for head in ("gaussian", "l2"):
-        settings = tiny_settings(model, f"grounding.head={head}", mode="latent")
-        named[f"latent {head}"] = BIGRec(settings).fit(dataset)
-    settings = tiny_settings(model, "index.backend=usearch", mode="retrieval", signals="[EASE]")
-    named[WITH_GRAPH] = BIGRec(settings).fit(dataset)
+    named = {
+        name: BIGRec(tiny_settings(model, *changes, mode=mode, signals=signals)).fit(dataset)
+        for name, (mode, signals, *changes) in _SETTINGS.items()
+    }
+    retrieval = named["retrieval"]
+    named["text"] = BIGRec.of(retrieval.fitted.with_fusion(_of_texts(retrieval)))
     bundles = {name: folder / name for name in (*named, "changed")}
     for name, recommender in named.items():
         recommender.save(bundles[name], metrics={"hr@10": 0.5})
