@@ -139,9 +139,12 @@ def test_a_checkpoint_that_was_not_completely_written_is_ignored(
     broken = tmp_path / "a" / "checkpoints" / "checkpoint-3"
     broken.mkdir(parents=True)
     (broken / "trainer_state.json").write_text("{")
+    copy = broken.with_name("checkpoint-3 (copy)")
+    copy.mkdir()
     _, result = run(tiny_model, tmp_path / "a")
     _, whole = run(tiny_model, tmp_path / "b")
     assert_same(result, whole)
+    assert copy.is_dir()
 
 
 class Killed(BaseException):

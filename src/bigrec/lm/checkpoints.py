@@ -4,6 +4,7 @@ transformers writes a checkpoint file by file and removes old ones before the ne
 Here a mark that is written last and removed first tells complete ones; the rest are removed.
 """
 
+import re
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ logger = get_logger(__name__)
 
 _COMPLETE = "bigrec_complete"
 _STATE = "trainer_state.json"
+_NAME = re.compile(r"checkpoint-(\d+)")
 
 
 class CheckpointCallback(TrainerCallback):
@@ -130,8 +132,9 @@ def last_complete_checkpoint(folder: Path, *, is_main_process: bool = True) -> C
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:
-    """The checkpoints of a folder by their steps."""
-    return {int(path.name.rpartition("-")[2]): path for path in folder.glob("checkpoint-*")}
+    """The checkpoints of a folder by their steps; other names are somebody's copies."""
+    paths = ((_NAME.fullmatch(path.name), path) for path in folder.glob("checkpoint-*"))
+    return {int(match[1]): path for match, path in paths if match}
 
 
 def _is_complete(checkpoint: Path) -> bool:
