@@ -186,8 +186,9 @@ def edit_table(bundle: Path, rng: random.Random) -> str:
 
 def edit_arrays(bundle: Path, rng: random.Random) -> str:
     """Change values, shapes, types or names of arrays."""
-    path = rng.choice(_files(bundle, ".safetensors"))
-    arrays = load_file(path)
+    # A description alone needs no arrays.
+    loaded = {path: load_file(path) for path in _files(bundle, ".safetensors")}
+    path, arrays = rng.choice([pair for pair in loaded.items() if pair[1]])
     name = rng.choice(sorted(arrays))
     array = arrays[name].copy()
     value = rng.choice((np.nan, np.inf, -np.inf, 0, -1, 1e30, -1e30, 3e38, 1e12, 1e-30, 2**31 - 1))
