@@ -1,9 +1,12 @@
 """Embedding of texts: the paper's pooling, batches, and sentence encoders."""
 
+import json
+import shutil
 import sys
 import types
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -121,6 +124,38 @@ def test_a_sentence_encoder_that_cannot_be_loaded_says_what_to_check() -> None:
         ModelError, match=r"sentence encoder 'nowhere' could not be loaded: no such model Check"
     ):
         SentenceEmbedder("nowhere")
+
+
+@pytest.mark.parametrize(
+    ("module", "files"),
+    [
+        ("code.Module", {}),
+        ("os.system", {}),
+        (
+            "sentence_transformers.models.Transformer",
+            {
+                "config.json": {"model_type": "x", "auto_map": {"AutoConfig": "code.Module"}},
+                "sentence_bert_config.json": {
+                    key: {"trust_remote_code": True}
+                    for key in ("model_args", "config_args", "tokenizer_args")
+                },
+            },
+        ),
+        ("sentence_transformers.models.Transformer/../../code", {}),
+    ],
+)
+def test_a_sentence_encoder_runs_no_code_that_it_brings(
+    tiny_model: Path, tmp_path: Path, module: str, files: dict[str, Any]
+) -> None:
+    folder, marker = tmp_path / "encoder", tmp_path / "ran"
+    shutil.copytree(tiny_model, folder)
+    (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    modules = [{"idx": 0, "name": "0", "path": "", "type": module}]
+    for name, content in {"modules.json": modules, **files}.items():
+        (folder / name).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match="could not be loaded: "):
+        SentenceEmbedder(str(folder), device="cpu")
+    assert not marker.exists()
 
 
 def test_a_short_name_without_its_wheel_says_what_to_install(

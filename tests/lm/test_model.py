@@ -145,6 +145,18 @@ def test_pickled_weights_with_code_are_refused_and_nothing_runs(
     assert not marker.exists()
 
 
+def test_a_tokenizer_runs_no_code_that_it_brings(tmp_path: Path, tiny_model: Path) -> None:
+    folder, marker = tmp_path / "model", tmp_path / "ran"
+    shutil.copytree(tiny_model, folder)
+    (folder / "code.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    path = folder / "tokenizer_config.json"
+    brought = {"tokenizer_class": "T", "auto_map": {"AutoTokenizer": ["code.T", "code.T"]}}
+    path.write_text(json.dumps({**json.loads(path.read_text()), **brought}))
+    with pytest.raises(ModelError, match=r"Set trust_remote_code if you trust its authors"):
+        load_language_model(str(folder))
+    assert not marker.exists()
+
+
 @pytest.mark.parametrize(
     "change", [{"hidden_size": -1}, {"rope_parameters": {"rope_type": "../x"}}]
 )
