@@ -14,7 +14,7 @@ from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.example_effort import EffortScorer
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitting import no_progress
-from bigrec.recommender.training_data import PreparedData, prepare_examples
+from bigrec.recommender.training_data import PreparedData, prepare_examples, prepare_test_queries
 from bigrec.settings import Settings
 from bigrec.types import FloatArray
 from tests.conftest import tiny_dataset, tiny_settings
@@ -88,6 +88,13 @@ def test_effort_is_computed_for_the_pool_and_never_for_fewer_than_are_chosen() -
 def test_examples_cannot_be_chosen_by_an_effort_that_nothing_computes() -> None:
     with pytest.raises(ValueError, match="effort is None"):
         prepared("data.max_train_examples=10", EFFORT)
+
+
+def test_test_examples_alone_need_no_effort() -> None:
+    settings = Settings.read(overrides=["mode=generative", "data.max_train_examples=10", EFFORT])
+    alone = prepare_test_queries(tiny_dataset(), settings)
+    np.testing.assert_array_equal(alone.targets, prepared().test_queries.targets)
+    assert alone.user_ids == prepared().test_queries.user_ids
 
 
 @pytest.fixture
