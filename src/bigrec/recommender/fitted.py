@@ -78,7 +78,8 @@ class FittedRecommender:
         self.item_type = item_type
         self.title_encoder = title_encoder
         self.fusion = fusion
-        self.origin = origin or self
+        # Not itself: a reference to itself would keep the arrays of every state that was replaced.
+        self._origin = origin
         self.new_titles = new_titles or {}
         self._version = version
         self._graph = graph
@@ -87,6 +88,11 @@ class FittedRecommender:
             if fusion is None
             else fusion.for_catalog(catalog, cold=self.cold_titles, imputer=self._imputer)
         )
+
+    @property
+    def origin(self) -> "FittedRecommender":
+        """See the class."""
+        return self if self._origin is None else self._origin
 
     @cached_property
     def version(self) -> str:
