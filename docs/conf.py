@@ -23,6 +23,7 @@ extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "myst_parser", "sphin
 html_theme = "furo"
 html_title = "bigrec"
 html_static_path = ["_static"]
+html_css_files = ["tables.css"]
 html_show_sourcelink = False
 
 default_role = "code"
