@@ -7,20 +7,18 @@ are keyed by what their contents depend on.
 import time
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from pathlib import Path
 
 from bigrec.data.dataset import Dataset
 from bigrec.evaluation.method import MethodId
 from bigrec.grounding.beams import EncodedQueries
 from bigrec.grounding.fusion.rule import FusionRule
 from bigrec.grounding.gaussian import GaussianParameters
-from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.finetune import selected_epoch
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.trained import load_trained
 from bigrec.models.base import ScoringModel
-from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever, title_features
+from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
@@ -39,11 +37,11 @@ from bigrec.recommender.query_encoders import (
     RetrievalQueryEncoder,
 )
 from bigrec.recommender.retrieval_head import fit_retrieval_head
+from bigrec.recommender.retriever_fitting import fit_retriever
 from bigrec.recommender.state_query_encoder import StateContext
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.title_encoder import TitleEncoder
-from bigrec.recommender.title_index import kept_index
 from bigrec.recommender.training_data import (
     EvalSplit,
     PreparedData,
@@ -249,11 +247,15 @@ class Fitting:
         selected = self._selected
         throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
-        retriever = self._fit_retriever(
+        retriever = fit_retriever(
             self.retriever_data(few_shot=few_shot),
+            self._dataset.catalog,
+            self._settings,
+            features_store=self._title_store,
             stop_after=None if selected is None else selected.retriever_epochs(few_shot=few_shot),
             folder=stage.folder / ("few-shot" if few_shot else "all"),
             progress=throughput,
+            progress_factory=self._progress_factory,
         )
         with main_process_first():
             if not few_shot and not stage.is_complete:
@@ -264,31 +266,13 @@ class Fitting:
 
     def untrained_retriever(self) -> LLMRetriever:
         """The language model for retrieval as it is before training."""
-        return self._fit_retriever(self.retriever_data(), stop_after=0)
-
-    def _fit_retriever(
-        self,
-        data: TrainingData,
-        *,
-        stop_after: int | None,
-        folder: Path | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> LLMRetriever:
-        # A model for each retriever: its adapter stays in it.
-        with main_process_first():
-            lm = load_truncated_model(self._settings, "retrieval")
-            features = self._features(lm)
-        return LLMRetriever.fit(
-            lm,
-            features,
-            data,
-            self._settings.retrieval,
-            title_ids=self._dataset.catalog.title_ids,
-            seed=self._settings.seed,
-            text_features=title_features(lm, self._dataset.catalog),
-            stop_after=stop_after,
-            folder=folder,
-            progress=progress,
+        return fit_retriever(
+            self.retriever_data(),
+            self._dataset.catalog,
+            self._settings,
+            features_store=self._title_store,
+            stop_after=0,
+            progress_factory=self._progress_factory,
         )
 
     def retriever_epochs(self, *, few_shot: bool) -> int | None:
@@ -403,15 +387,6 @@ class Fitting:
     def _selected_head(self) -> GaussianParameters | None:
         """Hyperparameters of a Gaussian head that are taken over."""
         return None if self._selected is None else parameters_of(self._selected.encoder)
-
-    def _features(self, lm: LanguageModel) -> ItemIndex:
-        """Text features of the catalog's titles, made once."""
-        return kept_index(
-            self._title_store.stage("retrieval").folder,
-            self._dataset.catalog.unique_titles,
-            title_features(lm, self._dataset.catalog),
-            progress=self._progress_factory("Embedding the catalog"),
-        )
 
 
 def no_progress(_: str) -> ProgressCallback:
