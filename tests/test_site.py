@@ -80,5 +80,24 @@ def test_the_version_stands_on_every_page_that_names_it(page: str, written: str)
     assert written.format(bigrec.__version__) in text
 
 
+HOW_TOS = [pytest.param(page, id=page.stem) for page in sorted((DOCS / "how-to").glob("*.md"))]
+
+
+@pytest.mark.parametrize("page", HOW_TOS)
+def test_a_how_to_is_listed_and_ends_with_what_to_do_if_it_fails(page: Path) -> None:
+    listing = (DOCS / "how-to.md").read_text(encoding="utf-8")
+    assert f"](how-to/{page.name})" in listing
+    assert f"\nhow-to/{page.stem}\n" in listing
+    headings = re.findall(r"^## (.*)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+    assert headings[-1] == "If it fails"
+
+
+@pytest.mark.parametrize("page", HOW_TOS)
+def test_the_code_of_a_how_to_fits_the_width_of_the_site(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    blocks = re.findall(r"^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    assert [line for block in blocks for line in block.splitlines() if len(line) > 90] == []
+
+
 def test_the_readme_stays_short() -> None:
     assert len((DOCS.parent / "README.md").read_text(encoding="utf-8").splitlines()) <= 120
