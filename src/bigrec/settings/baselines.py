@@ -92,16 +92,16 @@ class BaselineSettings(Section):
     """Hyperparameters of the models that are compared and fused."""
 
     tune: Literal["none", "closed-form", "grid"] = "closed-form"
-    """``closed-form`` selects the hyperparameters of every model that is no network from a small
-    grid on validation, in seconds, for all data and for the few shots separately. ``grid`` does so
-    for networks too, which takes as many trainings as the grid has points. The values below are
-    then used only where the grid is silent."""
+    """``closed-form`` selects the hyperparameters of models in closed form from a small grid on
+    validation, in seconds, for all data and for the few shots separately. ``grid`` does so for
+    networks too, which takes as many trainings as the grid has points. ``none`` takes the values
+    below. They are also used for hyperparameters that are in no grid."""
     windows: PositiveInt = 1
-    """Validation windows: the validation part, and for each further one an equally large part of
-    the training data just before it, with training data up to its start. Closed-form models and
-    their fusion rules are chosen by the mean over windows; networks and the language model, which
-    are trained once, by the last one. With several windows, the simplest choice within one
-    standard error of the best is taken: fewer signals, or the earlier entry of a grid, whose
+    """Validation windows. The last is the validation part. Each further one is an equally large
+    part of the training data just before it, with training data up to its start. Closed-form models
+    and their fusion rules are chosen by the mean over windows; networks and the language model are
+    trained once and chosen by the last one. With several windows, the simplest choice within one
+    standard error of the best is taken: fewer signals, or the earlier entry of a grid, where
     stronger regularization comes first."""
     popularity: PopularitySettings = PopularitySettings()
     cooccurrence: CooccurrenceSettings = CooccurrenceSettings()

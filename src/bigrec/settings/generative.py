@@ -13,7 +13,7 @@ class PromptSettings(Section):
     instruction: str = (
         "Given {item_type}s in the order a user chose them, write the next {item_type}."
     )
-    """The task, stated once in every prompt; short, because every sample pays for it."""
+    """The task, stated once in every prompt. A short one saves time in every sample."""
     response_prefix: str = "Next {item_type}:"
     """Plain style only: the line that asks for the answer."""
     style: Literal["auto", "chat", "plain", "list"] = "auto"
@@ -28,9 +28,9 @@ class FinetuneSettings(Section):
     """Fine-tuning."""
 
     method: Literal["lora", "full"] = "lora"
-    """``lora`` trains an adapter (paper). ``full`` trains a copy of all weights, in float32; the
-    bundle then has as many weights as the base model. ``lora_*`` and ``target_modules`` are of the
-    adapter."""
+    """``lora`` trains an adapter (paper). ``full`` trains a copy of all weights in float32; the
+    bundle then has as many weights as the base model. ``lora_*`` and ``target_modules`` belong to
+    the adapter."""
     lora_r: PositiveInt = 8
     """LoRA rank (paper: 8)."""
     lora_alpha: PositiveInt = 16
@@ -40,8 +40,8 @@ class FinetuneSettings(Section):
     target_modules: tuple[ModuleName, ...] | ModuleName | None = None
     """Module names or ``all-linear``; None takes the query and value projections (paper)."""
     learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate; None is 1e-3 with LoRA (paper, for a 7B model: 1e-4; small models want
-    more), and 1e-4 if all weights are trained."""
+    """Peak learning rate. None is 1e-3 with LoRA (paper, for a 7B model: 1e-4) and 1e-4 if all
+    weights are trained."""
     warmup_steps: Annotated[int, Field(ge=0)] = 20
     """Steps to the peak, at most a tenth of all (paper: 20)."""
     batch_size: PositiveInt = 32
@@ -105,11 +105,11 @@ class DecodingSettings(Section):
     """How the model writes titles for a history."""
 
     method: Literal["beams", "latent", "both"] = "beams"
-    """``beams`` writes titles and embeds them (paper). ``latent`` writes nothing: items are placed
-    at the model's states before them, and the query is its state after the history (L2D). ``both``
+    """``beams`` writes titles and embeds them (paper). ``latent`` writes nothing: the query is the
+    model's state after the history, and items are placed at its states before them (L2D). ``both``
     ranks by the weighted sum of both squared distances; the weight is selected on validation."""
     num_beams: Annotated[int, Field(ge=1, le=64)] = 4
-    """Texts written for each history (paper: 4); 1 is greedy, the fast option."""
+    """Texts written for each history (paper: 4). 1 is greedy and takes the least time."""
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] | None = None
     """Longest text in tokens; None takes the longest title of the catalog, at most 64."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
@@ -117,14 +117,15 @@ class DecodingSettings(Section):
     length_penalty: float = 1.0
     """Exponent of the length that divides a beam's log-probability (paper: 1)."""
     backend: Literal["auto", "transformers", "ctranslate2", "openai"] = "auto"
-    """``auto`` is transformers, and for a single beam on a CPU CTranslate2 if it is installed and
-    supports the model: it is faster without beams only."""
+    """``auto`` is transformers. For a single beam on a CPU it is CTranslate2, if that is installed
+    and supports the model."""
     compute_type: Literal["auto", "float32", "int8", "bfloat16", "float16"] = "auto"
     """CTranslate2 only: ``auto`` computes as the model does; ``int8`` is smaller but inexact, so
     that a small model writes other texts."""
     constraint: Literal["none", "catalog", "unseen"] = "none"
     """What can be written: anything (paper); titles of the catalog only, which leaves nothing to
-    ground; or titles that are not in the history. The last two need the transformers backend."""
+    ground; or titles of the catalog that are not in the history. The last two need the transformers
+    backend."""
     server: ServerSettings = ServerSettings()
     """The server of the ``openai`` backend."""
 
@@ -137,8 +138,8 @@ class LatentSettings(Section):
     """
 
     train_on: Literal["interactions", "examples"] = "interactions"
-    """Take the states of all training interactions, or of the training examples alone, the few
-    shots."""
+    """Place items at the states of all training interactions, or of the training examples alone,
+    the few shots."""
 
 
 class EmbeddingSettings(Section):

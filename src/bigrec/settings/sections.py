@@ -138,13 +138,14 @@ class DataSettings(SourceSettings):
     """Further datasets whose training examples are mixed in, up to ``max_train_examples`` from each
     dataset. Generative mode only."""
     train_sources: Literal["all", "extra"] = "all"
-    """Datasets that the language model is fine-tuned on: this one and ``extra_train_sources``, or
-    the latter alone, which makes a zero-shot model of this one. The catalog, baselines, fusion
-    rules, the states of latent decoding and the test examples are this one's in both cases."""
+    """Datasets that the language model is fine-tuned on. ``all`` is this dataset and
+    ``extra_train_sources``. ``extra`` is the latter alone, which makes a zero-shot model for this
+    dataset. In both cases the catalog, baselines, fusion rules, test examples and the states of
+    latent decoding come from this dataset."""
     text: Annotated[tuple[str, ...], AfterValidator(_text_with_title)] = ("title",)
-    """Columns of the items that make the text of a title which encoders and tf-idf read, such as
-    ``[title, category, brand]``: ``title`` first, one below the other. Items of one title have the
-    text of the first. What a language model writes and what lists show stays the title."""
+    """Columns of the items that make the text of a title, such as ``[title, category, brand]``,
+    with ``title`` first. Encoders and tf-idf read the text, one column a line. Items with the same
+    title have the text of the first. Lists show the title, and a language model writes it."""
 
     @property
     def text_columns(self) -> tuple[str, ...]:
@@ -184,10 +185,9 @@ class RetrievalSettings(Section):
     """Retrieval mode: the language model encodes a history, and items are ranked by distance."""
 
     train_on: Literal["interactions", "examples"] = "interactions"
-    """All training interactions, or the training examples alone, the few shots."""
+    """Train on all training interactions, or on the training examples alone, the few shots."""
     truncate_layers: PositiveInt | None = 10
-    """Keep only the first layers of the base model; None keeps all. A third of SmolLM2's layers
-    learned more in the same time than all of them."""
+    """Keep only the first layers of the base model; None keeps all."""
     lora_r: PositiveInt = 16
     """LoRA rank."""
     lora_alpha: PositiveInt = 32
@@ -218,10 +218,10 @@ class RetrievalSettings(Section):
     """Weight decay of AdamW."""
     batch_size: PositiveInt | None = None
     """Approximate number of targets in an optimizer step. None takes a hundredth of all targets,
-    between 128 and 768: every step updates the whole catalog, which costs most in small steps."""
+    between 128 and 768. Every step updates the whole catalog, so small steps take longer in all."""
     per_device_batch_size: PositiveInt | None = None
-    """Approximate number of targets in one forward pass of one process, whose gradients add up to
-    those of ``batch_size``. Lower it to save memory. None takes a process's share at once."""
+    """Approximate number of targets in one forward pass of one process. Gradients add up to those
+    of ``batch_size``. Lower it to save memory. None takes the share of a process at once."""
     epochs: PositiveInt = 5
     """Maximum passes over the interactions."""
     early_stopping_patience: PositiveInt = 2
@@ -246,15 +246,16 @@ class IndexSettings(Section):
     """How the nearest titles are found when lists are made. Evaluation ranks all titles."""
 
     backend: Literal["exact", "usearch", "qdrant"] = "exact"
-    """``exact`` computes the distances of all titles; ``usearch`` those of candidates from an HNSW
-    graph and of each signal's best titles. The bundle holds the graph. ``qdrant`` takes the
-    candidates from the server that the variable ``QDRANT_URL`` names. Rules that depend on all
-    titles (``rrf``, z-scores, the mixture for cold titles) and several beams stay exact."""
+    """``exact`` computes the distances of all titles. ``usearch`` computes those of candidates,
+    which come from an HNSW graph and from the best titles of each signal; the bundle holds the
+    graph. ``qdrant`` takes the candidates from the server that the variable ``QDRANT_URL`` names.
+    Rules that depend on all titles (``rrf``, z-scores, the mixture for cold titles) and several
+    beams stay exact."""
     n_candidates: PositiveInt = 100
     """Candidates of the graph and of each signal, more for longer lists and histories."""
     expansion: PositiveInt = 256
-    """Points that a search of the graph keeps open: more find more of the nearest titles and take
-    longer. ``metrics.json`` has the share found, the recall."""
+    """Points that a search of the graph keeps open. More points find more of the nearest titles and
+    take longer. ``metrics.json`` has the share that is found, the recall."""
 
 
 class RecommendSettings(Section):
@@ -269,8 +270,8 @@ class FusionSettings(Section):
 
     signals: tuple[str, ...] | Literal["auto"] = "auto"
     """Models to fuse, such as ``[EASE, SASRec]``; they are saved in the bundle. ``auto`` is
-    co-occurrence, EASE in a catalog of up to 5,000 items, where its matrix is small, and, in text
-    mode, text kNN, in the others Gaussian and GRU4Rec. ``[]`` uses the mode's model alone."""
+    co-occurrence; EASE in a catalog of up to 5,000 items; text kNN in text mode; Gaussian and
+    GRU4Rec in the other modes. ``[]`` uses the mode's model alone."""
     method: Literal["auto", "paper", "product", "weighted_sum", "rrf"] = "auto"
     """``auto`` tries every method and keeps the best on validation; ``paper`` is the product on
     the top beam; ``product`` may also use a floor and all beams; ``weighted_sum`` subtracts
@@ -281,11 +282,11 @@ class FusionSettings(Section):
     history: Literal["window", "full"] = "window"
     """Signals score the history that the language model reads, or the user's full history."""
     cold_items: Literal["auto", "knn", "lowest"] = "auto"
-    """Not with beams. Scores of a signal for items it was not trained on: ``knn`` imputes
-    them from their nearest neighbors by title; ``lowest`` ranks them last. Signals that are ranked
-    by themselves stay as they are. ``auto`` is ``knn``; then, where it does better on validation by
-    more than a standard error, cold titles are ranked by a signal that knows titles and mixed with
-    the others in a share selected there, but not with ``method: paper``."""
+    """Scores of a signal for items it was not trained on, but not with beams. ``knn`` imputes them
+    from the nearest neighbors by title. ``lowest`` ranks such items last. ``auto`` is ``knn`` and,
+    if it does better on validation by more than a standard error, a mixture: a signal that reads
+    titles ranks the cold titles, and a share of the list goes to them. ``method: paper`` has no
+    mixture. A signal that is ranked by itself stays as it is."""
 
     @property
     def mixes_cold_items(self) -> bool:
@@ -308,9 +309,9 @@ class EvaluationSettings(Section):
     """What is evaluated on the test examples."""
 
     refit: Literal["none", "train+valid"] = "none"
-    """``none`` tests what was fitted to the training part, as the literature does. With
-    ``train+valid`` everything is chosen by it and the validation part (hyperparameters, epochs,
-    fusion rules), then every method is fitted once more to both parts together before the test."""
+    """``none`` tests what was fitted to the training part, as in the literature. ``train+valid``
+    selects hyperparameters, epochs and fusion rules by the training and the validation part. Then
+    it fits every method once more to both parts before the test."""
 
 
 class CompareSettings(Section):
@@ -335,18 +336,18 @@ class CompareSettings(Section):
     few_shot: bool = True
     """Also train every baseline on the few shots: the examples of generative fine-tuning."""
     retrieval: bool = False
-    """Text and generative mode: also train the language model for retrieval, on all data and on
-    the few shots, and compare it as ``LLM retrieval``."""
+    """Text and generative mode only. Also train the language model for retrieval, on all data and
+    on the few shots, and compare it as ``LLM retrieval``."""
     fusions: tuple[str, ...] | Literal["auto"] = "auto"
-    """Signals to fuse into the distances, several at once joined by ``&``. ``auto`` is popularity,
-    co-occurrence, EASE, text kNN, Gaussian, SASRec and GRU4Rec each by itself, co-occurrence &
-    GRU4Rec, co-occurrence & EASE with neither, either and both of the networks, and, in closed
-    form, co-occurrence & EASE with text kNN, without and with Gaussian: those that are compared."""
+    """Signals to fuse into the distances, several at once joined by ``&``. ``auto`` takes those
+    that are compared: popularity, co-occurrence, EASE, text kNN, Gaussian, SASRec and GRU4Rec, each
+    by itself; co-occurrence & GRU4Rec; co-occurrence & EASE alone, with SASRec, with GRU4Rec and
+    with both; co-occurrence & EASE & text kNN, without and with Gaussian."""
     precomputed: tuple[PrecomputedSettings, ...] = ()
     """Scores from files, which can be fused by their name."""
     shuffle_history: bool | Literal["auto"] = "auto"
     """Also rank with every history in random order, by the reported protocol
-    (``recommend.exclude_seen``): what a method loses is what the order tells it. ``auto`` does so
-    but with beams, where it takes as long as writing the texts of the test."""
+    (``recommend.exclude_seen``). The loss of a method says what the order tells it. ``auto`` does
+    so except with beams, where all texts of the test would be written again."""
     seeds: tuple[int, ...] = ()
-    """Seeds to repeat everything with, training included, beside the run's own."""
+    """Further seeds. Everything is repeated with them, training included."""
