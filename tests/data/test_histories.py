@@ -94,3 +94,28 @@ def test_json_with_a_list_once_has_lists_always(tmp_path: Path) -> None:
     path.write_text('{"user_id": 1, "item_id": ["a"]}\n{"user_id": 2, "item_id": "b"}\n')
     with pytest.raises(DataError, match="object 2 has 'b' as 'item_id': expected a list of items"):
         Histories.read(path)
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ('{"user_id": 1e400, "item_id": ["a"]}', "'user_id' .* holds the number inf in row 2"),
+        ('{"user_id": 1e22, "item_id": ["a"]}', r"'user_id' .* holds the number 1e\+22 in row 2"),
+    ],
+)
+def test_users_that_no_float_tells_apart_are_refused(
+    tmp_path: Path, row: str, message: str
+) -> None:
+    path = tmp_path / "histories.jsonl"
+    path.write_text(f'{{"user_id": "u", "item_id": ["a"]}}\n{row}\n')
+    with pytest.raises(DataError, match=message):
+        Histories.read(path)
+
+
+@pytest.mark.parametrize("column", ["user_id", "item_id"])
+def test_interactions_that_no_float_tells_apart_are_refused(tmp_path: Path, column: str) -> None:
+    row = {"user_id": 1, "item_id": 2, "timestamp": 3}
+    path = tmp_path / "histories.jsonl"
+    path.write_text(f"{json.dumps(row)}\n{json.dumps({**row, column: 1e22})}\n")
+    with pytest.raises(DataError, match=rf"'{column}' .* holds the number 1e\+22 in row 2"):
+        Histories.read(path)

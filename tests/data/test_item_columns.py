@@ -143,15 +143,17 @@ def test_a_text_file_has_columns_of_the_types_of_their_values(tmp_path: Path) ->
 def test_json_has_columns_too(tmp_path: Path) -> None:
     (tmp_path / "interactions.csv").write_text("user_id,item_id,timestamp\nu,a,1\nu,b,2\n")
     (tmp_path / "items.jsonl").write_text(
-        '{"item_id": "a", "title": "A", "price": 1, "in_stock": true, "tags": ["x", "y"]}\n'
-        '{"item_id": "b", "title": "B", "price": 2.5}\n'
+        '{"item_id": "a", "title": "A", "price": 1, "in_stock": true, "tags": ["x", "y"], '
+        '"weight": 1}\n'
+        '{"item_id": "b", "title": "B", "price": 2.5, "weight": 1e400}\n'
     )
-    names = ["price", "in_stock", "tags"]
+    names = ["price", "in_stock", "tags", "weight"]
     columns = load_dataset(tmp_path, item_columns=names).catalog.columns
     assert columns.to_dict(as_series=False) == {
         "price": [1.0, 2.5],
         "in_stock": [True, None],
         "tags": ["x > y", None],
+        "weight": [1.0, None],
     }
 
 

@@ -119,7 +119,7 @@ def parsed(columns: pl.DataFrame) -> pl.DataFrame:
     """Columns of a text file with the types that their values have.
 
     A column is of numbers, or of true and false, if all its values are; words of `MISSING` aside.
-    Numbers with leading zeros are text. Empty text is missing.
+    Numbers with leading zeros are text. Empty text is missing, and so are numbers beyond floats.
     """
     return columns.with_columns(_parsed(columns[name]) for name in columns.columns)
 
@@ -135,7 +135,7 @@ def _parsed(column: pl.Series) -> pl.Series:
         if known.str.contains(pattern).all():
             numbers = known.cast(dtype, strict=False)
             if numbers.null_count() == known.null_count():
-                return numbers
+                return numbers.set(numbers.is_infinite(), None)
     if known.str.contains(_TRUE_OR_FALSE).all():
         return known.str.to_lowercase() == "true"
     return column.set(text == "", None)
