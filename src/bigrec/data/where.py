@@ -2,6 +2,7 @@
 
 import math
 import operator
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ _Check = Callable[[pl.Series, Any, str], pl.Series]
 _OF_ALL = {"id": "item_ids", "title": "titles"}
 _TEXTS = pl.List(pl.String)
 _MAX_VALUES = 1_000_000
+_LARGEST = int(sys.float_info.max)
 
 
 def matching(catalog: Catalog, where: Where) -> BoolArray:
@@ -120,8 +122,8 @@ def _value(column: pl.Series, value: Any, what: str) -> Any:
     elif column.dtype.is_numeric():
         is_number = isinstance(value, int | float) and not isinstance(value, bool)
         # A larger one would overflow, and is as any other beyond all values.
-        if is_number and math.isfinite(value):
-            return value if abs(value) < 2**62 else float(value)
+        if is_number and (isinstance(value, int) or math.isfinite(value)):
+            return value if abs(value) < 2**62 else float(max(-_LARGEST, min(value, _LARGEST)))
         expected = "a finite number, as the column holds"
     if expected is not None:
         raise ValueError(f"{what} is {value!r:.100}; expected {expected}.")
