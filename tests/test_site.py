@@ -1,5 +1,6 @@
 """The documentation site: what has to stand on its pages. ``make docs`` builds it."""
 
+import ast
 import importlib.util
 import inspect
 import re
@@ -97,6 +98,30 @@ def test_the_code_of_a_how_to_fits_the_width_of_the_site(page: Path) -> None:
     text = page.read_text(encoding="utf-8")
     blocks = re.findall(r"^```\w+\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
     assert [line for block in blocks for line in block.splitlines() if len(line) > 90] == []
+
+
+@pytest.fixture(scope="module")
+def texts() -> set[str]:
+    """All texts in the source of the package."""
+    return {
+        node.value
+        for file in (DOCS.parent / "src" / "bigrec").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+
+
+@pytest.mark.parametrize(
+    "page",
+    [pytest.param(DOCS / "troubleshooting.md", id="troubleshooting"), *HOW_TOS],
+)
+def test_a_message_with_a_cure_is_one_of_the_package(page: Path, texts: set[str]) -> None:
+    page_text = page.read_text(encoding="utf-8")
+    tables = re.findall(r"^\| message.*\n((?:\|.*\n?)+)", page_text, re.MULTILINE)
+    cells = [line.split("|")[1] for table in tables for line in table.splitlines()[1:]]
+    quoted = {words for cell in cells for words in re.findall("`([^`]+)`", cell)}
+    unknown = {words for words in quoted if not any(words in text for text in texts)}
+    assert unknown == set()
 
 
 def test_the_readme_stays_short() -> None:
