@@ -1,4 +1,4 @@
-"""A process that counts its storage operations, and dies before one of them."""
+"""A process that counts its storage operations, and gets a signal before one of them."""
 
 import os
 import signal
@@ -13,18 +13,27 @@ _EVENTS = {"os.rename", "os.remove", "os.mkdir", "os.rmdir", "os.chmod", "os.tru
 
 
 class Countdown:
-    """Counts the storage operations below a folder, and kills the process before one of them.
+    """Counts the storage operations below a folder, and sends a signal before one of them.
 
     Args:
         folder: Operations elsewhere do not count.
         kill_at: Number of the operation, from 1; None counts only.
         record: Holds the count.
+        number: The signal. Only SIGKILL also cuts what is about to be flushed.
     """
 
-    def __init__(self, folder: Path, *, kill_at: int | None, record: Path) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        kill_at: int | None,
+        record: Path,
+        number: signal.Signals = signal.SIGKILL,
+    ) -> None:
         self._folder = folder.resolve()
         self._kill_at = kill_at
         self._record = record
+        self._number = number
         self._count = 0
         # Bytes of files, by their inode, that a kill cannot take back.
         self._flushed: dict[int, int] = {}
@@ -60,12 +69,12 @@ class Countdown:
             if self._kill_at is None:
                 self._note()
             return
-        if cut:
+        if cut and self._number == signal.SIGKILL:
             descriptor = os.open(path, os.O_WRONLY)
             status = os.fstat(descriptor)
             flushed = self._flushed.get(status.st_ino, 0)
             os.ftruncate(descriptor, flushed + (status.st_size - flushed) // 2)
-        os.kill(os.getpid(), signal.SIGKILL)
+        os.kill(os.getpid(), self._number)
 
     def _note(self) -> None:
         self._record.write_text(str(self._count))

@@ -13,8 +13,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from bigrec.storage.interrupts import EXIT_CODE
-from torture.processes import tail, wait
+from torture.processes import expected_code, tail, wait
 from torture.runs import CASES, Runs, scratch
 from torture.tally import Tally, finish, report
 
@@ -29,15 +28,11 @@ def attack(runs: Runs, rng: random.Random, number: signal.Signals) -> str | None
         time.sleep(rng.uniform(0, 1.05 * runs.seconds))
         os.kill(process, number)
         code = wait(process)
-        if code not in {0, _expected_code(number)}:
+        if code not in {0, expected_code(number)}:
             return f"after the signal it ends with {code}: {tail(runs.log)}"
         if "Traceback" in runs.log.read_text(errors="replace"):
             return f"after the signal it prints a traceback: {tail(runs.log)}"
     return runs.fault_after_kill(run_dir)
-
-
-def _expected_code(number: signal.Signals) -> int:
-    return EXIT_CODE if number == signal.SIGINT else -number
 
 
 def main(

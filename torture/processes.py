@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from bigrec.storage import file_digest
+from bigrec.storage.interrupts import EXIT_CODE
 
 _TIMEOUT_S = 300
 # Times, and what contains them.
@@ -57,6 +58,11 @@ def wait(process: int) -> int:
         if time.monotonic() > end:
             os.kill(process, signal.SIGKILL)
         time.sleep(0.01)
+
+
+def expected_code(number: signal.Signals) -> int:
+    """Exit code of a run that gets a signal."""
+    return EXIT_CODE if number == signal.SIGINT else -number
 
 
 def outcome(run_dir: Path) -> dict[str, str]:
