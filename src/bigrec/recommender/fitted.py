@@ -27,11 +27,7 @@ from bigrec.recommender.query_encoders import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.training_data import EvalQueries
-from bigrec.recommender.version import (
-    version_of_catalog,
-    version_of_fit,
-    version_of_update,
-)
+from bigrec.recommender.version import version_of_catalog, version_of_fit, version_of_update
 from bigrec.settings import Settings
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback, Source
 
@@ -333,9 +329,8 @@ class FittedRecommender:
         Raises:
             ValueError: If a signal is not fused or a gamma is out of range.
         """
-        excluded = (
-            list(exclude) if exclude is not None else [np.zeros(0, dtype=np.int64)] * len(histories)
-        )
+        nothing = [np.zeros(0, dtype=np.int64)] * len(histories)
+        excluded = nothing if exclude is None else list(exclude)
         if exclude_seen:
             excluded = [
                 np.concatenate([more, seen]) for more, seen in zip(excluded, histories, strict=True)
