@@ -1,7 +1,9 @@
 """The command that runs a claim of the paper as a study."""
 
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -20,6 +22,9 @@ from bigrec.cli.options import (
 from bigrec.console import Shown, steps, studies
 from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
+
+if TYPE_CHECKING:
+    from bigrec.experiments.studies.report import StudyReport
 
 _PRESETS = {"small": "study-small", "paper": "paper"}
 _ABLATION = "ablation"
@@ -90,9 +95,7 @@ def _claim(name: str, preset: str, settings: Settings, run_dir: Path, *, dry_run
         return studies.plan(name, plan_study(design, settings, run_dir=run_dir))
     from bigrec.experiments.studies.study import run_study  # noqa: PLC0415
 
-    with steps.progress() as progress_factory:
-        report = run_study(design, settings, run_dir=run_dir, progress_factory=progress_factory)
-    return studies.study(report, run_dir / name)
+    return _run(partial(run_study, design, settings, run_dir=run_dir), run_dir / name)
 
 
 def _domains(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
@@ -104,9 +107,7 @@ def _domains(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
 
     if dry_run:
         return studies.domains_plan(plan_domains(settings, run_dir=run_dir))
-    with steps.progress() as progress_factory:
-        report = run_domains(settings, run_dir=run_dir, progress_factory=progress_factory)
-    return studies.study(report, run_dir / _DOMAINS)
+    return _run(partial(run_domains, settings, run_dir=run_dir), run_dir / _DOMAINS)
 
 
 def _ablation(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
@@ -118,6 +119,11 @@ def _ablation(settings: Settings, run_dir: Path, *, dry_run: bool) -> Shown:
 
     if dry_run:
         return studies.ablation_plan(plan_ablation(settings, run_dir=run_dir))
+    return _run(partial(run_ablation, settings, run_dir=run_dir), run_dir / _ABLATION)
+
+
+def _run(study_of: Callable[..., "StudyReport"], folder: Path) -> Shown:
+    """Run a study, which shows its progress, and show its report."""
     with steps.progress() as progress_factory:
-        report = run_ablation(settings, run_dir=run_dir, progress_factory=progress_factory)
-    return studies.study(report, run_dir / _ABLATION)
+        report = study_of(progress_factory=progress_factory)
+    return studies.study(report, folder)

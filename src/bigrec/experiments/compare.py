@@ -108,8 +108,8 @@ def _signal_ids(settings: Settings) -> dict[str, MethodId]:
     compare = settings.compare
     ids = [MethodId(name) for name in _baselines(settings)]
     precomputed = [MethodId(scores.name) for scores in compare.precomputed]
-    retrieval = [MethodId(LLM_RETRIEVAL)] if compare.retrieval else []
-    ids += retrieval
+    if compare.retrieval:
+        ids.append(MethodId(LLM_RETRIEVAL))
     if compare.few_shot:
         ids += [
             MethodId(name, training_data="few-shot")

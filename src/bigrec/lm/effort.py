@@ -12,9 +12,10 @@ from transformers import PreTrainedModel
 
 from bigrec.errors import ModelError
 from bigrec.lm.batches import IGNORED, TokenizedExample
+from bigrec.lm.decoder import last_hidden_states
 from bigrec.lm.hardware import QuickProducts, default_batch_tokens
 from bigrec.lm.model import LanguageModel
-from bigrec.lm.padding import by_token_budget, right_padded
+from bigrec.lm.padding import by_token_budget
 from bigrec.types import FloatArray, ProgressCallback
 
 
@@ -50,7 +51,7 @@ def gradient_norms(
     done = 0
     with lm.base_only() as base:
         for batch in by_token_budget(rows, batch_tokens or default_batch_tokens(lm.device)):
-            states = _states(base, [rows[place] for place in batch])
+            states, _ = last_hidden_states(base, [rows[place] for place in batch])
             for row, place in enumerate(batch):
                 norms[place] = _norm(base, states[row], examples[place]["labels"][1:])
             done += len(batch)
@@ -62,16 +63,6 @@ def gradient_norms(
             "model in float32."
         )
     return norms
-
-
-@torch.inference_mode()
-def _states(base: PreTrainedModel, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-    """Last hidden states of a batch, ``[b, width, d]``."""
-    ids, mask = (part.to(base.device) for part in right_padded(rows))
-    with QuickProducts():
-        output = base.get_decoder()(input_ids=ids, attention_mask=mask)
-    hidden: torch.Tensor = output.last_hidden_state
-    return hidden
 
 
 @torch.inference_mode()

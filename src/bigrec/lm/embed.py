@@ -8,10 +8,11 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from bigrec.lm.hardware import QuickProducts, default_batch_tokens
+from bigrec.lm.decoder import last_hidden_states
+from bigrec.lm.hardware import default_batch_tokens
 from bigrec.lm.locate import find_sentence_encoder
 from bigrec.lm.model import LanguageModel, loading
-from bigrec.lm.padding import by_token_budget, right_padded
+from bigrec.lm.padding import by_token_budget
 from bigrec.lm.prompts import TextEncoder
 from bigrec.printable import get_logger
 from bigrec.storage import fingerprint
@@ -96,10 +97,8 @@ class LanguageModelEmbedder:
 
     @torch.inference_mode()
     def _states(self, rows: Sequence[Sequence[int]]) -> FloatArray:
-        ids, mask = right_padded(rows)
-        ids, mask = ids.to(self._lm.device), mask.to(self._lm.device)
-        with QuickProducts(), self._lm.base_only() as base:
-            states = base.get_decoder()(input_ids=ids, attention_mask=mask).last_hidden_state
+        with self._lm.base_only() as base:
+            states, mask = last_hidden_states(base, rows)
         if self._pooling == "last":
             pooled = states[torch.arange(len(rows)), mask.sum(dim=1) - 1]
         else:

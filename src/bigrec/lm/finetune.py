@@ -143,8 +143,10 @@ def finetune(
         stop_after=stop_after,
         seed=seed,
     )
-    written = (example.titles for example in chain(train, valid))
-    tokens = TitleTokens.of(renderer, list(dict.fromkeys(chain(titles, *written))))
+    tokens = None
+    if settings.reads_catalog:
+        written = (example.titles for example in chain(train, valid))
+        tokens = TitleTokens.of(renderer, list(dict.fromkeys(chain(titles, *written))))
     branching = tokens if settings.loss_tokens == "branching" else None
     trainer = _train(
         lm,

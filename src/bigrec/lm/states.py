@@ -8,12 +8,12 @@ from itertools import accumulate, chain
 from typing import NamedTuple
 
 import numpy as np
-import torch
 
 from bigrec.errors import ModelError
-from bigrec.lm.hardware import QuickProducts, default_batch_tokens
+from bigrec.lm.decoder import last_hidden_states
+from bigrec.lm.hardware import default_batch_tokens
 from bigrec.lm.model import LanguageModel
-from bigrec.lm.padding import by_token_budget, right_padded
+from bigrec.lm.padding import by_token_budget
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.types import FloatArray, ProgressCallback
 
@@ -113,7 +113,7 @@ class NextTitleStates:
         states = np.empty((starts[-1], self.dim), dtype=np.float32)
         done = 0
         for batch in by_token_budget([prompt.ids for prompt in prompts], self._batch_tokens):
-            hidden = self._hidden([prompts[place].ids for place in batch])
+            hidden, _ = last_hidden_states(self._lm.base, [prompts[place].ids for place in batch])
             for row, place in enumerate(batch):
                 positions = hidden[row, prompts[place].positions]
                 states[starts[place] : starts[place + 1]] = positions.float().cpu().numpy()
@@ -126,12 +126,3 @@ class NextTitleStates:
                 "train it again."
             )
         return states
-
-    @torch.inference_mode()
-    def _hidden(self, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        """Last hidden states of a batch, ``[b, width, d]``, without the vocabulary's product."""
-        ids, mask = (part.to(self._lm.device) for part in right_padded(rows))
-        with QuickProducts():
-            output = self._lm.base.get_decoder()(input_ids=ids, attention_mask=mask)
-        hidden: torch.Tensor = output.last_hidden_state
-        return hidden

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from bigrec.errors import DataError
 from bigrec.evaluation.clusters import describe_users, number_users
-from bigrec.evaluation.protocol import SummaryRow, of_protocol, summarize
+from bigrec.evaluation.protocol import SummaryRow, summarize
 from bigrec.evaluation.reports.table import Table
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.studies.designs import MODELS, above
@@ -20,11 +20,10 @@ from bigrec.experiments.studies.domain_arms import (
 )
 from bigrec.experiments.studies.dry_run import PlannedArm, counts_table, plan_arm
 from bigrec.experiments.studies.report import StudyReport, write_study
-from bigrec.experiments.studies.study import ARMS_FOLDER, check_settings
+from bigrec.experiments.studies.study import ARMS_FOLDER, check_settings, findings_of
 from bigrec.experiments.studies.verdict import (
     Contrast,
     Finding,
-    check_contrasts,
     corrected_together,
     verdicts,
 )
@@ -170,12 +169,11 @@ def _run_domain(
     ]
     results = [result for table in tables for result in table.results()]
     users = number_users(tables[0].frame["user_id"].to_list())
-    protocol = of_protocol(results, exclude_seen=tested.recommend.exclude_seen)
-    ranks = {result.method: result.ranks for result in protocol}
+    protocol = tested.recommend.exclude_seen
     examples = Pipeline(folder, tested, write_settings=False).prepared.train_items
     return _TestedDomain(
         name=name,
-        findings=check_contrasts(contrasts_of(name), ranks, users=users, seed=0),
+        findings=findings_of(contrasts_of(name), results, users=users, exclude_seen=protocol),
         rows=summarize(results, users=users, seed=0),
         note=f"{name}: {len(examples):,} training examples; {describe_users(users)}.",
     )

@@ -9,10 +9,10 @@ from bigrec.evaluation.protocol import MethodResult, of_protocol, summarize
 from bigrec.experiments.studies.arms import run_arm
 from bigrec.experiments.studies.designs import Design
 from bigrec.experiments.studies.report import StudyReport, write_study
-from bigrec.experiments.studies.verdict import check_contrasts, verdicts
+from bigrec.experiments.studies.verdict import Contrast, Finding, check_contrasts, verdicts
 from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
-from bigrec.types import ProgressFactory
+from bigrec.types import IntArray, ProgressFactory
 
 ARMS_FOLDER = "arms"
 """The workspace of all arms in a run directory of studies."""
@@ -71,8 +71,7 @@ def report_study(
     # Arms repeat what does not depend on the examples.
     found = list({(result.method, result.exclude_seen): result for result in results}.values())
     users, protocol = number_users(user_ids), settings.recommend.exclude_seen
-    ranks = {result.method: result.ranks for result in of_protocol(found, exclude_seen=protocol)}
-    findings = check_contrasts(design.contrasts, ranks, users=users, seed=0)
+    findings = findings_of(design.contrasts, found, users=users, exclude_seen=protocol)
     report = StudyReport(
         name=design.name,
         claim=design.claim,
@@ -89,6 +88,26 @@ def report_study(
     )
     write_study(run_dir / design.name, report)
     return report
+
+
+def findings_of(
+    contrasts: Sequence[Contrast],
+    results: Sequence[MethodResult],
+    *,
+    users: IntArray,
+    exclude_seen: bool,
+) -> list[Finding]:
+    """Contrasts tested by one protocol, corrected for all of them.
+
+    Args:
+        contrasts: What is tested.
+        results: Target ranks of every method and protocol.
+        users: Number of each query's user, ``[q]``.
+        exclude_seen: The protocol.
+    """
+    of_methods = of_protocol(results, exclude_seen=exclude_seen)
+    ranks = {result.method: result.ranks for result in of_methods}
+    return check_contrasts(contrasts, ranks, users=users, seed=0)
 
 
 def check_settings(settings: Settings) -> None:
