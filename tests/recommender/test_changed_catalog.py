@@ -63,7 +63,7 @@ class _SentenceEmbedder:
 @pytest.fixture(scope="module", autouse=True)
 def _no_sentence_encoder() -> Any:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bigrec.recommender.title_encoder.SentenceEmbedder", _SentenceEmbedder)
+        patch.setattr("bigrec.recommender.factory.SentenceEmbedder", _SentenceEmbedder)
         yield
 
 

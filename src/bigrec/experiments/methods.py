@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,15 +14,14 @@ from bigrec.grounding.ranked_lists import best_titles
 from bigrec.grounding.ranks import target_ranks
 from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_query_encoder import latent_method
-from bigrec.recommender.query_encoders import (
-    GenerativeQueryEncoder,
-    QueryEncoder,
-    retrieval_method,
-)
+from bigrec.recommender.query_encoders import GenerativeQueryEncoder, retrieval_method
 from bigrec.recommender.scoring import ScoreBatch, ScoredQueries
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.settings import Settings
 from bigrec.types import FloatArray, IntArray, ProgressCallback
+
+if TYPE_CHECKING:
+    from bigrec.recommender.query_encoder import QueryEncoder
 
 LIST_LENGTH = 20
 """Length of the lists that are kept of every method."""

@@ -5,8 +5,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.hub import cached_file, extract_commit_hash
-
 from bigrec.lm.locate import ModelSource
 from bigrec.storage import file_digest, fingerprint
 
@@ -36,6 +34,11 @@ def identify(source: ModelSource) -> tuple[ModelSource, str]:
             if file.suffix in _SUFFIXES or file.name in _VOCABULARIES
         ]
     else:
+        from transformers.utils.hub import (  # noqa: PLC0415 - seconds
+            cached_file,
+            extract_commit_hash,
+        )
+
         file = cached_file(source.location, "config.json", revision=source.revision)
         commit = extract_commit_hash(file, None)
         source = replace(source, revision=commit or source.revision)

@@ -15,12 +15,10 @@ from bigrec.grounding.beams import BeamMode
 from bigrec.recommender.answering import Request, answer
 from bigrec.recommender.bundle import BaseModelRecord, is_bundle, write_manifest
 from bigrec.recommender.candidates import OnUnknown
-from bigrec.recommender.example_effort import EffortScorer
 from bigrec.recommender.explaining import Explanation, explain
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitted_files import save_fitted
-from bigrec.recommender.fitting import Fitting, no_progress
 from bigrec.recommender.later_interactions import read_later
 from bigrec.recommender.loading import SETTINGS, Access, load_fitted, stored_settings
 from bigrec.recommender.recommendations import Recommendations
@@ -60,7 +58,7 @@ class BIGRec:
         dataset: Dataset | str | Path,
         *,
         folder: Path | None = None,
-        progress_factory: ProgressFactory = no_progress,
+        progress_factory: ProgressFactory | None = None,
     ) -> Self:
         """Train the language model on a dataset's training split and fit the fused signals.
 
@@ -77,6 +75,10 @@ class BIGRec:
             BigrecError: If the data, the settings or the model cannot be used, or another process
                 fits in the folder.
         """
+        from bigrec.recommender.example_effort import EffortScorer  # noqa: PLC0415 - torch, seconds
+        from bigrec.recommender.fitting import Fitting, no_progress  # noqa: PLC0415
+
+        progress_factory = progress_factory or no_progress
         if not isinstance(dataset, Dataset):
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)

@@ -12,7 +12,6 @@ from bigrec.grounding.fusion.terms import score_terms, shares
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.answering import ReadHistory, Request, popular_titles, read_history
 from bigrec.recommender.fitted import FittedRecommender
-from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.similar import similar
 from bigrec.types import FloatArray, GeneratedText, IntArray, Source
 
@@ -147,8 +146,8 @@ def _by_model(
     (batch,) = fitted.encoder.ranker.iter_distances(encoded, beams=beams)
     parts = _parts(fitted, history, title, rule=rule, distances=batch.combine(beams)[0])
     texts = tuple(encoded.texts[0])
-    if isinstance(fitted.encoder, JointQueryEncoder):
-        squared = fitted.encoder.squared_distances(encoded.vectors[lists.beams[0, column]])
+    squared = fitted.encoder.squared_distances(encoded.vectors[lists.beams[0, column]])
+    if squared is not None:
         parts = (*_split(parts[0], squared, title), *parts[1:])
     return {
         "rank": None if title in seen else 1 + int((~np.isin(order[:column], seen)).sum()),

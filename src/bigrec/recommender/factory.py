@@ -14,9 +14,11 @@ from bigrec.lm.generation.openai import OpenAIGenerator
 from bigrec.lm.generation.transformers import TransformersGenerator
 from bigrec.lm.model import CheckFingerprint, LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
+from bigrec.models.llm import ItemTextFeatures
 from bigrec.printable import get_logger
 from bigrec.recommender.training_data import PreparedData
 from bigrec.settings import Settings
+from bigrec.settings.sections import BASE
 from bigrec.types import ProgressCallback, TextEmbedder
 
 logger = get_logger(__name__)
@@ -58,26 +60,6 @@ def load_truncated_model(
     return lm
 
 
-def load_encoder_model(
-    settings: Settings, *, check: CheckFingerprint | None = None
-) -> LanguageModel | None:
-    """Load the language model that the settings' mode encodes queries with, without its adapter.
-
-    Args:
-        settings: The mode, and those of the model.
-        check: Called with the whole model's fingerprint before anything of it is loaded.
-
-    Returns:
-        None in text mode, which uses none.
-
-    Raises:
-        ModelError: If it cannot be loaded.
-    """
-    if settings.mode == "text":
-        return None
-    return load_truncated_model(settings, settings.mode, check=check)
-
-
 def make_renderer(tokenizer: Any, settings: Settings) -> PromptRenderer:
     """The prompt as the settings say."""
     return PromptRenderer(tokenizer, settings.prompt)
@@ -88,6 +70,14 @@ def make_embedder(lm: LanguageModel, settings: Settings) -> TextEmbedder:
     if settings.generative.embedding.embedder == "base":
         return LanguageModelEmbedder(lm, pooling=settings.generative.embedding.pooling)
     return SentenceEmbedder(settings.generative.embedding.embedder, device=str(lm.device))
+
+
+def make_title_embedder(settings: Settings) -> TextEmbedder:
+    """The encoder of titles that ``text.encoder`` names, loaded."""
+    if settings.text.encoder == BASE:
+        return ItemTextFeatures(load_truncated_model(settings, "retrieval"))
+    device = settings.model.device
+    return SentenceEmbedder(settings.text.encoder, device=None if device == "auto" else device)
 
 
 def make_generator(

@@ -22,8 +22,7 @@ from bigrec.models.text.vectors import TitleEmbedder, normalized
 from bigrec.recommender.approximate import candidate_ranker
 from bigrec.recommender.candidates import Candidates
 from bigrec.recommender.fusion import SignalFusion
-from bigrec.recommender.joint_query_encoder import state_encoder
-from bigrec.recommender.query_encoders import QueryEncoder
+from bigrec.recommender.query_encoder import QueryEncoder
 from bigrec.recommender.scoring import ScoredQueries, TitleScorer
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.training_data import EvalQueries
@@ -119,7 +118,7 @@ class FittedRecommender:
 
         Text mode and latent decoding compare vectors of titles, the others what ranks histories.
         """
-        encoder, settings = state_encoder(self.encoder), self.settings
+        encoder, settings = self.encoder.state_encoder, self.settings
         if settings.mode == "retrieval" or (settings.writes_texts and not settings.decodes_states):
             return encoder.ranker
         index = encoder.title_embeddings

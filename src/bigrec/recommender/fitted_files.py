@@ -11,9 +11,9 @@ from bigrec.data.stored_tables import damaged_table, read_table
 from bigrec.errors import BundleError, DataError
 from bigrec.grounding.index import ItemIndex
 from bigrec.recommender.approximate import save_graph
-from bigrec.recommender.encoder_loading import json_bytes
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fusion import SignalFusion
+from bigrec.recommender.title_index import json_bytes
 from bigrec.recommender.version import save_version
 from bigrec.types import FloatArray, IntArray
 

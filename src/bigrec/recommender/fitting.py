@@ -31,11 +31,8 @@ from bigrec.recommender.generative_fitting import fit_joint, fit_texts
 from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_fitting import fit_grounded, parameters_of
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder, make_state_model
-from bigrec.recommender.query_encoders import (
-    GenerativeQueryEncoder,
-    QueryEncoder,
-    RetrievalQueryEncoder,
-)
+from bigrec.recommender.query_encoder import QueryEncoder
+from bigrec.recommender.query_encoders import GenerativeQueryEncoder, RetrievalQueryEncoder
 from bigrec.recommender.retrieval_head import fit_retrieval_head
 from bigrec.recommender.retriever_fitting import fit_retriever
 from bigrec.recommender.state_query_encoder import StateContext

@@ -17,7 +17,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
 from bigrec.models.base import StoredSettings, read_model_folder, write_model_folder
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder
-from bigrec.recommender.query_encoders import GenerativeQueryEncoder, QueryEncoder
+from bigrec.recommender.query_encoders import GenerativeQueryEncoder
 from bigrec.storage import fingerprint
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
@@ -95,11 +95,13 @@ class JointQueryEncoder:
         vectors = self._side_by_side(points, states.vectors[query_of_beam])
         return replace(written, vectors=vectors, vector_rows=np.arange(len(vectors)))
 
-    def squared_distances(self, query: FloatArray) -> FloatArray:
-        """Parts of the squared distances of all titles to one encoded vector ``[d]``, ``[2, t]``.
+    @property
+    def state_encoder(self) -> LatentQueryEncoder:
+        """See `QueryEncoder`."""
+        return self.states
 
-        The first row is of the texts, the second of the states; they add up.
-        """
+    def squared_distances(self, query: FloatArray) -> FloatArray:
+        """See `QueryEncoder`."""
         width = self.texts.ranker.index.embeddings.shape[1]
         squared = (self.ranker.index.embeddings.astype(np.float64) - query) ** 2
         return np.stack([squared[:, :width].sum(axis=1), squared[:, width:].sum(axis=1)])
@@ -165,11 +167,6 @@ class JointQueryEncoder:
         factors = self.factors
         joint = np.hstack([factors.texts * texts, factors.states * states])
         return joint.astype(np.float32)
-
-
-def state_encoder(encoder: QueryEncoder) -> QueryEncoder:
-    """A joint encoder's encoder of states; another encoder itself."""
-    return encoder.states if isinstance(encoder, JointQueryEncoder) else encoder
 
 
 def _points(index: ItemIndex, embeddings: FloatArray) -> FloatArray:

@@ -25,13 +25,13 @@ from bigrec.models.text.grounded_titles import (
 )
 from bigrec.printable import get_logger
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
-from bigrec.recommender.joint_query_encoder import state_encoder
 from bigrec.recommender.latent_query_encoder import (
     LatentQueryEncoder,
     StateModel,
     history_states,
 )
-from bigrec.recommender.query_encoders import QueryEncoder, RetrievalQueryEncoder
+from bigrec.recommender.query_encoder import QueryEncoder
+from bigrec.recommender.query_encoders import RetrievalQueryEncoder
 from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.training_data import EvalQueries, PreparedData
 from bigrec.recommender.tuning import title_ranks
@@ -295,7 +295,7 @@ def tune_grounding(
 
 def parameters_of(encoder: QueryEncoder) -> GaussianParameters | None:
     """Hyperparameters of an encoder whose head is Gaussian; None of another one."""
-    encoder = state_encoder(encoder)
+    encoder = encoder.state_encoder
     if isinstance(encoder, LatentQueryEncoder) and isinstance(encoder.grounded, GaussianTitles):
         return encoder.grounded.grounding.parameters
     if isinstance(encoder, RetrievalQueryEncoder) and encoder.head is not None:

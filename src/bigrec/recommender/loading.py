@@ -19,7 +19,6 @@ from bigrec.lm.locate import SENTENCE_ENCODERS, SHORT_NAMES
 from bigrec.recommender.approximate import GRAPH_FILE
 from bigrec.recommender.bundle import Manifest, read_manifest
 from bigrec.recommender.encoder_loading import load_query_encoder
-from bigrec.recommender.factory import load_encoder_model
 from bigrec.recommender.fitted import FittedRecommender
 from bigrec.recommender.fitted_files import load_catalog, load_fusion, with_stored_catalog
 from bigrec.recommender.title_encoder import TitleEncoder
@@ -102,7 +101,11 @@ def load_fitted(folder: Path, access: Access) -> FittedRecommender:
                 f"({fingerprint}). Pass base_model with the right one."
             )
 
-    lm = load_encoder_model(settings, check=check)
+    lm = None
+    if settings.mode != "text":
+        from bigrec.recommender.factory import load_truncated_model  # noqa: PLC0415 - torch, seconds
+
+        lm = load_truncated_model(settings, settings.mode, check=check)
     title_encoder = TitleEncoder(settings, made_with=manifest.title_encoder)
     with reading_part(folder):
         encoder = load_query_encoder(

@@ -7,7 +7,7 @@ the space of the catalog's titles, and all titles are ranked by distance to them
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 import numpy as np
 
@@ -25,6 +25,7 @@ from bigrec.models.base import read_model_folder, write_model_folder
 from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever, RetrieverStates, title_vectors
 from bigrec.models.text.grounded_titles import GaussianTitles, StoredGaussian
 from bigrec.recommender.factory import make_embedder, make_generator, make_renderer
+from bigrec.recommender.query_encoder import SingleEncoder
 from bigrec.recommender.query_parts import TEXTS, compute_in_parts
 from bigrec.recommender.title_index import INDEX_FOLDER
 from bigrec.settings import Settings
@@ -38,84 +39,7 @@ RETRIEVER_FOLDER = "retriever"
 _HEAD, _HEAD_KIND = "head", "retrieval gaussian"
 
 
-class QueryEncoder(Protocol):
-    """Encodes histories as vectors among a catalog's titles.
-
-    Attributes:
-        methods: The unfused recommender in tables, by the beam modes that it has.
-        ranker: Ranks the catalog by distance to the encoded queries.
-    """
-
-    methods: Mapping[BeamMode, MethodId]
-    ranker: Ranker
-
-    @property
-    def lm(self) -> LanguageModel | None:
-        """The language model; None in text mode."""
-        ...
-
-    @property
-    def title_embeddings(self) -> ItemIndex:
-        """What the language model makes of the catalog's titles."""
-        ...
-
-    def encode(
-        self,
-        histories: Sequence[IntArray],
-        *,
-        parts_folder: Path | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> EncodedQueries:
-        """Encode histories.
-
-        Args:
-            histories: Item numbers of each, oldest first, of any length; the newest
-                ``max_history_length`` are read.
-            parts_folder: Stores generated texts or states, so that an interrupted call resumes.
-                Text and retrieval mode store nothing.
-            progress: Called with (histories done, histories in total).
-        """
-        ...
-
-    def with_catalog(
-        self,
-        catalog: Catalog,
-        *,
-        counts: IntArray,
-        embedded: ItemIndex | None = None,
-        progress: ProgressCallback | None = None,
-    ) -> Self:
-        """The same encoder for another catalog; only new titles are embedded.
-
-        Args:
-            catalog: The other catalog.
-            counts: Occurrences of each of its items in the training split, ``[n]``.
-            embedded: `title_embeddings` of more titles, which are not embedded again.
-            progress: Called with (titles embedded, titles to embed).
-        """
-        ...
-
-    def cold_item_imputer(self, known: BoolArray) -> ColdItemImputer | None:
-        """The imputer of signals' scores for cold titles, by their nearest known titles.
-
-        Args:
-            known: Titles with training interactions, ``[t]``.
-
-        Returns:
-            None if the encoder's space is not made for similarity of titles.
-        """
-        ...
-
-    def updated(self, interactions: Interactions) -> Self | None:
-        """The encoder fitted to later interactions as well; None if that takes training."""
-        ...
-
-    def save(self, folder: Path) -> None:
-        """Write what was trained and the item index into a bundle's folder."""
-        ...
-
-
-class _Trained:
+class _Trained(SingleEncoder):
     """The part of `QueryEncoder` that is the same for language models."""
 
     def updated(self, interactions: Interactions) -> None:

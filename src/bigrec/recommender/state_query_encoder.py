@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from bigrec.data.catalog import Catalog
@@ -12,8 +13,10 @@ from bigrec.grounding.ranker import Ranker
 from bigrec.models.base import EmbedTitles
 from bigrec.models.text.grounded_titles import GroundedTitles
 from bigrec.models.text.vectors import TitleEmbedder, normalized, remembering
+from bigrec.recommender.query_encoder import SingleEncoder
 from bigrec.recommender.title_encoder import TitleEncoder
-from bigrec.recommender.user_histories import UserHistories
+from bigrec.recommender.user_histories import USERS_FILE, UserHistories
+from bigrec.settings import Settings
 from bigrec.storage import fingerprint
 from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
 
@@ -35,7 +38,7 @@ class StateContext:
     users: UserHistories
 
 
-class StateQueryEncoder:
+class StateQueryEncoder(SingleEncoder):
     """The part of `QueryEncoder` that is the same for states among grounded titles.
 
     Args:
@@ -99,3 +102,12 @@ class StateQueryEncoder:
             return embedder.embed(titles, progress=progress)
 
         return remembering(embed, known)
+
+
+def load_users(folder: Path, settings: Settings) -> UserHistories:
+    """Read the newest items of every user from a bundle's folder, as many as are read.
+
+    Raises:
+        BundleError: If the file is missing or damaged.
+    """
+    return UserHistories.load(folder / USERS_FILE, length=settings.data.max_history_length)

@@ -4,10 +4,7 @@ from collections.abc import Sequence
 from functools import cached_property
 
 from bigrec.errors import StaleIndexError
-from bigrec.lm.embed import SentenceEmbedder
 from bigrec.lm.locate import find_sentence_encoder
-from bigrec.models.llm import ItemTextFeatures
-from bigrec.recommender.factory import load_truncated_model
 from bigrec.settings import Settings
 from bigrec.settings.sections import BASE
 from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
@@ -62,12 +59,9 @@ class TitleEncoder:
 
     @cached_property
     def _embedder(self) -> TextEmbedder:
-        embedder: TextEmbedder
-        if self.name == BASE:
-            embedder = ItemTextFeatures(load_truncated_model(self._settings, "retrieval"))
-        else:
-            device = self._settings.model.device
-            embedder = SentenceEmbedder(self.name, device=None if device == "auto" else device)
+        from bigrec.recommender.factory import make_title_embedder  # noqa: PLC0415 - torch, seconds
+
+        embedder = make_title_embedder(self._settings)
         if self._made_with not in (None, embedder.fingerprint):
             raise StaleIndexError(
                 f"the titles were embedded by another encoder ({self._made_with}) than "

@@ -1,5 +1,6 @@
 """An index of titles that is made once and kept in a folder."""
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -33,3 +34,8 @@ def kept_index(
     )
     index.save(place)
     return index
+
+
+def json_bytes(titles: Sequence[str]) -> int:
+    """Upper bound of the bytes that titles take in a JSON file, a few other values included."""
+    return 4096 + sum(8 + len(json.dumps(title)) for title in titles)
