@@ -8,6 +8,7 @@ import os
 import random
 from urllib.request import urlopen
 
+import gevent
 from locust import FastHttpUser, events, task
 
 _HISTORY = 10
@@ -31,6 +32,10 @@ class Caller(FastHttpUser):
     def wait_time(self):
         """Callers come at random, not all at once."""
         return random.expovariate(_RATE) if _RATE else 0
+
+    def on_start(self):
+        """Begin at random, too: callers that start together would be a burst of their number."""
+        gevent.sleep(self.wait_time())
 
     @task
     def recommend(self):

@@ -1,5 +1,6 @@
 """The service as a process: commands, kills and signals."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -15,6 +16,7 @@ import pytest
 from typer.testing import CliRunner
 
 from bigrec.cli import app
+from bigrec.storage.temporaries import TEMPORARY
 from tests.conftest import wait_for
 
 pytestmark = pytest.mark.model
@@ -85,7 +87,9 @@ def test_a_killed_service_loses_no_change_that_it_confirmed_and_a_signal_drains_
     assert "Traceback" not in log
 
 
-def test_workers_have_minutes_to_start(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_have_minutes_to_start_and_a_folder_of_arrays(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     import uvicorn
 
     from bigrec.serving.options import ServingOptions
@@ -96,6 +100,11 @@ def test_workers_have_minutes_to_start(bundle: Path, monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("BIGREC_SERVE", "")
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", "")
     serve(ServingOptions(bundles=(bundle,)), host="127.0.0.1", port=8000, workers=2)
+    options = ServingOptions.model_validate_json(os.environ["BIGREC_SERVE"])
+    assert options.arrays is not None
+    # Of this user alone, and it goes with the service.
+    assert options.arrays.parent.name.startswith(TEMPORARY)
+    assert not options.arrays.parent.exists()
     config = uvicorn.Config("x:y", **{k: v for k, v in given.items() if k != "factory"})
     assert config.workers == 2
     assert config.timeout_worker_healthcheck >= 60

@@ -26,6 +26,7 @@ from bigrec.storage import (
     fingerprint,
     write_json,
 )
+from bigrec.storage.sharing import shared
 from bigrec.types import FloatArray, ProgressCallback, TextEmbedder
 
 MAX_BYTES = 256 * 1024**2
@@ -74,7 +75,7 @@ class ItemIndex:
                 f"embeddings holds values up to {largest:g}; expected at most {_LARGEST:g}, whose "
                 "squares a float can hold."
             )
-        read_only = self.embeddings.astype(np.float32, copy=False).view()
+        read_only = shared(self.embeddings.astype(np.float32, copy=False)).view()
         read_only.flags.writeable = False
         object.__setattr__(self, "embeddings", read_only)
 

@@ -57,6 +57,7 @@ def create_app(
             options.named_bundles,
             opens=opens or _opener(options),
             journal=Journal(options.journal_path),
+            arrays=options.arrays,
         ),
         keys=ApiKeys.read(options.keys) if options.keys else ApiKeys(),
         metrics=ServiceMetrics(registry),

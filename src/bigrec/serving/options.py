@@ -25,6 +25,8 @@ class ServingOptions(BaseModel):
         follow_s: Time between looks at what other processes changed.
         compact_bytes: Size of the journal from which it is written anew where fewer entries tell
             the same, each time that it has doubled.
+        arrays: Folder in which processes of one machine share the large arrays of bundles, writable
+            by them alone; None keeps them in each process.
         watch: Serve a bundle anew when its folder is written again.
         device: Device to compute on.
         base_model: Location of the base model on this machine, if not the bundle's.
@@ -50,6 +52,7 @@ class ServingOptions(BaseModel):
     drain_timeout_s: Annotated[float, Field(gt=0)] = 30.0
     follow_s: Annotated[float, Field(gt=0)] = 0.5
     compact_bytes: Annotated[int, Field(ge=1)] = 1 << 24
+    arrays: Path | None = None
     watch: bool = False
     device: str = "auto"
     base_model: str | None = None

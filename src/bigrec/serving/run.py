@@ -1,18 +1,24 @@
-"""Runs the service: one process, or several that share a port and a journal."""
+"""Runs the service: one process, or several that share a port, a journal and large arrays.
+
+The application is imported where it runs: what watches over several processes needs none of it.
+"""
 
 import os
 import tempfile
 import threading
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import uvicorn
-from fastapi import FastAPI
 
 from bigrec.errors import SettingsError
 from bigrec.serving import logs
-from bigrec.serving.app import create_app
 from bigrec.serving.options import ServingOptions
+from bigrec.storage.temporaries import remove_leftovers, temporary_folder
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
 
 _OPTIONS = "BIGREC_SERVE"
 _METRICS = "PROMETHEUS_MULTIPROC_DIR"
@@ -30,7 +36,7 @@ class DrainingServer(uvicorn.Server):
         delay_s: Time between the signal and the end of accepting.
     """
 
-    def __init__(self, config: uvicorn.Config, app: FastAPI, *, delay_s: float) -> None:
+    def __init__(self, config: uvicorn.Config, app: "FastAPI", *, delay_s: float) -> None:
         super().__init__(config)
         self._app = app
         self._delay_s = delay_s
@@ -79,9 +85,13 @@ def serve(
         "timeout_graceful_shutdown": round(options.drain_timeout_s),
     }
     if workers > 1:
-        os.environ[_OPTIONS] = options.model_dump_json()
-        with tempfile.TemporaryDirectory() as folder:
-            os.environ.setdefault(_METRICS, folder)
+        temporary = Path(tempfile.gettempdir())
+        remove_leftovers(temporary)
+        with temporary_folder(temporary) as folder:
+            # Below a folder of this user alone.
+            options = options.model_copy(update={"arrays": options.arrays or folder / "arrays"})
+            os.environ[_OPTIONS] = options.model_dump_json()
+            os.environ.setdefault(_METRICS, str(folder))
             uvicorn.run(
                 "bigrec.serving.run:app_of_worker",
                 factory=True,
@@ -90,15 +100,20 @@ def serve(
                 **shared,
             )
         return
-    logs.configure()
-    app = create_app(options)
+    app = _configured_app(options)
     DrainingServer(uvicorn.Config(app, **shared), app, delay_s=options.drain_delay_s).run()
 
 
-def app_of_worker() -> FastAPI:
+def app_of_worker() -> "FastAPI":
     """The application of one of several processes, or of any ASGI server.
 
     Its options are JSON in the variable ``BIGREC_SERVE``.
     """
+    return _configured_app(ServingOptions.model_validate_json(os.environ[_OPTIONS]))
+
+
+def _configured_app(options: ServingOptions) -> "FastAPI":
+    from bigrec.serving.app import create_app  # noqa: PLC0415 - torch, seconds
+
     logs.configure()
-    return create_app(ServingOptions.model_validate_json(os.environ[_OPTIONS]))
+    return create_app(options)

@@ -19,6 +19,7 @@ from bigrec.serving.entries import (
 from bigrec.serving.history import History
 from bigrec.serving.journal import Journal
 from bigrec.serving.served_bundle import Open, ServedBundle
+from bigrec.storage.sharing import remove_unused, sharing_arrays
 
 logger = get_logger(__name__)
 
@@ -57,6 +58,8 @@ class Service:
         opens: Opens a bundle.
         journal: Where changes are kept.
         max_history_length: Number of newest interactions that are kept of each user.
+        arrays: Folder in which processes of one machine share the large arrays of bundles; None
+            keeps them in this process.
     """
 
     def __init__(
@@ -66,10 +69,12 @@ class Service:
         opens: Open,
         journal: Journal,
         max_history_length: int = 100,
+        arrays: Path | None = None,
     ) -> None:
         self._folders = dict(folders)
         self._opens = opens
         self._journal = journal
+        self._arrays = arrays
         self._history = History(max_history_length)
         self._snapshot: Snapshot | None = None
         # Entries of other processes that are not in the snapshot yet.
@@ -180,7 +185,7 @@ class Service:
             name=name, folder=str(folder), includes_interactions=includes_interactions
         )
         # Loaded before other changes have to wait, which are repeated afterwards.
-        loaded = ServedBundle.open(folder, self._opens)
+        loaded = self._opened(name, folder, [])
         with self._lock, self._journal.writing():
             self._follow()
             if only_if_new and self.snapshot.bundles[name].version == loaded.version:
@@ -263,7 +268,11 @@ class Service:
         return Snapshot(bundles, snapshot.revision + len(entries))
 
     def _opened(self, name: str, folder: Path, entries: Sequence[Entry]) -> ServedBundle:
-        return ServedBundle.open(folder, self._opens).after(entries_of_bundle(name, entries))
+        if self._arrays is not None:
+            remove_unused(self._arrays)
+        with sharing_arrays(self._arrays):
+            opened = ServedBundle.open(folder, self._opens)
+            return opened.after(entries_of_bundle(name, entries))
 
 
 def entries_of_bundle(name: str, entries: Sequence[Entry]) -> list[Entry]:

@@ -15,6 +15,7 @@ from safetensors.numpy import load_file, save
 
 from bigrec.errors import BundleError
 from bigrec.storage import atomic_file
+from bigrec.storage.sharing import shared
 
 CURE = "Fit and save it again."
 Arrays = dict[str, NDArray[Any]]
@@ -50,7 +51,7 @@ def write_arrays(path: Path, arrays: Mapping[str, NDArray[Any]]) -> None:
 
 
 def read_arrays(path: Path, *, cure: str = CURE) -> Arrays:
-    """Read a file of arrays by name.
+    """Read a file of arrays by name; within `sharing_arrays`, large ones are shared.
 
     Args:
         path: The file.
@@ -62,10 +63,11 @@ def read_arrays(path: Path, *, cure: str = CURE) -> Arrays:
     if not path.is_file():
         raise unusable(path, "it is missing", cure=cure)
     try:
-        return load_file(path)
+        arrays = load_file(path)
     except (SafetensorError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         reason = f"it is not a safetensors file of arrays ({error})"
         raise unusable(path, reason, cure=cure) from None
+    return {name: shared(array) for name, array in arrays.items()}
 
 
 def check_arrays(

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from bigrec.storage.sharing import shared
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 POINTS_PER_BLOCK = 2048
@@ -64,6 +65,7 @@ class ExactL2:
         for block in blocks(n_points, POINTS_PER_BLOCK):
             batch = self.center(points[block])
             self._centered[block], self._squares[block] = batch.centered, batch.squares
+        self._centered = shared(self._centered)
         self._set_bounds()
 
     @staticmethod
