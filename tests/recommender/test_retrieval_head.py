@@ -8,7 +8,7 @@ import pytest
 
 from bigrec.data.catalog import Catalog
 from bigrec.errors import BundleError, SettingsError
-from bigrec.models.llm import RetrieverStates
+from bigrec.models.llm import LLMRetriever, RetrieverStates
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.query_encoders import RetrievalQueryEncoder
 from bigrec.settings import Settings
@@ -68,6 +68,17 @@ def test_lists_are_ranked_by_the_gaussian_model(fitted: BIGRec) -> None:
     best = np.argsort(-head.scores(states)[0])
     listed = fitted.recommend(HISTORY, k=12, exclude_seen=False)
     assert [item.item_id for item in listed] == [fitted.catalog.item_ids[item] for item in best]
+
+
+def test_a_query_costs_no_pass_over_all_weights(
+    fitted: BIGRec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: LLMRetriever) -> str:
+        raise AssertionError("the fingerprint is computed for a query")
+
+    before = fitted.recommend(HISTORY)
+    monkeypatch.setattr(LLMRetriever, "fingerprint", property(refuse))
+    assert fitted.recommend(HISTORY) == before
 
 
 def test_the_states_are_those_of_all_training_interactions(fitted: BIGRec) -> None:

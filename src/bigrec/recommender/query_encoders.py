@@ -290,7 +290,7 @@ def load_head(folder: Path, retriever: LLMRetriever) -> GaussianTitles:
     """
     stored, arrays = read_model_folder(folder / _HEAD, _HEAD_KIND, StoredGaussian)
     head = GaussianTitles.from_stored(folder / _HEAD, stored, arrays)
-    dim = retriever.item_index().embeddings.shape[1]
+    dim = retriever.dim
     if {head.statistics.dim, head.vectors.shape[1]} != {dim}:
         raise unusable(
             folder / _HEAD,

@@ -186,6 +186,11 @@ class LLMRetriever(HistoryScorer):
         return len(self.title_ids)
 
     @property
+    def dim(self) -> int:
+        """Dimensions of a vector, ``d``."""
+        return int(self._settings["content_dim"] + self._settings["embedding_dim"])
+
+    @property
     def selected_epoch(self) -> int | None:
         """Epoch of the weights, selected on validation; None once loaded and for a fixed number."""
         return selected_epoch(self.log)
@@ -217,7 +222,7 @@ class LLMRetriever(HistoryScorer):
             self.network,
             np.split(self.title_ids[items], starts[1:])[:-1],
             transform=lambda states: functional.normalize(states, dim=-1),
-            output_dim=self._settings["content_dim"] + self._settings["embedding_dim"],
+            output_dim=self.dim,
         )
 
     def item_index(self) -> ItemIndex:

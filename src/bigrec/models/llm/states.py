@@ -26,7 +26,7 @@ class RetrieverStates:
     def __init__(self, retriever: LLMRetriever, *, max_history_length: int) -> None:
         self._retriever = retriever
         self._max_history_length = max_history_length
-        self.dim = retriever.item_index().embeddings.shape[1]
+        self.dim = retriever.dim
 
     def after(self, histories: Sequence[IntArray]) -> FloatArray:
         """States after histories, ``[q, d]`` float32; 0 for an empty one."""
