@@ -2,6 +2,7 @@
 
 import asyncio
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any
 
@@ -33,6 +34,26 @@ def test_queries_within_a_window_are_one_batch_and_each_has_its_answer() -> None
     answers, sizes = asyncio.run(run())
     assert answers == [[0], [1], [4], [9], [16], [25], []]
     assert sizes == [4, 2]
+
+
+def test_a_query_that_comes_alone_waits_for_no_others_and_a_crowd_is_collected() -> None:
+    async def run() -> tuple[float, list[int]]:
+        found, sizes = batcher(window_s=0.5)
+        found.start()
+        started = time.perf_counter()
+        for number in range(3):
+            await found.submit([number])
+        alone_s = time.perf_counter() - started
+        await found.submit([1, 2])
+        first = asyncio.create_task(found.submit([3]))
+        await asyncio.sleep(0.1)
+        await asyncio.gather(first, found.submit([4, 5]))
+        await found.close()
+        return alone_s, sizes
+
+    alone_s, sizes = asyncio.run(run())
+    assert alone_s < 0.5
+    assert sizes == [1, 1, 1, 2, 3]
 
 
 def test_an_error_is_the_answer_of_its_query_alone() -> None:

@@ -25,7 +25,7 @@ def test_answers_are_those_without_shared_arrays(serve: Serve, tmp_path: Path) -
         serve(arrays=place, journal=tmp_path / f"{number}.jsonl")
         for number, place in enumerate([None, folder, folder])
     )
-    files = {path.name for path in folder.iterdir()}
+    files = {path.name for path in folder.glob("*.array")}
     assert files
     answers = [client.post("/v1/recommend", json=REQUEST).json() for client in (alone, first)]
     assert answers[0] == answers[1]
@@ -38,18 +38,18 @@ def test_answers_are_those_without_shared_arrays(serve: Serve, tmp_path: Path) -
     answers = [client.post("/v1/recommend", json=REQUEST).json() for client in (alone, first)]
     assert answers[0] == answers[1]
     assert second.post("/v1/recommend", json=REQUEST).is_success
-    assert {path.name for path in folder.iterdir()} == files
+    assert {path.name for path in folder.glob("*.array")} == files
 
 
 @pytest.mark.usefixtures("shares_all")
 def test_a_swap_leaves_no_file_that_nobody_uses(serve: Serve, tmp_path: Path) -> None:
     folder = tmp_path / "arrays"
     client = serve(arrays=folder)
-    files = {path.name for path in folder.iterdir()}
+    files = {path.name for path in folder.glob("*.array")}
     (folder / "of-a-bundle-before.array").write_bytes(b"0")
     for _ in range(2):
         assert client.post("/v1/bundle:swap", json={}).is_success
-    assert {path.name for path in folder.iterdir()} == files
+    assert {path.name for path in folder.glob("*.array")} == files
     assert client.post("/v1/recommend", json=REQUEST).is_success
 
 

@@ -55,7 +55,7 @@ def test_processes_map_one_file(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.array")
     assert done.stdout.strip() == str(file)
     assert set(mapped_files()) == {str(file)}
     assert np.array_equal(first, second)
@@ -65,7 +65,7 @@ def test_arrays_that_differ_in_a_bit_are_two_files(tmp_path: Path) -> None:
     with sharing_arrays(tmp_path):
         shared(large(first=0.0))
         shared(large(first=-0.0))
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("*.array"))) == 2
 
 
 def test_files_are_removed_when_no_array_needs_them(tmp_path: Path) -> None:
@@ -74,7 +74,7 @@ def test_files_are_removed_when_no_array_needs_them(tmp_path: Path) -> None:
         shared(large(first=1.0))
     gc.collect()
     remove_unused(tmp_path)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.array")
     del kept
     gc.collect()
     remove_unused(tmp_path)
@@ -89,7 +89,7 @@ def test_stored_arrays_are_shared_and_survive_their_file(tmp_path: Path) -> None
     with sharing_arrays(folder):
         arrays = read_arrays(path)
     assert not arrays["x"].flags.writeable
-    assert len(list(folder.iterdir())) == 1
+    assert len(list(folder.glob("*.array"))) == 1
     # As a copy over the served bundle does, first of all.
     path.write_bytes(b"")
     np.testing.assert_array_equal(arrays["x"], large())
@@ -103,7 +103,7 @@ def test_nothing_is_shared_outside_the_block_or_where_it_does_not_pay(tmp_path: 
         assert shared(array[:, ::2]).base is array
         assert shared(small := np.zeros(3)) is small
     assert shared(array) is array
-    assert not list(tmp_path.iterdir())
+    assert not list(tmp_path.glob("*.array"))
 
 
 def test_a_folder_that_cannot_be_written_costs_memory_alone(
@@ -121,7 +121,7 @@ def test_a_file_of_other_content_is_not_used(
     array = large()
     with sharing_arrays(tmp_path):
         shared(array)
-    (file,) = tmp_path.iterdir()
+    (file,) = tmp_path.glob("*.array")
     file.write_bytes(bytes(array.nbytes))
     with caplog.at_level(logging.WARNING), sharing_arrays(tmp_path):
         assert shared(array) is array

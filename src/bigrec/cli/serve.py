@@ -54,7 +54,10 @@ def serve(
         int, typer.Option(help="Most histories that are answered together; 1: no batching.", min=1)
     ] = 64,
     window_ms: Annotated[
-        float, typer.Option(help="Time that a batch waits for more histories.", min=0)
+        float,
+        typer.Option(
+            help="Time that a batch waits for more, after one of several histories.", min=0
+        ),
     ] = 2.0,
     max_waiting: Annotated[
         int, typer.Option(help="Most histories that wait; more are refused with 429.", min=1)

@@ -136,6 +136,8 @@ async def _load(state: AppState) -> None:
     """
     try:
         await state.in_writer(state.service.load)
+        # What reading took is large, and the allocator keeps it.
+        await state.in_writer(release_freed)
     except BigrecError as error:
         state.failure = str(error)
         state.metrics.load_failures.inc()

@@ -15,14 +15,15 @@ A = TypeVar("A")
 class Batcher(Generic[Q, A]):
     """Collects queries of one kind for one worker thread.
 
-    While the thread computes, queries wait and become its next batch. More than a number of
-    waiting queries are refused, so that the wait is bounded.
+    While the thread computes, queries wait and become its next batch. A query that comes alone is
+    answered at once: only after a batch of several does an incomplete one wait for more. More than
+    a number of waiting queries are refused, so that the wait is bounded.
 
     Args:
         answer: Answers a batch in the worker thread, one answer or exception for each query.
         max_batch: Most queries of a batch.
         max_waiting: Most queries that wait.
-        window_s: Time that an incomplete batch waits for more queries.
+        window_s: Time that an incomplete batch waits for more queries, after one of several.
         observe: Called with the size of each batch.
     """
 
@@ -90,9 +91,10 @@ class Batcher(Generic[Q, A]):
 
     async def _run(self) -> None:
         loop = asyncio.get_running_loop()
+        last_size = 0
         while self._task is not None or self._waiting:
             await self._arrived.wait()
-            if self._window_s and len(self._waiting) < self._max_batch:
+            if self._window_s and last_size > 1 and len(self._waiting) < self._max_batch:
                 await self._wait_for_more()
             size = min(len(self._waiting), self._max_batch)
             batch = [self._waiting.popleft() for _ in range(size)]
@@ -101,6 +103,7 @@ class Batcher(Generic[Q, A]):
                 self._full.clear()
             if not batch:
                 continue
+            last_size = len(batch)
             if self._observe is not None:
                 self._observe(len(batch))
             await loop.run_in_executor(self._thread, self._answer_all, loop, batch)

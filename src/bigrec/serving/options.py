@@ -15,8 +15,8 @@ class ServingOptions(BaseModel):
         keys: File of the callers' keys; None for a service that is open to all who reach it.
         hosts: Names under which a service without keys may be asked, beside this machine's.
         max_batch: Most histories that are answered together; 1 turns batching off.
-        window_ms: Time that an incomplete batch waits for more. While one batch is computed the
-            next one collects anyway.
+        window_ms: Time that an incomplete batch waits for more, after one of several histories.
+            While one batch is computed the next one collects anyway.
         max_waiting: Most histories that wait; more are refused with 429.
         max_body_bytes: Largest body of a request.
         rate_limit: Requests of each caller, such as "600/minute"; None for no limit.

@@ -147,15 +147,17 @@ class ServedBundle:
         return {item: number for number, item in enumerate(self.catalog.item_ids)}
 
     def check(self) -> None:
-        """Recommend once, so that a bundle that cannot is refused before it is asked.
+        """Ask once, so that a bundle that cannot answer is refused before it is asked.
+
+        What is computed at the first question is there afterwards.
 
         Raises:
             BundleError: If it does not recommend.
         """
-        query = Query((self.catalog.item_ids[0],), k=1, exclude_seen=False)
-        answer = self.answer([query])[0]
-        if isinstance(answer, Exception):
-            raise BundleError(f"{self.folder} does not recommend: {answer}") from answer
+        item = self.catalog.item_ids[0]
+        for answer in self.answer([Query((item,), k=1, exclude_seen=False), SimilarQuery(item, 1)]):
+            if isinstance(answer, Exception):
+                raise BundleError(f"{self.folder} does not recommend: {answer}") from answer
 
     def after(self, entries: Iterable[Entry]) -> "ServedBundle":
         """The bundle after further entries.

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from bigrec.printable import get_logger
@@ -25,7 +26,7 @@ if _CAN_LOCK:
 
 logger = get_logger(__name__)
 
-_SUFFIX = ".array"
+_SUFFIX, _LOCK = ".array", ".lock"
 # Smaller ones are not worth a file.
 _LEAST_BYTES = 1 << 18
 _folder: ContextVar[Path | None] = ContextVar("folder", default=None)
@@ -67,12 +68,14 @@ def shared(array: NDArray[_Value]) -> NDArray[_Value]:
     digest = hashlib.sha256(content.data).hexdigest()
     path = folder / f"{digest}{_SUFFIX}"
     try:
-        if not path.is_file():
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            with temporary_file(folder, suffix=_SUFFIX) as temporary:
-                content.tofile(temporary)
-                temporary.replace(path)
-        mapped = _mapped(path, array.nbytes)
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Of workers that load at the same time, one writes and the others wait for it.
+        with FileLock(folder / _LOCK):
+            if not path.is_file():
+                with temporary_file(folder, suffix=_SUFFIX) as temporary:
+                    content.tofile(temporary)
+                    temporary.replace(path)
+            mapped = _mapped(path, array.nbytes)
     except (OSError, ValueError) as error:
         logger.warning("an array is not shared with other processes: %s", error)
         return array
@@ -104,11 +107,21 @@ def _mapped(path: Path, n_bytes: int) -> NDArray[Any]:
 
 def remove_unused(folder: Path) -> None:
     """Remove the files of a folder of `sharing_arrays` that no process maps."""
-    for path in folder.glob(f"*{_SUFFIX}"):
-        with suppress(OSError):
-            if not _CAN_LOCK:
-                path.unlink()
-                continue
-            with path.open("rb") as stream:
-                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                path.unlink()
+    with suppress(OSError), FileLock(folder / _LOCK):
+        for path in folder.glob(f"*{_SUFFIX}"):
+            with suppress(OSError):
+                _remove_if_unused(path)
+
+
+def _remove_if_unused(path: Path) -> None:
+    """Remove a file.
+
+    Raises:
+        OSError: If a process maps it.
+    """
+    if not _CAN_LOCK:
+        path.unlink()
+        return
+    with path.open("rb") as stream:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
