@@ -27,7 +27,7 @@ from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
 from bigrec.storage.locks import exclusive
-from bigrec.types import ProgressCallback, ProgressFactory
+from bigrec.types import ProgressCallback, ProgressFactory, no_progress
 
 
 class BIGRec:
@@ -58,7 +58,7 @@ class BIGRec:
         dataset: Dataset | str | Path,
         *,
         folder: Path | None = None,
-        progress_factory: ProgressFactory | None = None,
+        progress_factory: ProgressFactory = no_progress,
     ) -> Self:
         """Train the language model on a dataset's training split and fit the fused signals.
 
@@ -76,9 +76,8 @@ class BIGRec:
                 fits in the folder.
         """
         from bigrec.recommender.example_effort import EffortScorer  # noqa: PLC0415 - torch, seconds
-        from bigrec.recommender.fitting import Fitting, no_progress  # noqa: PLC0415
+        from bigrec.recommender.fitting import Fitting  # noqa: PLC0415
 
-        progress_factory = progress_factory or no_progress
         if not isinstance(dataset, Dataset):
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
