@@ -46,7 +46,7 @@ def test_outer_whitespace_is_stripped_and_inner_kept() -> None:
     assert catalog(" A \n B\t ").titles == ["A \n B"]
 
 
-@pytest.mark.parametrize("blank", ["", "  ", "None", "nan", "null", "&nbsp;", None])
+@pytest.mark.parametrize("blank", ["", "  ", "None", "nan", "null", "&nbsp;", "\u200b", None])
 def test_items_without_a_title_are_dropped_and_counted(blank: str | None) -> None:
     made, counts = read({"item_id": [1, 2], "title": [blank, "A"]})
     assert made.item_ids == ["2"]
