@@ -141,3 +141,10 @@ def test_a_data_error_is_reported_with_its_file(tmp_path: Path) -> None:
 def test_an_error_without_a_text_is_told_by_its_kind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="read: RecursionError"), reading(tmp_path / "a.json"):
         raise RecursionError
+
+
+def test_a_file_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b.csv"
+    with pytest.raises(DataError) as caught, reading(path), reading(path):
+        raise DataError("it is empty.")
+    assert str(caught.value) == f"{tmp_path}/a\\x1b.csv: it is empty."

@@ -8,7 +8,7 @@ import pytest
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
-from bigrec.data.id_columns import MISSING, check_exact, check_unrounded, id_text, loosened
+from bigrec.data.id_columns import MISSING, check_exact, check_unrounded, id_text, loosened, read_id
 from bigrec.data.repairs import Repair
 from bigrec.data.tables import scan_table
 from bigrec.errors import DataError
@@ -33,6 +33,13 @@ def ids(values: list[Any], dtype: Any = None) -> list[str | None]:
 )
 def test_ids_become_text(values: list[Any], expected: list[str | None]) -> None:
     assert ids(values) == expected
+
+
+@pytest.mark.parametrize(
+    "text", ["12", " 12 ", "12.0", "v1.0", "1.0.0", "-3.00", "\u00a0x", "x\n", "\n12.0\n", ".0", ""]
+)
+def test_a_single_id_is_read_like_a_column_of_them(text: str) -> None:
+    assert read_id(text) == (ids([text])[0] or text)
 
 
 @pytest.mark.parametrize("word", MISSING)

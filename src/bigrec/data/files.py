@@ -156,7 +156,7 @@ def _decoded(latin: str) -> str:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Name the file in every error of the block.
+    """Name the file in every error of the block, once.
 
     Raises:
         DataError: With the path and the reason.
@@ -164,6 +164,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
+        if str(error).startswith(str(DataError(path))):
+            raise
         raise DataError(f"{path}: {error}") from error
     except (
         OSError,
