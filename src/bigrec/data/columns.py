@@ -96,7 +96,7 @@ def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str
     """
     names = list(names)
     for option, name in named.items():
-        if isinstance(name, str) and re.fullmatch(r"\*|\^.*\$", name, re.DOTALL):
+        if is_pattern(name):
             raise DataError(
                 f"{option} is the column {name!r} of the {what}, a name that polars reads as a "
                 "pattern. Rename the column."
@@ -110,6 +110,11 @@ def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str
         f"the {what} have no column {absent}. Their columns are: "
         f"{shown_names(names)}. Name the right ones with {options}"
     )
+
+
+def is_pattern(name: Any) -> bool:
+    """Whether polars takes the name of a column for a pattern of names."""
+    return isinstance(name, str) and re.fullmatch(r"\*|\^.*\$", name, re.DOTALL) is not None
 
 
 def shown_names(names: Iterable[Any]) -> str:
