@@ -30,6 +30,9 @@ def whole(values: list[Any], dtype: Any = None) -> list[int | None]:
         (["1970-01-02 00:00:01.5"], [DAY_US + 1_500_000]),
         (["1970-01-02T00:00:00Z"], [DAY_US]),
         (["1970-01-02T02:00:00+02:00"], [DAY_US]),
+        (["1970-01-02 02:00:00.5+02", "1970-01-01 21:00-03"], [DAY_US + 500_000, DAY_US]),
+        (["1970-01-02t00:00:00z", "1970-01-02 00:00:00 GMT"], [DAY_US, DAY_US]),
+        (["1970-01-02T00:00:01,25"], [DAY_US + 1_250_000]),
         (["1970-01-02 02:00:00 +0200", "1970-01-02", None], [DAY_US, DAY_US, None]),
     ],
 )
@@ -59,8 +62,12 @@ ISO = "ISO 8601 text such as 2014-03-01T12:30:00"
         ([1.5, float("inf")], "inf in row 2: expected a number from"),
         ([1, 2**64 - 1], f"{2**64 - 1} in row 2: expected a number from"),
         ([1404583181] * 3 + [1404583181000], "1404583181000 in row 4: expected seconds, as in 3"),
-        (["1404583181000"] * 3 + ["1404583181"], "1404583181 in row 4: expected milliseconds, as"),
-        ([1404583181.5, 1404583181e3], "1404583181000000 in row 2: expected milliseconds, as in 1"),
+        (["1404583181000"] * 3 + ["1404583181"], "'1404583181' in row 4: expected milliseconds"),
+        ([1404583181.5, 1404583181e3], "1404583181000.0 in row 2: expected seconds, as in 1 other"),
+        (["1404583181.5", "1404583181000"], "'1404583181000' in row 2: expected seconds, as in 1"),
+        (["1404583181"] * 3 + ["1404583181000"], "'1404583181000' in row 4: expected seconds, as"),
+        (["2014-07-05", "2014-07-05T10:00:00+02:99"], "'2014-07-05T10:00:00+02:99' in row 2: "),
+        (["2014-07-05", "2014-07-05T10:00,5"], "'2014-07-05T10:00,5' in row 2: expected ISO"),
     ],
 )
 def test_a_wrong_time_is_told_with_its_row_and_their_number(

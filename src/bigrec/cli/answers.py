@@ -154,7 +154,7 @@ def recommend_all(
     request = Request(
         k=k,
         exclude_seen=exclude_seen,
-        exclude=() if exclude is None else read_lines(exclude),
+        exclude=() if exclude is None else _listed(exclude),
         where=_conditions(where),
         unknown=unknown,
     )
@@ -229,6 +229,11 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
     "similar": similar,
     "explain": explain,
 }
+
+
+def _listed(path: Path) -> list[str]:
+    """Ids and titles of a file, one in each line."""
+    return [text for _, line in read_lines(path) if (text := line.strip())]
 
 
 def _conditions(where: str | None) -> Any:

@@ -1,6 +1,7 @@
 """Data files as bytes and text: opened, decompressed and checked before anything reads them."""
 
 import gzip
+import re
 import stat
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,10 @@ import polars as pl
 from bigrec.errors import DataError, reason_of
 
 BLOCK_BYTES = 1 << 24
-_BOM = b"\xef\xbb\xbf"
+LINE_END = re.compile(r"\r\n|\r|\n")
+"""What ends a line of a data file, as for Python's csv module."""
+
+BOM = b"\xef\xbb\xbf"
 _HEAD_BYTES = 64
 
 _KINDS = (
@@ -25,8 +29,12 @@ _KINDS = (
     (stat.S_ISBLK, "a device"),
 )
 _UTF16 = "in UTF-16: save it as UTF-8"
-# First bytes of files that are no text in UTF-8, and the cure. UTF-32 begins as UTF-16 does.
+_UTF32 = "in UTF-32: save it as UTF-8"
+# First bytes of files that are no text in UTF-8, and the cure. UTF-32 begins as UTF-16 does, and
+# comes first.
 _SIGNATURES = {
+    b"\xff\xfe\0\0": _UTF32,
+    b"\0\0\xfe\xff": _UTF32,
     b"\xff\xfe": _UTF16,
     b"\xfe\xff": _UTF16,
     b"\x1f\x8b": "compressed with gzip: its name has to end in .gz, once for each time",
@@ -121,25 +129,34 @@ def iter_blocks(path: Path, *, max_line_bytes: int | None = None) -> Iterator[Bl
                 line += content.count(b"\n")
 
 
-def read_lines(path: Path) -> list[str]:
-    """Non-empty lines of a text file in UTF-8, else in Latin-1, as MovieLens is distributed.
+def read_lines(path: Path) -> list[tuple[int, str]]:
+    """Non-empty lines of a text file, each in UTF-8 or else in Latin-1, as MovieLens has both.
+
+    Returns:
+        Each line with its number, from 1. A line ends as in a CSV file: with LF, CR LF or CR.
 
     Raises:
-        DataError: If the file cannot be read.
+        DataError: If the file cannot be read or holds a NUL byte.
     """
     with reading(path), _open(path) as stream:
         raw = stream.read()
-    try:
-        text = raw.decode("utf-8")
-    except UnicodeDecodeError:
-        text = raw.decode("latin-1")
+        _check_nul(raw, 1)
     # splitlines() would also split at characters that occur within lines of Latin-1 text.
-    return [line for line in text.replace("\r\n", "\n").split("\n") if line]
+    lines = enumerate(LINE_END.split(raw.decode("latin-1")), start=1)
+    return [(number, _decoded(line)) for number, line in lines if line]
+
+
+def _decoded(latin: str) -> str:
+    """A line that was read as Latin-1, read as UTF-8 if it is that."""
+    try:
+        return latin.encode("latin-1").decode("utf-8")
+    except UnicodeDecodeError:
+        return latin
 
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Name the file in every error of the block.
+    """Name the file in every error of the block, once.
 
     Raises:
         DataError: With the path and the reason.
@@ -147,6 +164,8 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except DataError as error:
+        if str(error).startswith(str(DataError(path))):
+            raise
         raise DataError(f"{path}: {error}") from error
     except (
         OSError,
@@ -176,20 +195,13 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         for signature, what in _SIGNATURES.items():
             if head.lstrip().lower().startswith(signature.lower()):
                 raise DataError(f"it is {what}.")
-        if head.startswith(_BOM):
-            stream.read(len(_BOM))
+        if head.startswith(BOM):
+            stream.read(len(BOM))
         yield cast("BinaryIO", stream)
 
 
 def _check_text(content: bytes, line: int) -> None:
-    nul = content.find(b"\0")
-    if nul >= 0:
-        _refuse(
-            content,
-            nul,
-            line,
-            "there is a NUL byte. Save the file as UTF-8 if it is in UTF-16, else export it again",
-        )
+    _check_nul(content, line)
     try:
         content.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -199,6 +211,17 @@ def _check_text(content: bytes, line: int) -> None:
             line,
             f"the byte 0x{content[error.start]:02x} is not UTF-8. Save the file as UTF-8; it may "
             "be in Latin-1 (Windows-1252)",
+        )
+
+
+def _check_nul(content: bytes, line: int) -> None:
+    nul = content.find(b"\0")
+    if nul >= 0:
+        _refuse(
+            content,
+            nul,
+            line,
+            "there is a NUL byte. Save the file as UTF-8 if it is in UTF-16, else export it again",
         )
 
 

@@ -32,7 +32,7 @@ def read_ids(ids: Iterable[str], *, name: str) -> list[str]:
     for position, entry in enumerate(read):
         if isinstance(entry, str):
             continue
-        if _is_missing(entry):
+        if is_missing(entry):
             raise DataError(
                 f"{name} holds {entry!r} at position {position}: expected an id or a title. "
                 "Drop missing values."
@@ -44,7 +44,7 @@ def read_ids(ids: Iterable[str], *, name: str) -> list[str]:
     return read
 
 
-def _is_missing(entry: Any) -> bool:
+def is_missing(entry: Any) -> bool:
     """Whether an entry is None, NaN, or pandas' NA or NaT."""
     if entry is None or type(entry).__name__ in {"NAType", "NaTType"}:
         return True

@@ -7,7 +7,7 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from bigrec.data.arguments import check_type
+from bigrec.data.arguments import check_least, check_type
 from bigrec.data.catalog import Catalog
 from bigrec.data.columns import Frame
 from bigrec.data.interaction_rows import clean_interactions, read_interactions
@@ -84,6 +84,7 @@ class Interactions:
         check_type(catalog, Catalog, name="catalog", cure="Make one with Catalog.from_frame.")
         if min_rating is not None and not isinstance(min_rating, int | float | np.number):
             raise TypeError(f"min_rating is {min_rating!r}; expected a number.")
+        check_least(tie_seed, 0, name="tie_seed")
         repairs = Repairs() if repairs is None else repairs
         rows = read_interactions(
             frame,

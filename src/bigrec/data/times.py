@@ -8,11 +8,11 @@ import polars as pl
 from bigrec.data.id_columns import MISSING
 from bigrec.errors import DataError
 
-# Date alone, or with a time, or with a time and an offset from UTC.
+# Date alone, or with a time, or with a time and an offset from UTC, such as that of databases, +02.
 _ISO = (
     r"^(?<date>\d{4}-\d{2}-\d{2})"
-    r"(?:[T ](?<clock>\d{2}:\d{2})(?<seconds>:\d{2}(?:\.\d{1,9})?)?"
-    r" ?(?<offset>Z|UTC|[+-]\d{2}:?\d{2})?)?$"
+    r"(?:[Tt ](?<clock>\d{2}:\d{2})(?:(?<seconds>:\d{2})(?:[.,](?<part>\d{1,9}))?)?"
+    r" ?(?:[Zz]|UTC|GMT|(?<hours>[+-]\d{2}):?(?<minutes>\d{2})?)?)?$"
 )
 _ISO_EXAMPLE = "ISO 8601 text such as 2014-03-01T12:30:00"
 
@@ -40,9 +40,9 @@ def whole_times(times: pl.Series) -> pl.Series:
     if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
         return _from_text(times.cast(pl.String))
     if dtype.is_integer():
-        return _in_one_unit(_in_range(times.cast(pl.Int64, strict=False), times))
+        return _in_one_unit(_in_range(times.cast(pl.Int64, strict=False), times), times)
     if dtype.is_float():
-        return _in_one_unit(_from_floats(times, times.fill_nan(None)))
+        return _from_floats(times, times.fill_nan(None))
     if dtype == pl.Null:
         return times.cast(pl.Int64)
     if isinstance(dtype, pl.Date | pl.Datetime):
@@ -86,7 +86,9 @@ def _from_floats(times: pl.Series, written: pl.Series) -> pl.Series:
     finite = times.to_frame("t").select(pl.when(pl.col("t").is_finite()).then("t")).to_series()
     fractions = (finite != finite.floor()).any()
     scaled = (finite * 1000).round() if fractions else finite
-    return _in_range(scaled.cast(pl.Int64, strict=False).alias(times.name), written)
+    whole = _in_range(scaled.cast(pl.Int64, strict=False).alias(times.name), written)
+    _in_one_unit(finite, written)
+    return whole
 
 
 def _from_text(times: pl.Series) -> pl.Series:
@@ -103,9 +105,9 @@ def _from_text(times: pl.Series) -> pl.Series:
     as_others = f", as in {n_numbers} other rows" if n_numbers else f" or {_ISO_EXAMPLE}"
     _check(known, numbers, f"a number{as_others}")
     whole = known.cast(pl.Int64, strict=False)
-    return _in_one_unit(
-        whole if whole.null_count() == known.null_count() else _from_floats(numbers, known)
-    )
+    if whole.null_count() > known.null_count():
+        return _from_floats(numbers, known)
+    return _in_one_unit(whole, known)
 
 
 def _from_iso(text: pl.Series) -> pl.Series:
@@ -115,7 +117,10 @@ def _from_iso(text: pl.Series) -> pl.Series:
         pl.lit("T"),
         pl.col("clock").fill_null("00:00"),
         pl.col("seconds").fill_null(":00"),
-        pl.col("offset").replace(["Z", "UTC"], "+00:00").fill_null("+00:00"),
+        pl.lit("."),
+        pl.col("part").fill_null("0"),
+        pl.col("hours").fill_null("+00"),
+        pl.col("minutes").fill_null("00"),
     )
     moment = canonical.str.to_datetime("%Y-%m-%dT%H:%M:%S%.f%z", time_unit="us", strict=False)
     return parts.select(moment.to_physical()).to_series()
@@ -126,15 +131,20 @@ def _in_range(whole: pl.Series, written: pl.Series) -> pl.Series:
     return whole
 
 
-def _in_one_unit(times: pl.Series) -> pl.Series:
-    """Check that dates in seconds are not mixed with dates in milliseconds, say."""
+def _in_one_unit(times: pl.Series, written: pl.Series) -> pl.Series:
+    """Check that dates in seconds are not mixed with dates in milliseconds, say.
+
+    Args:
+        times: Numbers.
+        written: The same as they were given, for the message.
+    """
     by_unit = _by_unit(times)
     counts = {unit: int(is_in_unit.sum()) for unit, is_in_unit in by_unit.items()}
     main = max(counts, key=lambda unit: counts[unit])
     if 2 * sum(counts.values()) >= times.count():
         wrong = pl.Series(np.any([by_unit[unit] for unit in counts if unit != main], axis=0))
         if wrong.any():
-            _refuse(times, wrong.arg_true(), f"{main}, as in {counts[main]} other rows")
+            _refuse(written, wrong.arg_true(), f"{main}, as in {counts[main]} other rows")
     return times
 
 

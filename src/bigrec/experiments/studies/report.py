@@ -14,6 +14,7 @@ from bigrec.evaluation.reports.table import (
     DIFFERENCE_FORMAT,
     Cell,
     Table,
+    markdown_text,
     to_markdown,
     value_with_interval,
 )
@@ -97,7 +98,7 @@ def write_study(folder: Path, report: StudyReport) -> None:
     tables = study_tables(report)
     with atomic_file(folder / "study.png") as temporary:
         temporary.write_bytes(png)
-    head = [f"# Study {report.name}", report.claim, *report.notes]
+    head = [f"# Study {report.name}", *map(markdown_text, [report.claim, *report.notes])]
     text = "\n\n".join([*head, *map(to_markdown, tables), "![Plot](study.png)\n"])
     write_text(folder / "study.md", text)
     page = render(
