@@ -154,6 +154,9 @@ def recommend_all(
     from bigrec.recommender.ray_parts import RayParts  # noqa: PLC0415
     from bigrec.recommender.recommend_all import RecommendAll  # noqa: PLC0415
 
+    for given in (Path(histories), *([exclude] if exclude is not None else [])):
+        if given.resolve() == out.resolve():
+            raise ValueError(f"--out is {out}, which is read: expected another file to write.")
     request = Request(
         k=k,
         exclude_seen=exclude_seen,

@@ -12,6 +12,7 @@ from typing import BinaryIO, NamedTuple, NoReturn, cast
 
 import polars as pl
 
+from bigrec.data.columns import UnreadFrameError
 from bigrec.errors import DataError, reason_of
 
 BLOCK_BYTES = 1 << 24
@@ -163,6 +164,8 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
+    except UnreadFrameError as error:
+        raise _unreadable(path, error.__cause__ or error) from error
     except DataError as error:
         if str(error).startswith(str(DataError(path))):
             raise
@@ -175,11 +178,14 @@ def reading(path: Path) -> Iterator[None]:
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
     ) as error:
-        reason = reason_of(error)
-        raise DataError(
-            f"{path} could not be read: {reason}. Expected an undamaged "
-            f"{suffix_of(path).removeprefix('.') or 'text'} file; download or export it again."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return DataError(
+        f"{path} could not be read: {reason_of(error)}. Expected an undamaged "
+        f"{suffix_of(path).removeprefix('.') or 'text'} file; download or export it again."
+    )
 
 
 @contextmanager
