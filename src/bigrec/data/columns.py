@@ -62,10 +62,6 @@ def lazy_frame(frame: Frame, columns: Iterable[str], *, what: str) -> pl.LazyFra
     return pl.DataFrame({name: _from_pandas(frame[name], name, what) for name in names}).lazy()
 
 
-class UnreadFrameError(DataError):
-    """A lazy frame that cannot be computed. Its cause is the error of doing so."""
-
-
 @contextmanager
 def collecting(what: str) -> Iterator[None]:
     """Name a frame in errors of reading it, which a lazy one does only now.
@@ -74,13 +70,13 @@ def collecting(what: str) -> Iterator[None]:
         what: Content of the frame, for the message.
 
     Raises:
-        UnreadFrameError: With the reason.
+        DataError: With the reason. Its cause is the error of reading.
     """
     try:
         yield
     except (OSError, pl.exceptions.PolarsError) as error:
         reason = reason_of(error)
-        raise UnreadFrameError(
+        raise DataError(
             f"the {what} could not be read: {reason}. Check what the lazy frame reads and "
             "computes, or give its collect()."
         ) from error

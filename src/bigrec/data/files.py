@@ -12,7 +12,6 @@ from typing import BinaryIO, NamedTuple, NoReturn, cast
 
 import polars as pl
 
-from bigrec.data.columns import UnreadFrameError
 from bigrec.errors import DataError, reason_of
 
 BLOCK_BYTES = 1 << 24
@@ -164,11 +163,12 @@ def reading(path: Path) -> Iterator[None]:
     """
     try:
         yield
-    except UnreadFrameError as error:
-        raise _unreadable(path, error.__cause__ or error) from error
     except DataError as error:
         if str(error).startswith(str(DataError(path))):
             raise
+        # A frame of the file could not be read: what is damaged is the file.
+        if isinstance(error.__cause__, OSError | pl.exceptions.PolarsError):
+            raise _unreadable(path, error.__cause__) from error
         raise DataError(f"{path}: {error}") from error
     except (
         OSError,
