@@ -1,6 +1,6 @@
 """Timestamps as whole numbers."""
 
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 import polars as pl
@@ -19,14 +19,17 @@ _ISO_EXAMPLE = "ISO 8601 text such as 2014-03-01T12:30:00"
 # Seconds of 1990 and of 2100, between which interactions are expected. In any two units these
 # ranges do not meet.
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800
+# Of seconds, years beyond 290,000; of milliseconds, year 2262.
+_LARGEST_WITH_MICROSECONDS = 2**63 / 10**6
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 
 def whole_times(times: pl.Series) -> pl.Series:
     """Timestamps as int64 in the order of time; missing ones stay null.
 
-    Whole numbers stay unchanged; numbers with fractions, read as seconds, become milliseconds.
-    Dates and ISO 8601 text become microseconds since 1970, in UTC unless the text has an offset.
+    Whole numbers stay unchanged. Numbers with fractions, read as seconds, become microseconds;
+    those too large for that are multiplied by 1000. Dates and ISO 8601 text become microseconds
+    since 1970, in UTC unless the text has an offset.
 
     Args:
         times: Numbers, dates, or text of either, with the name of the column.
@@ -84,8 +87,10 @@ def days_between(first: int, last: int) -> tuple[str, str, int]:
 
 def _from_floats(times: pl.Series, written: pl.Series) -> pl.Series:
     finite = times.to_frame("t").select(pl.when(pl.col("t").is_finite()).then("t")).to_series()
-    fractions = (finite != finite.floor()).any()
-    scaled = (finite * 1000).round() if fractions else finite
+    scaled = finite
+    if (finite != finite.floor()).any():
+        is_small = cast("float", finite.abs().max()) < _LARGEST_WITH_MICROSECONDS
+        scaled = (finite * (10**6 if is_small else 10**3)).round()
     whole = _in_range(scaled.cast(pl.Int64, strict=False).alias(times.name), written)
     _in_one_unit(finite, written)
     return whole
