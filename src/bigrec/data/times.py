@@ -73,9 +73,13 @@ def improbable_times(times: pl.Series) -> pl.Series:
         times: Int64, of one unit. Where most are in no unit's range they are no dates, and none is
             improbable.
     """
-    probable = pl.Series(np.any(list(_by_unit(times).values()), axis=0))
-    known = times.is_not_null()
-    return known & ~probable & (2 * probable.sum() >= known.sum())
+    probable = _probable(times)
+    return times.is_not_null() & ~probable & are_dates(times)
+
+
+def are_dates(times: pl.Series) -> bool:
+    """Whether at least half of the times are between 1990 and 2100 in a unit of Unix time."""
+    return bool(2 * _probable(times).sum() >= times.count())
 
 
 def days_between(first: int, last: int) -> tuple[str, str, int]:
@@ -151,6 +155,11 @@ def _in_one_unit(times: pl.Series, written: pl.Series) -> pl.Series:
         if wrong.any():
             _refuse(written, wrong.arg_true(), f"{main}, as in {counts[main]} other rows")
     return times
+
+
+def _probable(times: pl.Series) -> pl.Series:
+    """Whether a time is between 1990 and 2100 in any unit, ``[m]`` bool."""
+    return pl.Series(np.any(list(_by_unit(times).values()), axis=0))
 
 
 def _by_unit(times: pl.Series) -> dict[str, pl.Series]:
