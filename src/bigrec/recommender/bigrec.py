@@ -76,8 +76,14 @@ class BIGRec:
         Raises:
             BigrecError: If the data, the settings or the model cannot be used, or another process
                 fits in the folder.
+            TypeError: If the dataset is of another type.
         """
         if not isinstance(dataset, Dataset):
+            if not isinstance(dataset, str | Path):
+                raise TypeError(
+                    f"dataset is of type {type(dataset).__name__}; expected Dataset, or a folder, "
+                    "a file or a short name. Dataset.from_frames makes one of frames."
+                )
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
         dataset = dataset.reading(self.settings.data.text_columns)
