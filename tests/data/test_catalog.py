@@ -163,6 +163,8 @@ def test_an_id_is_known_as_those_of_data_are_read() -> None:
     np.testing.assert_array_equal(made.resolve(["11.0", " 10 ", "10.0 X"]), [1, 0, 2])
     with pytest.raises(DataError, match="3 items are not in the catalog"):
         made.resolve(["010", "10.5", "nan"])
+    with pytest.raises(DataError, match="1 items are not in the catalog"):
+        made.resolve(["\ud800 "])
 
 
 def test_unknown_items_are_reported_once_each_with_similar_titles() -> None:

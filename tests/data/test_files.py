@@ -85,6 +85,10 @@ def test_latin_1_is_told_with_line_and_character(tmp_path: Path) -> None:
         ("a,b\n".encode("utf-16-le"), "line 1, character 2: there is a NUL byte. Save the file as"),
         (gzip.compress(b"a,b\n", mtime=0), "compressed with gzip: its name has to end in .gz"),
         (b"PK\x03\x04 rest", "a zip archive or a spreadsheet: unpack it, or export"),
+        (b"\xd0\xcf\x11\xe0 rest", "a spreadsheet of an older format: export the sheet as CSV"),
+        (b"ARROW1\0\0", "an Arrow file (Feather): write it as Parquet"),
+        (b"SQLite format 3\0", "a database of SQLite: export the table as CSV"),
+        (b"<?xml version='1.0'?>", "an XML file and no table: export it as CSV"),
         (b"PAR1 rest", "a Parquet file: its name has to end in .parquet"),
         (b"\n<!DOCTYPE html>\n", "a web page and no data: download the file itself"),
     ],
@@ -110,6 +114,8 @@ def test_a_damaged_gzip_file_is_told(tmp_path: Path) -> None:
     path.write_bytes(raw)
     assert "t.csv.gz could not be read: Error -3 while decompressing" in refusal(path)
     path.write_bytes(b"not gzip")
+    assert "t.csv.gz: its name ends in .gz, but it is not compressed with gzip" in refusal(path)
+    path.write_bytes(gzip.compress(b"a,b\n", mtime=0) + b"more")
     assert "could not be read: Not a gzipped file" in refusal(path)
 
 

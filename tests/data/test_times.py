@@ -19,9 +19,10 @@ def whole(values: list[Any], dtype: Any = None) -> list[int | None]:
     [
         ([5, None], [5, None]),
         ([5.0, float("nan"), None], [5, None, None]),
-        ([1.5, 2.0], [1500, 2000]),
+        ([1.5, 2.0], [1_500_000, 2_000_000]),
+        ([1404583181.00001, 1404583181.00002], [1404583181000010, 1404583181000020]),
         (["5", " 7 ", ""], [5, 7, None]),
-        (["1.5"], [1500]),
+        (["1.5"], [1_500_000]),
         ([None], [None]),
         ([dt.date(1970, 1, 2)], [DAY_US]),
         ([dt.datetime(1970, 1, 2)], [DAY_US]),
@@ -40,6 +41,14 @@ def test_times_of_any_kind_become_whole_numbers(
     values: list[Any], expected: list[int | None]
 ) -> None:
     assert whole(values) == expected
+
+
+@pytest.mark.parametrize("scale", [10**3, 10**6])
+def test_fractions_of_finer_units_stay_in_order_as_nanoseconds(scale: int) -> None:
+    written = [1404583181 * scale + fraction for fraction in (0.25, 0.5, 0.75)]
+    read = [time for time in whole(written) if time is not None]
+    assert read == sorted(set(read))
+    assert read == pytest.approx([time * 10**9 / scale for time in written], rel=1e-15)
 
 
 ISO = "ISO 8601 text such as 2014-03-01T12:30:00"

@@ -151,6 +151,9 @@ def recommend_all(
 
     Example: bigrec recommend-all -b runs/demo/bundle --histories users.parquet --out lists.parquet
     """
+    for given in (Path(histories), *([exclude] if exclude is not None else [])):
+        if given.resolve() == out.resolve():
+            raise ValueError(f"--out is {out}, which is read: expected another file to write.")
     request = Request(
         k=k,
         exclude_seen=exclude_seen,

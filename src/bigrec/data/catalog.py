@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 from rapidfuzz import fuzz, process
 
-from bigrec.data.columns import Frame, as_text, require_columns
+from bigrec.data.columns import Frame, as_text, collecting, require_columns
 from bigrec.data.id_columns import read_id
 from bigrec.data.ids import read_ids
 from bigrec.data.item_columns import (
@@ -108,9 +108,10 @@ class Catalog:
                 f"{CATEGORY!r} is among the item columns, and the category is column "
                 f"{category!r}: expected one of the two. Rename or omit the other."
             )
-        rows = read_items(
-            frame, item_id=item_id, title=title, category=category, year=year, columns=columns
-        )
+        with collecting("items"):
+            rows = read_items(
+                frame, item_id=item_id, title=title, category=category, year=year, columns=columns
+            )
         rows = clean_items(
             rows, decode_entities=decode_html, article_first=article_first, repairs=repairs
         )

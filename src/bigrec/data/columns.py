@@ -70,7 +70,7 @@ def collecting(what: str) -> Iterator[None]:
         what: Content of the frame, for the message.
 
     Raises:
-        DataError: With the reason.
+        DataError: With the reason. Its cause is the error of reading.
     """
     try:
         yield

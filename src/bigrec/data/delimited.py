@@ -64,7 +64,7 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
         )
     others = [mark for mark in _NAMES if mark in names[0] and mark != dialect.separator]
     if len(names) == 1 and others:
-        raise DataError(_other_separator(others[0], dialect))
+        raise _other_separator(others[0], dialect)
     check_different(names)
     return [name or f"column {number}" for number, name in enumerate(names, start=1)]
 
@@ -97,11 +97,11 @@ def _first_row(path: Path, dialect: Dialect) -> list[str] | None:
         match = _QUOTED_NAME.match(first)
         if match is None or match[1] == dialect.separator or dialect.separator in first:
             raise
-        raise DataError(_other_separator(match[1], dialect)) from None
+        raise _other_separator(match[1], dialect) from None
 
 
-def _other_separator(found: str, dialect: Dialect) -> str:
-    return (
+def _other_separator(found: str, dialect: Dialect) -> DataError:
+    return DataError(
         f"its fields are separated by {_NAMES[found]}: expected {_NAMES[dialect.separator]}. "
         f"Convert it with polars.read_csv(path, separator={found!r}, infer_schema=False)"
         f".write_csv(new_path, separator={dialect.separator!r})."

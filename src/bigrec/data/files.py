@@ -28,6 +28,7 @@ _KINDS = (
     (stat.S_ISCHR, "a device"),
     (stat.S_ISBLK, "a device"),
 )
+_GZIP = b"\x1f\x8b"
 _UTF16 = "in UTF-16: save it as UTF-8"
 _UTF32 = "in UTF-32: save it as UTF-8"
 # First bytes of files that are no text in UTF-8, and the cure. UTF-32 begins as UTF-16 does, and
@@ -37,12 +38,18 @@ _SIGNATURES = {
     b"\0\0\xfe\xff": _UTF32,
     b"\xff\xfe": _UTF16,
     b"\xfe\xff": _UTF16,
-    b"\x1f\x8b": "compressed with gzip: its name has to end in .gz, once for each time",
+    _GZIP: "compressed with gzip: its name has to end in .gz, once for each time",
     b"PK\x03\x04": "a zip archive or a spreadsheet: unpack it, or export the sheet as CSV in UTF-8",
     b"\x28\xb5\x2f\xfd": "compressed with zstd: unpack it or compress it with gzip",
     b"\xfd7zXZ": "compressed with xz: unpack it or compress it with gzip",
     b"BZh": "compressed with bzip2: unpack it or compress it with gzip",
     b"7z\xbc\xaf": "a 7z archive: unpack it",
+    b"\x04\x22\x4d\x18": "compressed with lz4: unpack it or compress it with gzip",
+    b"\xd0\xcf\x11\xe0": "a spreadsheet of an older format: export the sheet as CSV in UTF-8",
+    b"ARROW1\0\0": "an Arrow file (Feather): write it as Parquet",
+    b"SQLite format 3\0": "a database of SQLite: export the table as CSV",
+    b"\x89HDF\r\n": "an HDF5 file: write the table as Parquet or CSV",
+    b"<?xml": "an XML file and no table: export it as CSV",
     b"PAR1": "a Parquet file: its name has to end in .parquet",
     b"<!doctype": "a web page and no data: download the file itself",
     b"<html": "a web page and no data: download the file itself",
@@ -166,6 +173,9 @@ def reading(path: Path) -> Iterator[None]:
     except DataError as error:
         if str(error).startswith(str(DataError(path))):
             raise
+        # A frame of the file could not be read: what is damaged is the file.
+        if isinstance(error.__cause__, OSError | pl.exceptions.PolarsError):
+            raise _unreadable(path, error.__cause__) from error
         raise DataError(f"{path}: {error}") from error
     except (
         OSError,
@@ -175,11 +185,14 @@ def reading(path: Path) -> Iterator[None]:
         pl.exceptions.PolarsError,
         pl.exceptions.PanicException,
     ) as error:
-        reason = reason_of(error)
-        raise DataError(
-            f"{path} could not be read: {reason}. Expected an undamaged "
-            f"{suffix_of(path).removeprefix('.') or 'text'} file; download or export it again."
-        ) from error
+        raise _unreadable(path, error) from error
+
+
+def _unreadable(path: Path, error: BaseException) -> DataError:
+    return DataError(
+        f"{path} could not be read: {reason_of(error)}. Expected an undamaged "
+        f"{suffix_of(path).removeprefix('.') or 'text'} file; download or export it again."
+    )
 
 
 @contextmanager
@@ -190,7 +203,15 @@ def _open(path: Path) -> Iterator[BinaryIO]:
         DataError: If it is no file on disk, or its first bytes tell another format.
     """
     check_regular(path)
-    with gzip.open(path) if path.name != _unpacked_name(path) else path.open("rb") as stream:
+    is_packed = path.name != _unpacked_name(path)
+    with path.open("rb") as raw:
+        magic = raw.read(len(_GZIP))
+    if is_packed and magic not in {_GZIP, b""}:
+        raise DataError(
+            "its name ends in .gz, but it is not compressed with gzip. Rename it without .gz, as "
+            "browsers unpack what they download, or get it again."
+        )
+    with gzip.open(path) if is_packed else path.open("rb") as stream:
         head = stream.peek(_HEAD_BYTES)[:_HEAD_BYTES]
         for signature, what in _SIGNATURES.items():
             if head.lstrip().lower().startswith(signature.lower()):

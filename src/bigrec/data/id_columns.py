@@ -86,11 +86,14 @@ def id_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
 
 
 def read_id(text: str) -> str:
-    """An id as `id_text` reads it; a word of `MISSING` stays."""
+    """An id as `id_text` reads it; a word of `MISSING` stays, and text that no data can hold."""
     # Most need no look by polars, which takes a tenth of a millisecond.
     if not _MAY_BE_READ_OTHERWISE.search(text):
         return text
-    frame = pl.DataFrame({"id": [text]})
+    try:
+        frame = pl.DataFrame({"id": [text]})
+    except UnicodeEncodeError:
+        return text
     read: str | None = frame.select(id_text("id", pl.String(), what="ids")).item()
     return text if read is None else read
 

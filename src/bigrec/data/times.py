@@ -1,6 +1,6 @@
 """Timestamps as whole numbers."""
 
-from typing import NoReturn
+from typing import NoReturn, cast
 
 import numpy as np
 import polars as pl
@@ -19,14 +19,17 @@ _ISO_EXAMPLE = "ISO 8601 text such as 2014-03-01T12:30:00"
 # Seconds of 1990 and of 2100, between which interactions are expected. In any two units these
 # ranges do not meet.
 _EARLIEST, _LATEST = 631_152_000, 4_102_444_800
+# Of seconds, years beyond 290,000; of milliseconds, year 2262.
+_LARGEST_WITH_MICROSECONDS = 2**63 / 10**6
 _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanoseconds": 10**9}
 
 
 def whole_times(times: pl.Series) -> pl.Series:
     """Timestamps as int64 in the order of time; missing ones stay null.
 
-    Whole numbers stay unchanged; numbers with fractions, read as seconds, become milliseconds.
-    Dates and ISO 8601 text become microseconds since 1970, in UTC unless the text has an offset.
+    Whole numbers stay unchanged. Numbers with fractions, read as seconds, become microseconds;
+    those too large for that are multiplied by 1000. Dates and ISO 8601 text become microseconds
+    since 1970, in UTC unless the text has an offset.
 
     Args:
         times: Numbers, dates, or text of either, with the name of the column.
@@ -70,9 +73,13 @@ def improbable_times(times: pl.Series) -> pl.Series:
         times: Int64, of one unit. Where most are in no unit's range they are no dates, and none is
             improbable.
     """
-    probable = pl.Series(np.any(list(_by_unit(times).values()), axis=0))
-    known = times.is_not_null()
-    return known & ~probable & (2 * probable.sum() >= known.sum())
+    probable = _probable(times)
+    return times.is_not_null() & ~probable & are_dates(times)
+
+
+def are_dates(times: pl.Series) -> bool:
+    """Whether at least half of the times are between 1990 and 2100 in a unit of Unix time."""
+    return bool(2 * _probable(times).sum() >= times.count())
 
 
 def days_between(first: int, last: int) -> tuple[str, str, int]:
@@ -84,8 +91,10 @@ def days_between(first: int, last: int) -> tuple[str, str, int]:
 
 def _from_floats(times: pl.Series, written: pl.Series) -> pl.Series:
     finite = times.to_frame("t").select(pl.when(pl.col("t").is_finite()).then("t")).to_series()
-    fractions = (finite != finite.floor()).any()
-    scaled = (finite * 1000).round() if fractions else finite
+    scaled = finite
+    if (finite != finite.floor()).any():
+        is_small = cast("float", finite.abs().max()) < _LARGEST_WITH_MICROSECONDS
+        scaled = (finite * (10**6 if is_small else 10**3)).round()
     whole = _in_range(scaled.cast(pl.Int64, strict=False).alias(times.name), written)
     _in_one_unit(finite, written)
     return whole
@@ -146,6 +155,11 @@ def _in_one_unit(times: pl.Series, written: pl.Series) -> pl.Series:
         if wrong.any():
             _refuse(written, wrong.arg_true(), f"{main}, as in {counts[main]} other rows")
     return times
+
+
+def _probable(times: pl.Series) -> pl.Series:
+    """Whether a time is between 1990 and 2100 in any unit, ``[m]`` bool."""
+    return pl.Series(np.any(list(_by_unit(times).values()), axis=0))
 
 
 def _by_unit(times: pl.Series) -> dict[str, pl.Series]:

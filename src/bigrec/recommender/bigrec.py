@@ -74,11 +74,17 @@ class BIGRec:
         Raises:
             BigrecError: If the data, the settings or the model cannot be used, or another process
                 fits in the folder.
+            TypeError: If the dataset is of another type.
         """
         from bigrec.recommender.example_effort import EffortScorer  # noqa: PLC0415 - torch, seconds
         from bigrec.recommender.fitting import Fitting  # noqa: PLC0415
 
         if not isinstance(dataset, Dataset):
+            if not isinstance(dataset, str | Path):
+                raise TypeError(
+                    f"dataset is of type {type(dataset).__name__}; expected Dataset, or a folder, "
+                    "a file or a short name. Dataset.from_frames makes one of frames."
+                )
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
         dataset = dataset.reading(self.settings.data.text_columns)
