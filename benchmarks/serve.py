@@ -1,7 +1,7 @@
 """A service under load: latency, throughput and memory, with batching and without.
 
 ``python -m benchmarks.serve --bundle runs/demo/bundle --seconds 60``; locust has to be installed
-(``pip install locust``), here or where ``--locust`` says.
+(``pip install locust``), here or in an environment whose command ``LOCUST`` or ``--locust`` names.
 """
 
 import argparse
@@ -28,6 +28,7 @@ from bigrec.storage import write_json
 HERE = Path(__file__).parent
 RATE, CALLERS = 20, 32
 HISTORY = 10
+LOCUST = os.environ.get("LOCUST", f"{sys.executable} -m locust")
 SERVICES: Mapping[str, list[str]] = {"batched": [], "one by one": ["--max-batch", "1"]}
 
 
@@ -37,7 +38,7 @@ def bench_serve_stage() -> dict[str, Any]:
         bundle = Path(folder) / "bundle"
         settings = Settings.read(overrides=["mode=text", "data.source=ml-100k"])
         BIGRec(settings).fit("ml-100k").save(bundle)
-        return measure(bundle, seconds=20, locust=[sys.executable, "-m", "locust"])
+        return measure(bundle, seconds=20, locust=LOCUST.split())
 
 
 def measure(bundle: Path, *, seconds: int, locust: list[str]) -> dict[str, Any]:
@@ -159,7 +160,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--seconds", type=int, default=60)
-    parser.add_argument("--locust", default=f"{sys.executable} -m locust")
+    parser.add_argument("--locust", default=LOCUST)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     figures = measure(given.bundle, seconds=given.seconds, locust=given.locust.split())

@@ -15,7 +15,7 @@ from typing import Any
 
 import httpx2
 
-from benchmarks.serve import load, resident_mib, service
+from benchmarks.serve import LOCUST, load, resident_mib, service
 from bigrec.storage import write_json
 
 _SAMPLE_S = 30
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("--bundle", type=Path, required=True)
     parser.add_argument("--seconds", type=int, default=600)
     parser.add_argument("--rate", type=int, default=20)
-    parser.add_argument("--locust", default=f"{sys.executable} -m locust")
+    parser.add_argument("--locust", default=LOCUST)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
     figures = soak(

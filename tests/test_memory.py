@@ -1,13 +1,15 @@
 """Peak memory, and its reset."""
 
+import gc
 import mmap
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
 
 from bigrec import memory
-from bigrec.memory import peak_bytes, release_freed, reset_peak
+from bigrec.memory import peak_bytes, release_freed, reset_peak, settle
 
 _SIZE = 100 * 2**20
 
@@ -55,3 +57,22 @@ def test_freed_memory_is_given_back() -> None:
     assert held is not None
     assert left is not None
     assert left < held - _SIZE // 2
+
+
+def test_what_is_settled_is_passed_over_until_the_next_time() -> None:
+    class Node:
+        itself: "Node"
+
+    node = Node()
+    node.itself = node
+    found = weakref.ref(node)
+    try:
+        settle()
+        assert gc.get_freeze_count()
+        del node
+        gc.collect()
+        assert found() is not None
+        settle()
+        assert found() is None
+    finally:
+        gc.unfreeze()

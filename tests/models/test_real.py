@@ -11,7 +11,7 @@ from bigrec.models.base import Scorer
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.ease import Ease
 from bigrec.models.popularity import Popularity
-from bigrec.recommender.scoring import title_scores
+from bigrec.recommender.scoring import ItemsByTitle
 from tests.conftest import needs
 
 pytestmark = [pytest.mark.real, needs("recbole")]
@@ -33,9 +33,10 @@ def hit_rates() -> dict[str, tuple[float, float]]:
         Cooccurrence.fit(interactions, train=train, n_items=n_items),
         Ease.fit(interactions, train=train, n_items=n_items),
     ]
+    items = ItemsByTitle.of(catalog.title_ids, n_titles=catalog.n_titles)
     rates = {}
     for model in models:
-        scores = title_scores(model.scores(histories), catalog.title_ids, n_titles=catalog.n_titles)
+        scores = items.best(model.scores(histories))
         included, excluded = (
             target_ranks(-scores, targets, exclude=exclude) for exclude in (None, seen_titles)
         )

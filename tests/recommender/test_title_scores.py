@@ -3,7 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bigrec.recommender.scoring import title_scores
+from bigrec.recommender.scoring import ItemsByTitle
+from bigrec.types import FloatArray, IntArray
+
+
+def title_scores(scores: FloatArray, title_ids: IntArray, *, n_titles: int) -> FloatArray:
+    return ItemsByTitle.of(title_ids, n_titles=n_titles).best(scores)
 
 
 def test_a_title_gets_the_score_of_its_best_item() -> None:

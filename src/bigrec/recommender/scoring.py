@@ -46,7 +46,7 @@ class TitleScorer:
         imputer: ColdItemImputer | None = None,
     ) -> None:
         self.scorer = scorer
-        self._catalog = catalog
+        self._items_by_title = ItemsByTitle.of(catalog.title_ids, n_titles=catalog.n_titles)
         self._imputer = None if scorer.knows_cold_items else imputer
         # The scorer's number of every item of the catalog, -1 if it does not know the item.
         self._numbers: IntArray | None = None
@@ -62,8 +62,7 @@ class TitleScorer:
         Args:
             histories: Item numbers of the catalog, oldest first.
         """
-        scores = self._item_scores(histories)
-        return title_scores(scores, self._catalog.title_ids, n_titles=self._catalog.n_titles)
+        return self._items_by_title.best(self._item_scores(histories))
 
     def weights(self, histories: Sequence[IntArray]) -> FloatArray:
         """Weights of the titles for fusion, ``[q, t]`` in [0, 1]; cold titles are imputed.
@@ -292,36 +291,63 @@ class ScoredQueries:
         }
 
 
-def title_scores(scores: FloatArray, title_ids: IntArray, *, n_titles: int) -> FloatArray:
-    """Give every title the score of its best item.
+@dataclass(frozen=True, eq=False)
+class ItemsByTitle:
+    """The items of every title, for scores of items as scores of titles.
 
     A hit counts for any item of the target's title, so a title ranks where its best item does.
 
-    Args:
-        scores: ``[..., n]``, higher is better.
-        title_ids: Title id of every item, ``[n]``.
-        n_titles: Number of titles, ``t``.
-
-    Returns:
-        ``[..., t]``; the scores themselves where no two items share a title, in the titles'
-        order. A NaN among a title's items makes its score NaN.
-
-    Raises:
-        ValueError: If the lengths differ, a title id is out of range or a title has no item.
+    Attributes:
+        n_items: Number of items, ``n``.
+        order: Item numbers, title after title, ``[n]``; None where every item is its title.
+        starts: Where each title's items begin in it, ``[t]``.
     """
-    if scores.shape[-1] != len(title_ids):
-        raise ValueError(
-            f"scores has shape {scores.shape} and title_ids has {len(title_ids)} items; expected "
-            "one score for each item in the last dimension."
-        )
-    if n_titles == len(title_ids) and np.array_equal(title_ids, np.arange(n_titles)):
-        return scores
-    present = np.unique(title_ids)
-    if not np.array_equal(present, np.arange(n_titles)):
-        raise ValueError(
-            f"title_ids holds {len(present)} different ids; expected each of 0 to "
-            f"{n_titles - 1} at least once."
-        )
-    order = np.argsort(title_ids, kind="stable")
-    starts = np.searchsorted(title_ids[order], np.arange(n_titles))
-    return np.asarray(np.maximum.reduceat(scores[..., order], starts, axis=-1))
+
+    n_items: int
+    order: IntArray | None = field(repr=False)
+    starts: IntArray = field(repr=False)
+
+    @classmethod
+    def of(cls, title_ids: IntArray, *, n_titles: int) -> Self:
+        """Group items.
+
+        Args:
+            title_ids: Title id of every item, ``[n]``.
+            n_titles: Number of titles, ``t``.
+
+        Raises:
+            ValueError: If a title id is out of range or a title has no item.
+        """
+        every_title = np.arange(n_titles)
+        if np.array_equal(title_ids, every_title):
+            return cls(n_titles, None, every_title)
+        present = np.unique(title_ids)
+        if not np.array_equal(present, every_title):
+            raise ValueError(
+                f"title_ids holds {len(present)} different ids; expected each of 0 to "
+                f"{n_titles - 1} at least once."
+            )
+        order = np.argsort(title_ids, kind="stable")
+        return cls(len(title_ids), order, np.searchsorted(title_ids[order], every_title))
+
+    def best(self, scores: FloatArray) -> FloatArray:
+        """Give every title the score of its best item.
+
+        Args:
+            scores: ``[..., n]``, higher is better.
+
+        Returns:
+            ``[..., t]``; the scores themselves where no two items share a title, in the titles'
+            order. A NaN among a title's items makes its score NaN.
+
+        Raises:
+            ValueError: If there is another number of scores.
+        """
+        if scores.shape[-1] != self.n_items:
+            raise ValueError(
+                f"scores has shape {scores.shape} and title_ids has {self.n_items} items; expected "
+                "one score for each item in the last dimension."
+            )
+        if self.order is None:
+            return scores
+        return np.asarray(np.maximum.reduceat(scores[..., self.order], self.starts, axis=-1))

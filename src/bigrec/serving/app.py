@@ -17,7 +17,7 @@ from starlette.middleware.body_limit import RequestBodyLimitMiddleware
 from starlette.middleware.trustedhost import TrustedHostMiddleware
 
 from bigrec.errors import BigrecError
-from bigrec.memory import release_freed
+from bigrec.memory import release_freed, settle
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.serving import problems
 from bigrec.serving.api_keys import ApiKeys
@@ -136,8 +136,6 @@ async def _load(state: AppState) -> None:
     """
     try:
         await state.in_writer(state.service.load)
-        # What reading took is large, and the allocator keeps it.
-        await state.in_writer(release_freed)
     except BigrecError as error:
         state.failure = str(error)
         state.metrics.load_failures.inc()
@@ -148,7 +146,7 @@ async def _load(state: AppState) -> None:
 
 async def _follow(state: AppState) -> None:
     """Take over what others changed, and keep the journal and the memory small, again and again."""
-    revision = 0
+    revision, settled = 0, list[int]()
     compact = functools.partial(state.service.compact, min_bytes=state.options.compact_bytes)
     while True:
         await asyncio.sleep(state.options.follow_s)
@@ -157,6 +155,12 @@ async def _follow(state: AppState) -> None:
         try:
             await state.in_writer(state.service.follow)
             await state.in_writer(compact)
+            bundles = state.service.snapshot.bundles.values()
+            opened = [id(bundle.bundled) for bundle in bundles]
+            if opened != settled:
+                # After the start and after a swap.
+                await state.in_writer(settle)
+                settled = opened
             if state.service.snapshot.revision != revision:
                 # The arrays of earlier states are large, and the allocator keeps what they took.
                 await state.in_writer(release_freed)

@@ -49,9 +49,6 @@ class ServiceMetrics:
             registry=registry,
             multiprocess_mode="livesum",
         )
-        self.refused = Counter(
-            "bigrec_refused", "Requests that were refused.", ["code"], registry=registry
-        )
         self.swaps = Counter(
             "bigrec_swaps", "Swaps of a bundle by their result.", ["result"], registry=registry
         )

@@ -14,7 +14,7 @@ from bigrec.grounding.ranks import target_ranks
 from bigrec.models.base import Scorer
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.models.popularity import Popularity
-from bigrec.recommender.scoring import title_scores
+from bigrec.recommender.scoring import ItemsByTitle
 
 
 @pytest.fixture(scope="module")
@@ -86,12 +86,11 @@ def test_a_model_that_reads_the_history_beats_popularity_clearly_on_the_sample(
         Popularity.fit(split.train_counts(catalog.n_items)),
         Cooccurrence.fit(interactions, train=train, n_items=catalog.n_items),
     ]
+    items = ItemsByTitle.of(catalog.title_ids, n_titles=catalog.n_titles)
     popularity, cooccurrence = (
         ndcg_at(
             target_ranks(
-                -title_scores(
-                    model.scores(histories), catalog.title_ids, n_titles=catalog.n_titles
-                ),
+                -items.best(model.scores(histories)),
                 catalog.title_ids[split.test.targets],
                 exclude=[np.unique(catalog.title_ids[history]) for history in histories],
             ),
