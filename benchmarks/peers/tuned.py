@@ -34,7 +34,7 @@ from bigrec.evaluation.metrics import SELECTION_METRIC, hr_at, ndcg_at, query_va
 from bigrec.evaluation.reports.table import Cell, Table, to_markdown
 from bigrec.evaluation.significance import paired_differences
 from bigrec.models.neural import SequentialModel
-from bigrec.recommender.scoring import title_scores
+from bigrec.recommender.scoring import ItemsByTitle
 from bigrec.recommender.training_data import (
     EvalQueries,
     PreparedData,
@@ -174,10 +174,9 @@ class Comparison:
 
     def _peer_ranks(self, part: str, file: Path) -> IntArray:
         catalog, scores = self.dataset.catalog, np.load(file, mmap_mode="r")
+        by_title = ItemsByTitle.of(catalog.title_ids, n_titles=catalog.n_titles)
         ranks = title_ranks(
-            lambda rows: title_scores(
-                np.array(scores[rows]), catalog.title_ids, n_titles=catalog.n_titles
-            ),
+            lambda rows: by_title.best(np.array(scores[rows])),
             catalog,
             self._queries[part],
             exclude_seen=self.prepared.exclude_seen,
