@@ -84,7 +84,7 @@ def test_every_user_of_a_file_gets_a_list(bundle: str, tmp_path: Path) -> None:
     rows = tiny_frames()[0]
     stranger = pl.DataFrame({"user_id": ["x"], "item_id": ["gone"], "timestamp": [1]})
     pl.concat([rows, stranger]).write_csv(tmp_path / "rows.csv")
-    (tmp_path / "never.txt").write_text("i1\ni2\n")
+    (tmp_path / "never.txt").write_text("i1 \n\n \ri2\n")
     out = tmp_path / "lists.csv"
     files = ["--histories", str(tmp_path / "rows.csv"), "--out", str(out)]
     options = [
@@ -104,6 +104,19 @@ def test_every_user_of_a_file_gets_a_list(bundle: str, tmp_path: Path) -> None:
     assert set(lists["item_id"]) <= {f"i{n}" for n in range(4, 12)}
     shown = invoke("recommend-all", "--bundle", bundle, *files).stdout
     assert "Items of histories that were skipped" in shown
+
+
+@pytest.mark.parametrize("option", ["--histories", "--exclude"])
+def test_lists_for_all_never_replace_what_they_are_made_of(tmp_path: Path, option: str) -> None:
+    read = {"--histories": tmp_path / "a.csv", "--exclude": tmp_path / "b.csv"}
+    for path in read.values():
+        path.write_text("user_id,item_id\nu,i1\n")
+    out = tmp_path / ".." / tmp_path.name / read[option].name
+    given = [part for name, path in read.items() for part in (name, str(path))]
+    result = invoke("recommend-all", "--bundle", "no", *given, "--out", str(out), ok=False)
+    assert result.exit_code == 2
+    assert "which is read: expected another file to write" in " ".join(result.stderr.split())
+    assert read[option].read_text() == "user_id,item_id\nu,i1\n"
 
 
 @pytest.mark.parametrize(

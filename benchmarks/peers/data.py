@@ -1,5 +1,7 @@
-"""MovieLens-100K as bigrec prepares it, as CSV files that every peer's environment can read."""
+"""Interactions and queries as bigrec prepares them, as CSV files that every peer can read."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +11,23 @@ from bigrec.data.examples import Examples
 from bigrec.data.sources import load_dataset
 from bigrec.data.splits import TRAIN, split_dataset
 from bigrec.storage import write_json
-from bigrec.types import IntArray
+from bigrec.types import BoolArray, IntArray
 
 _MIN_HISTORY = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Queries:
+    """Histories, oldest first, and the item that came next, ``[q]``."""
+
+    histories: Sequence[IntArray]
+    targets: IntArray
+
+    @classmethod
+    def of(cls, examples: Examples) -> "Queries":
+        """The queries of examples."""
+        histories = [row[row >= 0] for row in examples.histories()]
+        return cls(histories, np.asarray(examples.targets))
 
 
 def export(folder: Path, *, dataset: Dataset | None = None, n_valid: int = 2000) -> None:
@@ -30,7 +46,28 @@ def export(folder: Path, *, dataset: Dataset | None = None, n_valid: int = 2000)
     split = split_dataset(
         interactions, method="global_time", max_history_length=longest, min_history=_MIN_HISTORY
     )
-    train = split.row_splits == TRAIN
+    write_data(
+        folder,
+        dataset,
+        train=split.row_splits == TRAIN,
+        valid=Queries.of(split.valid.sample(n_valid, seed=0)),
+        test=Queries.of(split.test),
+    )
+
+
+def write_data(
+    folder: Path, dataset: Dataset, *, train: BoolArray, valid: Queries, test: Queries
+) -> None:
+    """Write training interactions and queries.
+
+    Args:
+        folder: Made if it is missing.
+        dataset: Its interactions and the size of its catalog.
+        train: Mask of the training interactions.
+        valid: Queries of validation.
+        test: Queries of the test.
+    """
+    interactions = dataset.interactions
     folder.mkdir(parents=True, exist_ok=True)
     rows = np.flatnonzero(train)
     _write(
@@ -38,17 +75,17 @@ def export(folder: Path, *, dataset: Dataset | None = None, n_valid: int = 2000)
         "user,item,order",
         np.stack([interactions.users()[train], interactions.items[train], rows], axis=1),
     )
-    _write_queries(folder, "valid", split.valid.sample(n_valid, seed=0))
-    _write_queries(folder, "test", split.test)
+    _write_queries(folder, "valid", valid)
+    _write_queries(folder, "test", test)
     write_json(folder / "sizes.json", {"n_items": dataset.catalog.n_items})
 
 
-def _write_queries(folder: Path, part: str, examples: Examples) -> None:
-    histories = [row[row >= 0] for row in examples.histories()]
-    numbers = np.repeat(np.arange(len(histories)), [len(history) for history in histories])
-    table = np.stack([numbers, np.concatenate(histories)], axis=1)
+def _write_queries(folder: Path, part: str, queries: Queries) -> None:
+    lengths = [len(history) for history in queries.histories]
+    numbers = np.repeat(np.arange(len(lengths)), lengths)
+    table = np.stack([numbers, np.concatenate(queries.histories)], axis=1)
     _write(folder / f"{part}.csv", "query,item", table)
-    _write(folder / f"{part}-targets.csv", "target", np.asarray(examples.targets)[:, None])
+    _write(folder / f"{part}-targets.csv", "target", queries.targets[:, None])
 
 
 def _write(path: Path, head: str, table: IntArray) -> None:

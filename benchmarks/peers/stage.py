@@ -131,14 +131,11 @@ def run_side(entry: Entry, folder: Path, *, budget_s: float) -> Turn:
         CalledProcessError: If it fails.
     """
     out = folder / "out.json"
-    is_ours = entry.peer == OURS
-    python = sys.executable if is_ours else str(python_of(entry.peer))
-    variables = {**os.environ, **_ONE_THREAD}
-    if not is_ours:
-        variables.pop("PYTHONPATH", None)
+    python = sys.executable if entry.peer == OURS else str(python_of(entry.peer))
     script = SIDES / f"run_{entry.peer}.py"
     arguments = [str(folder), entry.model, str(out), "--budget", str(budget_s)]
     command = [python, str(script), *arguments]
+    variables = side_variables(entry.peer)
     subprocess.run(command, env=variables, capture_output=True, text=True, check=True)  # noqa: S603
     found = read_json(out)
     return Turn(
@@ -148,6 +145,14 @@ def run_side(entry: Entry, folder: Path, *, budget_s: float) -> Turn:
         [(seconds, figure) for seconds, figure in found["curve"]],
         np.load(out.with_suffix(".npy")),
     )
+
+
+def side_variables(peer: str) -> dict[str, str]:
+    """Environment variables of a side's process: one thread, and its own packages alone."""
+    variables = {**os.environ, **_ONE_THREAD}
+    if peer != OURS:
+        variables.pop("PYTHONPATH", None)
+    return variables
 
 
 def summary(

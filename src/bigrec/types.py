@@ -74,6 +74,11 @@ class GeneratedText:
     log_prob: float
 
 
+def no_progress(_: str) -> ProgressCallback:
+    """A `ProgressFactory` that reports nothing."""
+    return lambda _done, _total: None
+
+
 @dataclass(frozen=True, slots=True)
 class Recommendation:
     """One item of a recommended list.

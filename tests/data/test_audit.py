@@ -140,3 +140,20 @@ def test_titles_without_a_part_of_their_text_are_counted() -> None:
     assert not any(
         check.check.startswith("titles without") for check in audit(made, min_interactions=2).rows
     )
+
+
+@pytest.mark.parametrize(
+    ("times", "note"),
+    [
+        ([20140705, 20140706], "Most are no Unix times from 1990 to 2100: their order counts, not"),
+        ([1404583181, 1404683181], "Between the first interaction and the last."),
+        (["2014-07-05", "2014-07-06"], "Between the first interaction and the last."),
+    ],
+)
+def test_the_span_tells_whether_its_dates_mean_anything(times: list[Any], note: str) -> None:
+    made = Dataset.from_frames(
+        pl.DataFrame({"user_id": ["u", "u"], "item_id": ["a", "a"], "timestamp": times}),
+        pl.DataFrame({"item_id": ["a"], "title": ["A"]}),
+    )
+    (days,) = (row for row in audit(made, min_interactions=2).rows if row.check == "days")
+    assert days.note.startswith(note)

@@ -46,7 +46,7 @@ def test_outer_whitespace_is_stripped_and_inner_kept() -> None:
     assert catalog(" A \n B\t ").titles == ["A \n B"]
 
 
-@pytest.mark.parametrize("blank", ["", "  ", "None", "nan", "null", "&nbsp;", None])
+@pytest.mark.parametrize("blank", ["", "  ", "None", "nan", "null", "&nbsp;", "\u200b", None])
 def test_items_without_a_title_are_dropped_and_counted(blank: str | None) -> None:
     made, counts = read({"item_id": [1, 2], "title": [blank, "A"]})
     assert made.item_ids == ["2"]
@@ -150,6 +150,21 @@ def test_an_item_resolves_by_id_then_title_then_folded_title() -> None:
 
 def test_a_shared_title_resolves_to_its_first_item() -> None:
     np.testing.assert_array_equal(catalog("A", "B", "B").resolve(["B", " b"]), [1, 1])
+
+
+def test_a_title_is_known_in_either_form_of_its_characters() -> None:
+    made = catalog("Am\u00e9lie", "Cafe\u0301")
+    written = ["Ame\u0301lie", "AME\u0301LIE", "caf\u00e9", "CAF\u00c9"]
+    np.testing.assert_array_equal(made.resolve(written), [0, 0, 1, 1])
+
+
+def test_an_id_is_known_as_those_of_data_are_read() -> None:
+    made = catalog("A", "B", " 10.0 x")
+    np.testing.assert_array_equal(made.resolve(["11.0", " 10 ", "10.0 X"]), [1, 0, 2])
+    with pytest.raises(DataError, match="3 items are not in the catalog"):
+        made.resolve(["010", "10.5", "nan"])
+    with pytest.raises(DataError, match="1 items are not in the catalog"):
+        made.resolve(["\ud800 "])
 
 
 def test_unknown_items_are_reported_once_each_with_similar_titles() -> None:

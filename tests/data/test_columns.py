@@ -21,6 +21,27 @@ def test_a_pandas_frame_is_accepted() -> None:
 
 
 @needs("pandas")
+def test_a_class_of_pandas_frames_is_accepted_and_other_classes_of_pandas_are_not() -> None:
+    import pandas as pd
+
+    class Frame(pd.DataFrame):  # type: ignore[misc] # pandas has no types here
+        """As geopandas has one."""
+
+    assert column_names(Frame({"a": [1]}), what="items") == ["a"]
+    with pytest.raises(TypeError, match="the items are a Series: expected a polars or pandas"):
+        column_names(pd.Series([1], name="a"), what="items")
+
+
+@pytest.mark.parametrize("name", ["*", "^a.*$"])
+def test_a_name_that_polars_takes_for_a_pattern_is_refused(name: str) -> None:
+    rows = pl.DataFrame({name: ["u"], "ab": ["v"], "item_id": ["i"], "timestamp": [1]})
+    items = pl.DataFrame({"item_id": ["i"], "title": ["I"]})
+    with pytest.raises(DataError, match=r"user_id is the column .*a name that polars reads as a p"):
+        Dataset.from_frames(rows, items, user_id=name)
+    assert Dataset.from_frames(rows, items, user_id="ab").interactions.user_ids == ["v"]
+
+
+@needs("pandas")
 def test_a_pandas_column_of_mixed_types_becomes_text() -> None:
     import pandas as pd
 
@@ -117,6 +138,14 @@ def test_missing_columns_are_reported_with_the_existing_ones_and_the_options() -
         "the items have no column 'name'. Their columns are: a, b. Name the right ones with "
         "title=..."
     )
+
+
+def test_names_whose_ends_cannot_be_seen_are_quoted() -> None:
+    names: list[Any] = ["user id", " user_id", "item_id ", "user_id,item_id", "", 0]
+    with pytest.raises(DataError) as caught:
+        require_columns(names, {"user_id": "user_id"}, what="interactions")
+    shown = "user id, ' user_id', 'item_id ', 'user_id,item_id', '', 0. Name"
+    assert f"Their columns are: {shown}" in str(caught.value)
 
 
 def test_a_lazy_frame_keeps_the_named_columns() -> None:

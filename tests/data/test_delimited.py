@@ -124,6 +124,13 @@ def refusal(path: Path, dialect: Dialect = CSV) -> str:
     return str(caught.value)
 
 
+def test_a_byte_order_mark_is_part_of_a_field_but_at_the_start_of_the_file(
+    tmp_path: Path,
+) -> None:
+    # Two files, each with its mark, of which the second lost its header.
+    assert rows(write(tmp_path, "\ufeffa,b\n\ufeff1,2\n3,4\n")) == [("\ufeff1", "2"), ("3", "4")]
+
+
 def test_a_quote_within_a_field_is_text_in_a_column_that_is_not_selected(tmp_path: Path) -> None:
     lines = ["id,note"] + [
         f'{n},a 14" screen' if n % 400 == 0 else f"{n},fine" for n in range(1680)
@@ -158,6 +165,12 @@ def test_a_quote_within_a_field_is_text_in_a_column_that_is_not_selected(tmp_pat
         ("a,b,a\n1,2,3\n", "several columns are named 'a': expected another name for every"),
         ("\n\n", "it is empty: expected a line with the names of the columns, then rows."),
         ("a;b\n1;2\n", "its fields are separated by semicolons: expected commas. Convert it with"),
+        ('"a";"b"\n1;2\n', "its fields are separated by semicolons: expected commas. Convert it"),
+        ('\n"a"\t"b"\n1\t2\n', "its fields are separated by tabs: expected commas. Convert it"),
+        ('"a";"b",c\n1;2\n', "line 1, character 4: ';' follows the quote that ends the field"),
+        ("sep=;\na;b\n1;2\n", "its first line is 'sep=;', which spreadsheets alone read: expected"),
+        ("SEP=,\na,b\n1,2\n", "its first line is 'SEP=,', which spreadsheets alone read: expected"),
+        ("a,b\n1,2,3\n", "line 2, character 5: the row has 3 fields, expected 2, like the header"),
     ],
 )
 def test_a_damaged_file_is_refused_with_line_and_character(

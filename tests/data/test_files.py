@@ -44,13 +44,24 @@ def test_blocks_hold_whole_lines(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 @pytest.mark.parametrize("encoding", ["utf-8", "latin-1"])
 def test_lines_are_read_in_either_encoding(tmp_path: Path, encoding: str) -> None:
-    path = write(tmp_path / "a.txt", "caf\u00e9\r\nb\n".encode(encoding))
-    assert read_lines(path) == ["caf\u00e9", "b"]
+    path = write(tmp_path / "a.txt", "caf\u00e9\r\n\nb\rc\n".encode(encoding))
+    assert read_lines(path) == [(1, "caf\u00e9"), (3, "b"), (4, "c")]
+
+
+def test_a_line_in_another_encoding_changes_none_of_the_others(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "caf\u00e9\n".encode() + "\u00e9\n".encode("latin-1"))
+    assert read_lines(path) == [(1, "caf\u00e9"), (2, "\u00e9")]
+
+
+def test_lines_with_nul_are_refused(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.txt", "a\nb\n".encode("utf-16-le"))
+    with pytest.raises(DataError, match=r"a\.txt: line 1, character 2: there is a NUL byte"):
+        read_lines(path)
 
 
 def test_a_character_that_only_looks_like_a_line_end_stays(tmp_path: Path) -> None:
     path = write(tmp_path / "a.txt", "a\x85b\xe9\n".encode("latin-1"))
-    assert read_lines(path) == ["a\x85b\xe9"]
+    assert read_lines(path) == [(1, "a\x85b\xe9")]
 
 
 def test_a_missing_file_is_reported(tmp_path: Path) -> None:
@@ -70,9 +81,14 @@ def test_latin_1_is_told_with_line_and_character(tmp_path: Path) -> None:
     ("content", "message"),
     [
         ("a,b\n".encode("utf-16"), "it is in UTF-16: save it as UTF-8."),
+        ("a,b\n".encode("utf-32"), "it is in UTF-32: save it as UTF-8."),
         ("a,b\n".encode("utf-16-le"), "line 1, character 2: there is a NUL byte. Save the file as"),
         (gzip.compress(b"a,b\n", mtime=0), "compressed with gzip: its name has to end in .gz"),
         (b"PK\x03\x04 rest", "a zip archive or a spreadsheet: unpack it, or export"),
+        (b"\xd0\xcf\x11\xe0 rest", "a spreadsheet of an older format: export the sheet as CSV"),
+        (b"ARROW1\0\0", "an Arrow file (Feather): write it as Parquet"),
+        (b"SQLite format 3\0", "a database of SQLite: export the table as CSV"),
+        (b"<?xml version='1.0'?>", "an XML file and no table: export it as CSV"),
         (b"PAR1 rest", "a Parquet file: its name has to end in .parquet"),
         (b"\n<!DOCTYPE html>\n", "a web page and no data: download the file itself"),
     ],
@@ -98,6 +114,8 @@ def test_a_damaged_gzip_file_is_told(tmp_path: Path) -> None:
     path.write_bytes(raw)
     assert "t.csv.gz could not be read: Error -3 while decompressing" in refusal(path)
     path.write_bytes(b"not gzip")
+    assert "t.csv.gz: its name ends in .gz, but it is not compressed with gzip" in refusal(path)
+    path.write_bytes(gzip.compress(b"a,b\n", mtime=0) + b"more")
     assert "could not be read: Not a gzipped file" in refusal(path)
 
 
@@ -129,3 +147,10 @@ def test_a_data_error_is_reported_with_its_file(tmp_path: Path) -> None:
 def test_an_error_without_a_text_is_told_by_its_kind(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="read: RecursionError"), reading(tmp_path / "a.json"):
         raise RecursionError
+
+
+def test_a_file_is_named_once(tmp_path: Path) -> None:
+    path = tmp_path / "a\x1b.csv"
+    with pytest.raises(DataError) as caught, reading(path), reading(path):
+        raise DataError("it is empty.")
+    assert str(caught.value) == f"{tmp_path}/a\\x1b.csv: it is empty."

@@ -89,11 +89,49 @@ def test_what_holds_no_histories_is_told(
         Histories.read(path, **options)
 
 
-def test_json_with_a_list_once_has_lists_always(tmp_path: Path) -> None:
-    path = tmp_path / "histories.jsonl"
-    path.write_text('{"user_id": 1, "item_id": ["a"]}\n{"user_id": 2, "item_id": "b"}\n')
-    with pytest.raises(DataError, match="object 2 has 'b' as 'item_id': expected a list of items"):
+@pytest.mark.parametrize("rows", [[["a"], "b"], ["b", ["a"]], [None, ["a"], "b"]])
+def test_json_with_a_list_once_has_lists_always(tmp_path: Path, rows: list[Any]) -> None:
+    path = tmp_path / "histories.json"
+    path.write_text(json.dumps([{"user_id": n, "item_id": row} for n, row in enumerate(rows)]))
+    place = rows.index("b") + 1
+    message = f"object {place} has 'b' as 'item_id': expected a list of items"
+    with pytest.raises(DataError, match=message):
         Histories.read(path)
+
+
+def test_a_first_user_without_a_list_hides_none_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "histories.jsonl"
+    path.write_text('{"user_id": "u"}\n{"user_id": "v", "item_id": ["a", "b"]}\n')
+    assert as_dict(Histories.read(path)) == {"u": [], "v": ["a", "b"]}
+
+
+@pytest.mark.parametrize("nested", [["b", "c"], {"id": "b"}])
+def test_what_is_no_item_of_a_list_is_told(tmp_path: Path, nested: Any) -> None:
+    path = tmp_path / "histories.jsonl"
+    path.write_text(json.dumps({"user_id": "u", "item_id": ["a", nested]}))
+    with pytest.raises(
+        DataError, match=r"object 1 has [\[{].* in its list 'item_id': expected ids"
+    ):
+        Histories.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".jsonl", ".parquet"])
+def test_a_user_with_two_lists_is_told(tmp_path: Path, suffix: str) -> None:
+    columns = {"user_id": ["u", "v", " u"], "item_id": [["a"], ["b"], ["c"]]}
+    path = write(tmp_path, suffix, columns)
+    with pytest.raises(DataError, match="user 'u' has 2 lists, and 1 users have several: expected"):
+        Histories.read(path)
+
+
+def test_lists_that_became_text_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "histories.csv"
+    path.write_text("user_id,item_id\nu,\"['a', 'b']\"\nv,[c]\n")
+    with pytest.raises(
+        DataError, match=r"holds texts such as \"\['a', 'b'\]\", lists that a text f"
+    ):
+        Histories.read(path)
+    path.write_text("user_id,item_id\nu,[REC]\nv,c\n")
+    assert as_dict(Histories.read(path)) == {"u": ["[REC]"], "v": ["c"]}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.dataset import Dataset
-from bigrec.data.id_columns import MISSING, check_exact, check_unrounded, id_text, loosened
+from bigrec.data.id_columns import MISSING, check_exact, check_unrounded, id_text, loosened, read_id
 from bigrec.data.repairs import Repair
 from bigrec.data.tables import scan_table
 from bigrec.errors import DataError
@@ -35,6 +35,13 @@ def test_ids_become_text(values: list[Any], expected: list[str | None]) -> None:
     assert ids(values) == expected
 
 
+@pytest.mark.parametrize(
+    "text", ["12", " 12 ", "12.0", "v1.0", "1.0.0", "-3.00", "\u00a0x", "x\n", "\n12.0\n", ".0", ""]
+)
+def test_a_single_id_is_read_like_a_column_of_them(text: str) -> None:
+    assert read_id(text) == (ids([text])[0] or text)
+
+
 @pytest.mark.parametrize("word", MISSING)
 def test_a_word_for_a_missing_value_is_no_id(word: str) -> None:
     assert ids([word, f" {word}", f"{word}1"]) == [None, None, f"{word}1"]
@@ -49,9 +56,13 @@ def test_ids_of_another_type_are_refused() -> None:
         ids([[1]])
 
 
-@pytest.mark.parametrize(("dtype", "limit"), [(pl.Float64, 2**53), (pl.Float32, 2**24)])
+@pytest.mark.parametrize(
+    ("dtype", "limit"),
+    [(pl.Float64, 2**53 - 1), (pl.Float32, 2**24 - 1), (pl.Float16, 2**11 - 1)],
+)
 def test_floats_that_round_ids_are_refused(dtype: Any, limit: int) -> None:
-    for largest in (limit, 4 * limit, float("inf"), -float("inf")):
+    # Of limit + 1, the next whole number is rounded to it.
+    for largest in (limit, limit + 1, 4 * limit, float("inf"), -float("inf")):
         values = [1, None, float("nan"), largest, largest]
         frame = pl.DataFrame({"id": pl.Series(values, dtype=dtype)})
         if largest == limit:
@@ -71,12 +82,29 @@ def test_texts_of_rounded_floats_are_refused_as_ids(text: str) -> None:
         check_unrounded(pl.Series([None, "a+b", text]), "u", what="items", first_row=10)
 
 
+@pytest.mark.parametrize("text", ["9.78014E+12", "1.23457e+06", "-1.23457E+11"])
+def test_six_digits_of_a_longer_number_are_refused_as_an_id(text: str) -> None:
+    message = re.escape(f"column 'u' of the items holds {text!r} in row 11: six digits of a longer")
+    with pytest.raises(DataError, match=rf"{message} .* Wrong values: 2\."):
+        check_unrounded(pl.Series([None, text, "1E+11", text]), "u", what="items", first_row=10)
+
+
 def test_ids_that_look_like_large_numbers_are_kept() -> None:
-    kept = ["1e22", "1E+05", "1.5e+15", "12e+16", "ab1e+16", "9007199254740993", "inf", "+" * 9]
+    kept = [
+        "1e22",
+        "1E+05",
+        "1.5e+15",
+        "1.00000e+05",
+        "12e+16",
+        "ab1e+16",
+        "9007199254740993",
+        "inf",
+        "+" * 9,
+    ]
     check_unrounded(pl.Series(kept), "u", what="items")
 
 
-_ROUNDED = ("1e400", "-1e400", "Infinity", "1e22", "9007199254740994.0")
+_ROUNDED = ("1e400", "-1e400", "Infinity", "1e22", "9007199254740994.0", "9007199254740993.0")
 
 
 @pytest.mark.parametrize("is_array", [False, True])
@@ -84,7 +112,7 @@ _ROUNDED = ("1e400", "-1e400", "Infinity", "1e22", "9007199254740994.0")
     ("column", "value"),
     [
         *((column, value) for column in ("user_id", "item_id") for value in _ROUNDED),
-        *(("timestamp", value) for value in _ROUNDED[:-1]),
+        *(("timestamp", value) for value in _ROUNDED[:-2]),
     ],
 )
 def test_a_number_of_json_that_no_float_tells_apart_is_refused(
@@ -186,9 +214,9 @@ def test_unknown_items_that_the_catalog_writes_otherwise_are_told() -> None:
 
 
 def test_users_named_as_if_unknown_are_told() -> None:
-    made = dataset(["u", "Unknown", "-1", "-1", "Nan", "(null)"], ["a"] * 6, ["a"])
+    made = dataset(["u", "Unknown", "-1", "-1", "Nan", "(null)", "#REF!"], ["a"] * 7, ["a"])
     row = check(made, "users named as if unknown")
-    assert (row.count, row.examples) == (5, ("Unknown", "-1", "Nan", "(null)"))
+    assert (row.count, row.examples) == (6, ("Unknown", "-1", "Nan", "(null)", "#REF!"))
 
 
 def test_floats_that_round_ids_are_refused_in_either_frame() -> None:

@@ -30,6 +30,9 @@ ITERABLES: list[Callable[[], Iterable[Any]]] = [
     lambda: pd.array(IDS),
     lambda: pl.Series(IDS),
     lambda: pl.Series(IDS, dtype=pl.Categorical),
+    lambda: pl.Series(IDS).to_arrow(),
+    lambda: list(pl.Series(IDS).to_arrow()),
+    lambda: pl.Series([IDS]).to_arrow()[0],
 ]
 
 
@@ -72,6 +75,14 @@ def test_a_missing_value_of_a_series_is_told(series: Any) -> None:
 def test_an_entry_that_is_not_text_is_named_with_its_type(entry: Any) -> None:
     with pytest.raises(TypeError, match=r"items holds .* at position 0, which is of type \w+:"):
         read_ids([entry], name="items")
+
+
+@pytest.mark.parametrize(
+    "frame", [pd.DataFrame({"12": IDS}), pl.DataFrame({"12": IDS}), pl.LazyFrame({"12": IDS})]
+)
+def test_a_frame_is_no_list_of_the_names_of_its_columns(frame: Any) -> None:
+    with pytest.raises(TypeError, match=r"items is a \w+Frame: expected a list of ids or titles"):
+        read_ids(frame, name="items")
 
 
 def test_rows_of_a_table_are_no_ids() -> None:

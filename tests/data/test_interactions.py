@@ -228,6 +228,22 @@ def test_a_min_rating_that_leaves_nothing_is_refused() -> None:
         read({"user_id": ["u"], "item_id": ["a"], "timestamp": [1], "rating": [5]}, min_rating=6)
 
 
+def test_a_min_rating_of_missing_ratings_is_refused() -> None:
+    frame = {"user_id": ["u"], "item_id": ["a"], "timestamp": [1], "rating": ["NaN"]}
+    with pytest.raises(DataError, match="no interaction has a rating: all are missing"):
+        read(frame, min_rating=3)
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "error"),
+    [("tie_seed", -1, ValueError), ("tie_seed", "a", TypeError), ("user_id", None, TypeError)],
+)
+def test_a_wrong_option_is_named(option: str, value: Any, error: type[Exception]) -> None:
+    frame = {"user_id": ["u"], "item_id": ["a"], "timestamp": [1]}
+    with pytest.raises(error, match=f"{option} is {value!r}; expected"):
+        read(frame, **{option: value})
+
+
 def test_ratings_that_are_no_numbers_are_refused() -> None:
     with pytest.raises(
         DataError, match=r"column 'rating' holds 'good' in row 2: .* values: 1 of 2\."

@@ -69,6 +69,7 @@ def test_the_category_is_one_of_the_columns() -> None:
     [
         (["title"], "an item column is 'title', which every catalog has"),
         (["a", "a"], "an item column is 'a', which is named twice"),
+        (["*"], r"an item column is '\*', which polars reads as a pattern"),
         ([""], "an item column is '', which has 0 characters"),
         (["x" * 201], "which has 201 characters"),
         ([f"c{n}" for n in range(257)], "there are 257 item columns: expected at most 256"),

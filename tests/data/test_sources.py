@@ -134,7 +134,7 @@ def test_a_table_that_cannot_be_read_is_told_where_nothing_was_found(tmp_path: P
         load_dataset(tmp_path)
     *_, first, second = str(caught.value).split("\n")
     assert first.endswith("meta.csv: it is in UTF-16: save it as UTF-8.")
-    assert "reviews.json.gz could not be read: Not a gzipped file" in second
+    assert "reviews.json.gz: its name ends in .gz, but it is not compressed with gzip" in second
 
 
 @pytest.mark.parametrize(

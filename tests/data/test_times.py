@@ -19,9 +19,10 @@ def whole(values: list[Any], dtype: Any = None) -> list[int | None]:
     [
         ([5, None], [5, None]),
         ([5.0, float("nan"), None], [5, None, None]),
-        ([1.5, 2.0], [1500, 2000]),
+        ([1.5, 2.0], [1_500_000, 2_000_000]),
+        ([1404583181.00001, 1404583181.00002], [1404583181000010, 1404583181000020]),
         (["5", " 7 ", ""], [5, 7, None]),
-        (["1.5"], [1500]),
+        (["1.5"], [1_500_000]),
         ([None], [None]),
         ([dt.date(1970, 1, 2)], [DAY_US]),
         ([dt.datetime(1970, 1, 2)], [DAY_US]),
@@ -30,6 +31,9 @@ def whole(values: list[Any], dtype: Any = None) -> list[int | None]:
         (["1970-01-02 00:00:01.5"], [DAY_US + 1_500_000]),
         (["1970-01-02T00:00:00Z"], [DAY_US]),
         (["1970-01-02T02:00:00+02:00"], [DAY_US]),
+        (["1970-01-02 02:00:00.5+02", "1970-01-01 21:00-03"], [DAY_US + 500_000, DAY_US]),
+        (["1970-01-02t00:00:00z", "1970-01-02 00:00:00 GMT"], [DAY_US, DAY_US]),
+        (["1970-01-02T00:00:01,25"], [DAY_US + 1_250_000]),
         (["1970-01-02 02:00:00 +0200", "1970-01-02", None], [DAY_US, DAY_US, None]),
     ],
 )
@@ -37,6 +41,14 @@ def test_times_of_any_kind_become_whole_numbers(
     values: list[Any], expected: list[int | None]
 ) -> None:
     assert whole(values) == expected
+
+
+@pytest.mark.parametrize("scale", [10**3, 10**6])
+def test_fractions_of_finer_units_stay_in_order_as_nanoseconds(scale: int) -> None:
+    written = [1404583181 * scale + fraction for fraction in (0.25, 0.5, 0.75)]
+    read = [time for time in whole(written) if time is not None]
+    assert read == sorted(set(read))
+    assert read == pytest.approx([time * 10**9 / scale for time in written], rel=1e-15)
 
 
 ISO = "ISO 8601 text such as 2014-03-01T12:30:00"
@@ -59,8 +71,12 @@ ISO = "ISO 8601 text such as 2014-03-01T12:30:00"
         ([1.5, float("inf")], "inf in row 2: expected a number from"),
         ([1, 2**64 - 1], f"{2**64 - 1} in row 2: expected a number from"),
         ([1404583181] * 3 + [1404583181000], "1404583181000 in row 4: expected seconds, as in 3"),
-        (["1404583181000"] * 3 + ["1404583181"], "1404583181 in row 4: expected milliseconds, as"),
-        ([1404583181.5, 1404583181e3], "1404583181000000 in row 2: expected milliseconds, as in 1"),
+        (["1404583181000"] * 3 + ["1404583181"], "'1404583181' in row 4: expected milliseconds"),
+        ([1404583181.5, 1404583181e3], "1404583181000.0 in row 2: expected seconds, as in 1 other"),
+        (["1404583181.5", "1404583181000"], "'1404583181000' in row 2: expected seconds, as in 1"),
+        (["1404583181"] * 3 + ["1404583181000"], "'1404583181000' in row 4: expected seconds, as"),
+        (["2014-07-05", "2014-07-05T10:00:00+02:99"], "'2014-07-05T10:00:00+02:99' in row 2: "),
+        (["2014-07-05", "2014-07-05T10:00,5"], "'2014-07-05T10:00,5' in row 2: expected ISO"),
     ],
 )
 def test_a_wrong_time_is_told_with_its_row_and_their_number(

@@ -1,7 +1,11 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
+from scipy.sparse import csr_array
 
 from bigrec.data.interactions import Interactions
+from bigrec.models import cooccurrence
 from bigrec.models.cooccurrence import Cooccurrence
 from bigrec.types import FloatArray
 from tests.models.fakes import all_rows, interactions
@@ -92,3 +96,27 @@ def test_a_decay_out_of_range_is_refused(decay: float) -> None:
 def test_an_alpha_out_of_range_is_refused(alpha: float) -> None:
     with pytest.raises(ValueError, match=f"alpha is {alpha}; expected 0 to 1"):
         scores(CHAIN, 0, alpha=alpha)
+
+
+def random_model(rng: np.random.Generator, *, n_items: int) -> Cooccurrence:
+    of = interactions(*rng.integers(n_items, size=(40, 60)).tolist())
+    return Cooccurrence.fit(of, train=all_rows(of), n_items=n_items)
+
+
+def test_dense_and_sparse_pairs_give_the_same_bits(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    histories = list(np.random.default_rng(1).integers(50, size=(30, 25)))
+    dense = random_model(np.random.default_rng(0), n_items=50)
+    dense.save(tmp_path / "dense")
+    monkeypatch.setattr(cooccurrence, "_DENSE_BYTES", 0)
+    sparse = random_model(np.random.default_rng(0), n_items=50)
+    sparse.save(tmp_path / "sparse")
+    assert (type(dense._pairs), type(sparse._pairs)) == (np.ndarray, csr_array)
+    expected = dense.scores(histories)
+    np.testing.assert_array_equal(sparse.scores(histories), expected)
+    monkeypatch.undo()
+    for name in ("dense", "sparse"):
+        loaded = Cooccurrence.load(tmp_path / name)
+        assert isinstance(loaded._pairs, np.ndarray)
+        np.testing.assert_array_equal(loaded.scores(histories), expected)

@@ -104,6 +104,20 @@ def test_an_array_cut_short_is_refused(path: Path) -> None:
         PrecomputedScores.from_npy(file, name="DROS", n_queries=2, n_items=3)
 
 
+@pytest.mark.parametrize("shape", [(10**6, 10**6), (10**15, 10**6), (-1, 3), (0, 3)])
+def test_no_memory_is_taken_for_what_a_header_claims(path: Path, shape: tuple[int, int]) -> None:
+    from_array(path, SCORES)
+    file = path.with_suffix(".npy")
+    with file.open("wb") as stream:
+        about = {"descr": "<f8", "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, about)
+        stream.write(bytes(48))
+    with pytest.raises(
+        DataError, match=r"scores\.npy: (not an array of numbers|the array has shape)"
+    ):
+        PrecomputedScores.from_npy(file, name="DROS", n_queries=2, n_items=3)
+
+
 def test_a_missing_array_is_refused(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"none\.npy could not be read"):
         PrecomputedScores.from_npy(tmp_path / "none.npy", name="DROS", n_queries=2, n_items=3)

@@ -13,10 +13,9 @@ from bigrec.lm.model import LanguageModel
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.example_effort import EffortScorer
 from bigrec.recommender.fit_store import FolderStore
-from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.training_data import PreparedData, prepare_examples, prepare_test_queries
 from bigrec.settings import Settings
-from bigrec.types import FloatArray
+from bigrec.types import FloatArray, no_progress
 from tests.conftest import tiny_dataset, tiny_settings
 
 EFFORT = "data.example_selection.method=influence_effort"

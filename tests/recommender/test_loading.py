@@ -3,6 +3,8 @@
 import contextlib
 import json
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -290,6 +292,37 @@ def test_new_titles_need_the_encoder_that_embedded_the_others(
     )
     with pytest.raises(StaleIndexError, match=r"embedded by another encoder .* Load the bundle wi"):
         model.update_catalog(Catalog.from_frame(items))
+
+
+ANSWERING = """
+import sys
+from pathlib import Path
+
+import polars as pl
+
+import bigrec
+from bigrec.recommender.recommend_all import RecommendAll
+from bigrec.serving import app, service
+
+model = bigrec.BIGRec.load({bundle!r})
+for title in model.recommend({history!r}, k=3), model.similar("i0"), model.explain(["i0"], "i3"):
+    assert title
+later = {{"user_id": ["new", "new"], "item_id": ["i1", "i2"], "timestamp": [10**6, 10**6 + 1]}}
+model.update(pl.DataFrame(later)).save({again!r})
+sys.exit(" ".join({{"torch", "transformers", "matplotlib"}} & set(sys.modules)) or 0)
+"""
+
+
+def test_text_mode_answers_and_learns_without_loading_torch(
+    bundles: dict[Mode, Path], tmp_path: Path
+) -> None:
+    again = tmp_path / "again"
+    code = ANSWERING.format(bundle=str(bundles["text"]), history=HISTORY, again=str(again))
+    ended = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert BIGRec.load(again).recommend(["i1", "i2"])
 
 
 def test_a_bundle_holds_no_password_of_the_data(tiny_model: Path) -> None:

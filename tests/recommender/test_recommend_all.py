@@ -158,6 +158,12 @@ def test_another_suffix_is_refused(text: BIGRec, file: Path, tmp_path: Path) -> 
         job(text, file, tmp_path / "lists.xlsx")
 
 
+def test_a_folder_is_no_output(text: BIGRec, file: Path, tmp_path: Path) -> None:
+    (tmp_path / "lists.csv").mkdir()
+    with pytest.raises(ValueError, match=r"lists\.csv, a folder; expected a file to write"):
+        job(text, file, tmp_path / "lists.csv")
+
+
 def test_the_working_memory_does_not_grow_with_the_number_of_users(
     text: BIGRec, tmp_path: Path
 ) -> None:

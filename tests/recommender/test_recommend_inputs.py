@@ -182,3 +182,9 @@ def test_what_is_no_catalog_is_refused_and_changes_nothing(fitted: BIGRec) -> No
 def test_settings_of_another_type_are_refused(settings: Any) -> None:
     with pytest.raises(TypeError, match=r"settings is of type \w+; expected Settings"):
         BIGRec(settings)
+
+
+@pytest.mark.parametrize("dataset", [None, pl.DataFrame(), 5, ["a.csv"]])
+def test_what_is_no_dataset_is_refused(dataset: Any) -> None:
+    with pytest.raises(TypeError, match=r"dataset is of type \w+; expected Dataset, or a folder"):
+        BIGRec().fit(dataset)

@@ -16,13 +16,12 @@ from bigrec.models.precomputed import PrecomputedScores
 from bigrec.models.registry import NAMES
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
-from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.title_encoder import TitleEncoder
 from bigrec.recommender.training_data import EvalQueries, prepare_examples, prepare_windows
 from bigrec.recommender.tuning import can_tune, tune_model
 from bigrec.settings import Settings
 from bigrec.settings.baselines import BaselineSettings
-from bigrec.types import IntArray, ProgressCallback, ProgressFactory
+from bigrec.types import IntArray, ProgressCallback, ProgressFactory, no_progress
 from tests.conftest import save_tiny_model, tiny_dataset
 from tests.models.fakes import N, ring
 

@@ -99,6 +99,24 @@ def test_a_row_that_cannot_be_used_stops_the_update(tiny_model: Path) -> None:
     assert model_of(model) is before
 
 
+@pytest.mark.parametrize(
+    ("column", "reason"), [("user_id", "without a user"), ("timestamp", "without a time")]
+)
+def test_only_what_makes_a_row_unusable_is_named(
+    tiny_model: Path, column: str, reason: str
+) -> None:
+    model = fitted(tiny_model, dataset(days=DAYS))
+    rows: dict[str, list[Any]] = {"user_id": [" u1", "u1"], "item_id": ["i1", "i2"]}
+    rows["timestamp"] = [1, 2]
+    rows[column] = [rows[column][0], None]
+    with pytest.raises(DataError, match=rf"1 of 2 .* used \(interactions {reason}: 1\)\. Remove"):
+        model.update(pl.DataFrame(rows))
+    with pytest.raises(
+        DataError, match="the interactions could not be read: unable to find column"
+    ):
+        model.update(pl.LazyFrame(rows).with_columns(pl.col("nowhere")))
+
+
 def test_what_an_update_replaces_is_freed_at_once(tiny_model: Path) -> None:
     # Large arrays that wait for the collector of cycles made a service grow by 130 MiB an update.
     model = fitted(tiny_model, dataset(days=DAYS), "fusion.signals=[popularity, text kNN]")

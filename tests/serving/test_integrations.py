@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bigrec.errors import DataError
 from bigrec.recommender.bigrec import BIGRec
 from tests.conftest import needs
 from tests.serving.test_recommend import HISTORY
@@ -72,3 +73,29 @@ def test_files_of_deployments_can_be_read_and_agree() -> None:
     assert kinds == ["Deployment", "Service", "PersistentVolumeClaim"]
     container = documents[kinds.index("Deployment") + 1]["spec"]["template"]["spec"]["containers"]
     assert container[0]["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+
+
+@pytest.mark.filterwarnings("ignore")
+@needs("mlflow-skinny")
+def test_an_mlflow_model_refuses_what_is_no_history_and_fills_missing_lengths(
+    bundle: Path,
+) -> None:
+    import numpy as np
+    import pandas as pd
+
+    from bigrec.serving.mlflow_model import BundleModel
+
+    model = BundleModel()
+    model.recommender = BIGRec.load(bundle, device="cpu")
+
+    def predict(frame: pd.DataFrame) -> list[int]:
+        return [len(found) for found in model.predict(None, frame)]
+
+    histories = [HISTORY, np.array(HISTORY)]
+    assert predict(pd.DataFrame({"history": histories, "k": [2, None]})) == [2, 9]
+    with pytest.raises(DataError, match="the history is 'i0': expected a list of ids or titles"):
+        predict(pd.DataFrame({"history": ["i0"]}))
+    with pytest.raises(TypeError, match=r"k is 2\.5; expected a whole number"):
+        predict(pd.DataFrame({"history": [HISTORY], "k": [2.5]}))
+    with pytest.raises(DataError, match="the rows have no column 'history'; their columns are: x"):
+        predict(pd.DataFrame({"x": [HISTORY]}))

@@ -47,6 +47,19 @@ def test_a_wrong_row_stops_its_request_alone(client: TestClient) -> None:
     assert client.get("/info").json()["revision"] == 0
 
 
+def test_ids_of_users_are_read_as_those_of_data(serve: Serve) -> None:
+    client = serve()
+    for user, item in (("12", "i0"), (" 12", "i3"), ("12.0", "i5"), ("012", "i7")):
+        rows = [{"user_id": user, "item_id": item}]
+        assert client.post("/v1/interactions", json={"interactions": rows}).status_code == 200
+    expected = scores(client, history=["i0", "i3", "i5"])
+    for asked in (client, serve()):
+        for user in ("12", "12.00 ", "\t12"):
+            found = scores(asked, history=None, user_id=user)
+            assert found == pytest.approx(expected, rel=1e-5)
+    assert scores(client, history=None, user_id="012") == scores(client, history=["i7"])
+
+
 def test_a_trained_mode_says_that_it_learns_at_the_next_fit(
     serve: Serve, tiny_model: Path, tmp_path: Path
 ) -> None:

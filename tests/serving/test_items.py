@@ -2,6 +2,7 @@
 
 import errno
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -97,6 +98,21 @@ def test_an_added_item_is_read_with_the_columns_of_its_text(
     assert score() != first
     client.patch("/v1/items/new", json={"columns": {"brand": "Acme"}})
     assert score() == first
+
+
+def test_a_column_of_any_name_is_kept_or_refused(client: TestClient) -> None:
+    def added(item: str, name: str) -> Any:
+        return client.post(
+            "/v1/items", json={"item_id": item, "title": "T", "columns": {name: "x"}}
+        )
+
+    for name in ("title", "item_id", "id", "*", "^t.*$"):
+        answer = added("n0", name)
+        assert answer.status_code == 422
+        assert f"an item column is {name!r}, which" in answer.json()["message"]
+    for number, name in enumerate(("place of an item", "column:x", "written item_id", "category")):
+        assert added(f"n{number}", name).json()["columns"] == {name: "x"}
+        assert client.get(f"/v1/items/n{number}").json()["columns"] == {name: "x"}
 
 
 @pytest.mark.parametrize("title", ["nan", "  ", "<b></b>"])

@@ -35,8 +35,7 @@ def recommender(model) -> side.Recommend:
         lists = []
         for first in range(0, len(histories), BATCH):
             batch = histories[first : first + BATCH]
-            seen = [np.unique(history) for history in batch]
-            lists.append(best_titles(-model.scores(batch), k=side.K, exclude=seen))
+            lists.append(best_titles(-model.scores(batch), k=side.K, exclude=batch))
         return np.concatenate(lists)
 
     return recommend

@@ -1,25 +1,14 @@
 """The side of RecTools: SASRec, EASE and ItemKNN through its own datasets."""
 
-import copy
-import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import side
 from implicit.nearest_neighbours import CosineRecommender
 from rectools.dataset import Dataset, IdMap, Interactions
 from rectools.models import EASEModel, ImplicitItemKNNWrapperModel
-
-SESSIONS = 32
-
-
-def frame(users: np.ndarray, items: np.ndarray) -> pd.DataFrame:
-    """Interactions in the order of the rows."""
-    times = pd.to_datetime(np.arange(len(items)), unit="s")
-    return pd.DataFrame({"user_id": users, "item_id": items, "weight": 1.0, "datetime": times})
+from rectools_frame import frame
 
 
 def recommender(model, dataset: Dataset, *, known: np.ndarray) -> side.Recommend:
@@ -56,76 +45,19 @@ def fit_closed_form(make) -> side.Fit:
 
 
 def fit_sasrec(data: side.Data, budget: float):
-    """A fit of SASRec with softmax over all items, stopped by validation after every epoch."""
-    import torch  # noqa: PLC0415 - seconds, for this model alone
-    from pytorch_lightning import Callback, Trainer, seed_everything  # noqa: PLC0415
-    from rectools.models import SASRecModel  # noqa: PLC0415
+    """A fit of SASRec with the settings that all sides have."""
+    import rectools_sasrec  # noqa: PLC0415 - torch takes seconds, for this model alone
 
-    sys.path.append(str(Path(__file__).parents[2]))
-    from rectools_sasrec import split_into_sessions  # noqa: PLC0415 - beside the folder of peers
-
-    seed_everything(0, verbose=False)
-    curve, kept = side.Curve(data.valid.targets, budget), {}
-
-    class EarlyStopping(Callback):
-        """Validates after every epoch. The trainer works on a copy: it holds no state."""
-
-        def on_train_epoch_end(self, trainer: Trainer, module) -> None:
-            network = module.torch_model
-            with curve.validating():
-                network.eval()
-                lists = validate(module)
-                network.train()
-            if curve.add(lists):
-                kept["weights"] = copy.deepcopy(network.state_dict())
-            trainer.should_stop = curve.is_over
-
-    def validate(module) -> np.ndarray:
-        external_ids = module.data_preparator.item_id_map.external_ids
-        # The first ids are padding, not items.
-        is_item = np.array([not isinstance(item, str) for item in external_ids])
-        items_of = external_ids[is_item].astype(int)
-        number = np.zeros(data.n_items, dtype=np.int64)
-        number[items_of] = np.flatnonzero(is_item)
-        rows = []
-        for history in data.valid.histories:
-            numbers = number[history]
-            numbers = numbers[numbers > 0][-side.MAX_LENGTH :]
-            rows.append(np.pad(numbers, (side.MAX_LENGTH - len(numbers), 0)))
-        scores = np.full((len(rows), data.n_items), -np.inf, dtype=np.float32)
-        with torch.no_grad():
-            items = module.torch_model.item_model.get_all_embeddings()
-            done = 0
-            for x in torch.from_numpy(np.stack(rows)).split(256):
-                hidden = module.torch_model.encode_sessions({"x": x}, items)[:, -1]
-                scores[done : done + len(x), items_of] = (hidden @ items.T).numpy()[:, is_item]
-                done += len(x)
-        return side.best(scores, data.valid.histories, known=data.known)
-
-    model = SASRecModel(
-        n_factors=side.HIDDEN_SIZE,
-        n_heads=2,
-        n_blocks=2,
-        dropout_rate=side.DROPOUT,
-        lr=side.LEARNING_RATE,
-        session_max_len=side.MAX_LENGTH,
-        batch_size=SESSIONS,
-        loss="softmax",
-        use_key_padding_mask=True,
-        get_trainer_func=lambda: Trainer(
-            max_epochs=side.EPOCHS,
-            accelerator="cpu",
-            callbacks=[EarlyStopping()],
-            enable_progress_bar=False,
-            enable_model_summary=False,
-            enable_checkpointing=False,
-            logger=False,
-        ),
+    curve = side.Curve(data.valid.targets, budget)
+    trained = rectools_sasrec.train(
+        data,
+        curve,
+        hidden_size=side.HIDDEN_SIZE,
+        dropout=side.DROPOUT,
+        learning_rate=side.LEARNING_RATE,
+        max_length=side.MAX_LENGTH,
     )
-    dataset = Dataset.construct(frame(*split_into_sessions(data.users, data.items)))
-    model.fit(dataset)
-    model.lightning_model.torch_model.load_state_dict(kept["weights"])
-    return recommender(model, dataset, known=data.known), curve.points
+    return recommender(trained.model, trained.dataset, known=data.known), curve.points
 
 
 if __name__ == "__main__":

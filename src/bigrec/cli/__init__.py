@@ -26,6 +26,8 @@ from bigrec.cli.options import (
 )
 from bigrec.cli.study import study
 from bigrec.console import demonstration, steps
+from bigrec.recommender.bundle import MANIFEST, read_manifest
+from bigrec.recommender.signing import generate_keys, sign_manifest
 from bigrec.settings import Settings
 from bigrec.storage.locks import exclusive
 from bigrec.types import ProgressFactory
@@ -260,8 +262,6 @@ def keygen(
     ],
 ) -> None:
     """Make a pair of Ed25519 keys: KEY to sign with, KEY.pub to give to others."""
-    from bigrec.recommender.signing import generate_keys  # noqa: PLC0415 - cryptography
-
     console.tell(f"{key} signs: keep it secret. {generate_keys(key)} verifies: give it to others.")
 
 
@@ -272,9 +272,6 @@ def sign(
     key: Annotated[Path, typer.Option("--key", help="A private Ed25519 key, PEM or OpenSSH.")],
 ) -> None:
     """Sign a bundle, so that others can tell that it is yours and as you made it."""
-    from bigrec.recommender.bundle import MANIFEST, read_manifest  # noqa: PLC0415 - torch, seconds
-    from bigrec.recommender.signing import sign_manifest  # noqa: PLC0415 - cryptography
-
     read_manifest(bundle)
     console.tell(f"{bundle} is signed: {sign_manifest(bundle / MANIFEST, key)}")
 
@@ -286,8 +283,6 @@ def verify(
     key: Annotated[Path, typer.Option("--key", help="A public Ed25519 key, PEM or OpenSSH.")],
 ) -> None:
     """Check that a bundle is undamaged and was signed with the private key of a public one."""
-    from bigrec.recommender.bundle import read_manifest  # noqa: PLC0415 - torch, seconds
-
     manifest = read_manifest(bundle, verify_key=key)
     files = f"its {len(manifest.files)} files are sound"
     console.tell(f"{bundle} is signed with this key, and {files}.")

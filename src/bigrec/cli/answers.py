@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -27,9 +27,12 @@ from bigrec.cli.options import (
 )
 from bigrec.console import answers, steps
 from bigrec.data.files import read_lines
-
-if TYPE_CHECKING:
-    from bigrec.recommender.bigrec import BIGRec
+from bigrec.data.histories import Histories
+from bigrec.recommender.answering import Request
+from bigrec.recommender.bigrec import BIGRec
+from bigrec.recommender.loading import Access, load_fitted
+from bigrec.recommender.ray_parts import RayParts
+from bigrec.recommender.recommend_all import RecommendAll
 
 _ExcludeOption = Annotated[
     list[str] | None,
@@ -148,16 +151,13 @@ def recommend_all(
 
     Example: bigrec recommend-all -b runs/demo/bundle --histories users.parquet --out lists.parquet
     """
-    from bigrec.data.histories import Histories  # noqa: PLC0415 - with the recommender
-    from bigrec.recommender.answering import Request  # noqa: PLC0415 - torch, seconds
-    from bigrec.recommender.loading import Access, load_fitted  # noqa: PLC0415
-    from bigrec.recommender.ray_parts import RayParts  # noqa: PLC0415
-    from bigrec.recommender.recommend_all import RecommendAll  # noqa: PLC0415
-
+    for given in (Path(histories), *([exclude] if exclude is not None else [])):
+        if given.resolve() == out.resolve():
+            raise ValueError(f"--out is {out}, which is read: expected another file to write.")
     request = Request(
         k=k,
         exclude_seen=exclude_seen,
-        exclude=() if exclude is None else read_lines(exclude),
+        exclude=() if exclude is None else _listed(exclude),
         where=_conditions(where),
         unknown=unknown,
     )
@@ -234,6 +234,11 @@ COMMANDS: Mapping[str, Callable[..., None]] = {
 }
 
 
+def _listed(path: Path) -> list[str]:
+    """Ids and titles of a file, one in each line."""
+    return [text for _, line in read_lines(path) if (text := line.strip())]
+
+
 def _conditions(where: str | None) -> Any:
     """Conditions of the command line.
 
@@ -262,9 +267,7 @@ def _load(
     verify_key: Path | None,
     trust_remote_code: bool,
     trust_index: bool,
-) -> "BIGRec":
-    from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
-
+) -> BIGRec:
     return BIGRec.load(
         bundle,
         base_model=model,

@@ -9,6 +9,7 @@ import typer
 from bigrec import console
 from bigrec.cli.options import TrustIndexOption, guarded
 from bigrec.errors import SettingsError
+from bigrec.recommender.bigrec import BIGRec
 
 app = typer.Typer(
     help="Serve a bundle over HTTP, with live items; see docs/serving.md.",
@@ -152,8 +153,6 @@ def mcp(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:1, mps.")] = "auto",
 ) -> None:
     """Give an assistant tools over MCP, on standard input and output."""
-    from bigrec.recommender.bigrec import BIGRec  # noqa: PLC0415 - torch, seconds
-
     try:
         from bigrec.serving.mcp_server import make_server  # noqa: PLC0415 - an optional package
     except ModuleNotFoundError as error:

@@ -7,26 +7,21 @@ from typing import TYPE_CHECKING
 from rich.console import Group
 
 from bigrec.console import Shown, as_text, rich_table
+from bigrec.experiments.studies.report import StudyReport, study_json, study_tables
 
 if TYPE_CHECKING:
     from bigrec.experiments.studies.ablation import PlannedVariant
     from bigrec.experiments.studies.domains import PlannedDomainArm
     from bigrec.experiments.studies.dry_run import PlannedArm
-    from bigrec.experiments.studies.report import StudyReport
 
 
-def study(report: "StudyReport", folder: Path) -> Shown:
+def study(report: StudyReport, folder: Path) -> Shown:
     """The claim, the verdicts with what was tested, and the metrics.
 
     Args:
         report: The study.
         folder: Holds its files.
     """
-    from bigrec.experiments.studies.report import (  # noqa: PLC0415 - matplotlib, a second
-        study_json,
-        study_tables,
-    )
-
     head = "\n".join([report.claim, *report.notes])
     places = f"Report: {folder / 'study.html'}\nFigures: {folder / 'study.json'}"
     return Shown(

@@ -43,3 +43,17 @@ def check_type(value: Any, expected: type, *, name: str, cure: str) -> None:
         raise TypeError(
             f"{name} is of type {type(value).__name__}; expected {expected.__name__}. {cure}"
         )
+
+
+def check_named(**columns: str | None) -> None:
+    """Refuse a column that has to be named and is not.
+
+    Args:
+        columns: Names of columns by option.
+
+    Raises:
+        TypeError: If one is None.
+    """
+    for option, name in columns.items():
+        if name is None:
+            raise TypeError(f"{option} is None; expected the name of a column.")

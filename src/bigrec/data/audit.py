@@ -7,11 +7,12 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
+import polars as pl
 
 from bigrec.data.catalog import Catalog, value_text
 from bigrec.data.dataset import Dataset
 from bigrec.data.interactions import Interactions
-from bigrec.data.times import days_between
+from bigrec.data.times import are_dates, days_between
 
 _SHOWN = 5
 
@@ -98,7 +99,11 @@ def _sizes(interactions: Interactions, catalog: Catalog) -> list[AuditRow]:
     if interactions.times is not None:
         first, last = int(interactions.times.min()), int(interactions.times.max())
         start, end, days = days_between(first, last)
-        note = "Between the first interaction and the last."
+        note = (
+            "Between the first interaction and the last."
+            if are_dates(pl.Series(interactions.times))
+            else "Most are no Unix times from 1990 to 2100: their order counts, not these dates."
+        )
         sizes.append(AuditRow("days", days, None, (f"{start} to {end}",), note))
     return sizes
 

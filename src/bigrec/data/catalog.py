@@ -5,12 +5,14 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
+from unicodedata import normalize
 
 import numpy as np
 import polars as pl
 from rapidfuzz import fuzz, process
 
-from bigrec.data.columns import Frame, as_text, require_columns
+from bigrec.data.columns import Frame, as_text, collecting, require_columns
+from bigrec.data.id_columns import read_id
 from bigrec.data.ids import read_ids
 from bigrec.data.item_columns import (
     CATEGORY,
@@ -106,9 +108,10 @@ class Catalog:
                 f"{CATEGORY!r} is among the item columns, and the category is column "
                 f"{category!r}: expected one of the two. Rename or omit the other."
             )
-        rows = read_items(
-            frame, item_id=item_id, title=title, category=category, year=year, columns=columns
-        )
+        with collecting("items"):
+            rows = read_items(
+                frame, item_id=item_id, title=title, category=category, year=year, columns=columns
+            )
         rows = clean_items(
             rows, decode_entities=decode_html, article_first=article_first, repairs=repairs
         )
@@ -239,8 +242,10 @@ class Catalog:
     ) -> tuple[IntArray, tuple[str, ...]]:
         """Item numbers of those ids or titles that are in the catalog, and the others.
 
-        An id takes precedence over an exact title, and an exact title over one that differs in
-        case or whitespace only. Of several items with the title, the first is taken.
+        An id takes precedence over an exact title, an exact title over one that differs in case,
+        whitespace or Unicode's forms of a character only, and that over an id as those of data are
+        read, without spaces around it or ``.0``. Of several items with the title, the first is
+        taken.
 
         Args:
             items: Any iterable; it is read once.
@@ -330,7 +335,9 @@ class Catalog:
         if number is None:
             number = self._number_of_title.get(item)
         if number is None:
-            number = self._number_of_folded_title.get(_folded(item), -1)
+            number = self._number_of_folded_title.get(_folded(item))
+        if number is None:
+            number = self._number_of_id.get(read_id(item), -1)
         return number
 
     @cached_property
@@ -375,7 +382,8 @@ def value_text(value: Any) -> str | None:
 
 
 def _folded(title: str) -> str:
-    return " ".join(title.casefold().split())
+    # Two passes, as folding may leave a character in parts, and parts of one in another order.
+    return " ".join(normalize("NFC", normalize("NFC", title).casefold()).split())
 
 
 def _quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date
@@ -16,8 +17,8 @@ from bigrec.errors import DataError, reason_of
 Frame = pl.DataFrame | pl.LazyFrame | Any
 """A polars frame, lazy or not, or a pandas frame."""
 
-LARGEST_EXACT = 1 << 53
-"""The largest whole number up to which floats of 64 bits are told apart."""
+LARGEST_EXACT = (1 << 53) - 1
+"""The largest whole number up to which floats of 64 bits are told apart: 2**53 + 1 is 2**53."""
 
 _SCALARS = (str, bool, int, float, np.bool_, np.integer, np.floating, Decimal, date)
 
@@ -35,8 +36,9 @@ def column_names(frame: Frame, *, what: str) -> list[str]:
     if isinstance(frame, pl.LazyFrame | pl.DataFrame):
         return frame.collect_schema().names()
     # By name: pandas is optional, and its import would take seconds.
-    if type(frame).__module__.partition(".")[0] == "pandas" and hasattr(frame, "columns"):
-        return list(frame.columns)
+    for base in type(frame).__mro__:
+        if base.__name__ == "DataFrame" and base.__module__.partition(".")[0] == "pandas":
+            return list(frame.columns)
     raise TypeError(f"the {what} are a {type(frame).__name__}: expected a polars or pandas frame.")
 
 
@@ -68,7 +70,7 @@ def collecting(what: str) -> Iterator[None]:
         what: Content of the frame, for the message.
 
     Raises:
-        DataError: With the reason.
+        DataError: With the reason. Its cause is the error of reading.
     """
     try:
         yield
@@ -89,9 +91,16 @@ def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str
         what: Content of the frame, for the message.
 
     Raises:
-        DataError: Naming the missing columns, the existing ones and the options.
+        DataError: Naming the missing columns, the existing ones and the options; or one whose name
+            is a pattern.
     """
     names = list(names)
+    for option, name in named.items():
+        if is_pattern(name):
+            raise DataError(
+                f"{option} is the column {name!r} of the {what}, a name that polars reads as a "
+                "pattern. Rename the column."
+            )
     missing = {option: name for option, name in named.items() if name not in names}
     if not missing:
         return
@@ -99,8 +108,22 @@ def require_columns(names: Iterable[str], named: Mapping[str, str], *, what: str
     options = ", ".join(f"{option}=..." for option in missing)
     raise DataError(
         f"the {what} have no column {absent}. Their columns are: "
-        f"{', '.join(map(str, names)) or 'none'}. Name the right ones with {options}"
+        f"{shown_names(names)}. Name the right ones with {options}"
     )
+
+
+def is_pattern(name: Any) -> bool:
+    """Whether polars takes the name of a column for a pattern of names."""
+    return isinstance(name, str) and re.fullmatch(r"\*|\^.*\$", name, re.DOTALL) is not None
+
+
+def shown_names(names: Iterable[Any]) -> str:
+    """Names of columns for a message, in quotes where their ends or characters are hard to see."""
+    return ", ".join(name if _is_clear(name) else repr(name) for name in names) or "none"
+
+
+def _is_clear(name: Any) -> bool:
+    return isinstance(name, str) and re.fullmatch(r"[^\s,](?:[^,]*[^\s,])?", name) is not None
 
 
 def plain_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
@@ -147,7 +170,7 @@ def _float_text(value: float) -> str | None:
         return None
     if math.isinf(value):
         return "1e+999" if value > 0 else "-1e+999"
-    text = str(value)
+    text = str(value or 0.0)  # not -0.0
     return f"{value:.16e}" if abs(value) > LARGEST_EXACT and "e" not in text else text
 
 

@@ -9,10 +9,9 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from bigrec.data.files import Block
+from bigrec.data.files import LINE_END, Block
 from bigrec.errors import DataError
 
-_LINE_END = re.compile(r"\r\n|\r|\n")
 _QUOTE_CURE = (
     'Enclose a field with a quote in quotes and write the quote twice ("a 14"" screen"), or export '
     "the file again."
@@ -35,7 +34,11 @@ class Dialect:
 
 
 def iter_rows(
-    blocks: Iterable[Block], dialect: Dialect, *, width: int | None = None
+    blocks: Iterable[Block],
+    dialect: Dialect,
+    *,
+    width: int | None = None,
+    like: str = "the first row",
 ) -> Iterator[list[str]]:
     """The rows of a text. Blank lines are none.
 
@@ -43,6 +46,7 @@ def iter_rows(
         blocks: The text; the first block begins a row.
         dialect: How fields are written.
         width: Number of fields of every row; by default that of the first row.
+        like: What has this number of fields, for messages.
 
     Raises:
         DataError: With line and character, if a row has another number of fields, if quotes do not
@@ -65,7 +69,8 @@ def iter_rows(
         if row:
             width = width or len(row)
             if len(row) != width:
-                raise DataError(_wrong_width(record, dialect, len(row), width))
+                expected = f"{width}, like {like}"
+                raise DataError(_wrong_width(record, dialect, len(row), width, expected))
             if len(record) > 1 and _holds_rows(record, dialect, width):
                 raise DataError(_swallowed_rows(record, dialect))
             yield row
@@ -101,7 +106,9 @@ def _quote_fault(record: list[tuple[int, str]], dialect: Dialect, reason: str) -
     )
 
 
-def _wrong_width(record: list[tuple[int, str]], dialect: Dialect, found: int, width: int) -> str:
+def _wrong_width(
+    record: list[tuple[int, str]], dialect: Dialect, found: int, width: int, expected: str
+) -> str:
     text = "".join(line for _, line in record)
     starts = _parse(text, dialect).starts
     position = starts[width] if found > width else len(text.rstrip("\r\n"))
@@ -111,7 +118,7 @@ def _wrong_width(record: list[tuple[int, str]], dialect: Dialect, found: int, wi
         else ""
     )
     return (
-        f"{_place(record, position)}: the row has {found} fields, expected {width}.{quoting} "
+        f"{_place(record, position)}: the row has {found} fields, expected {expected}.{quoting} "
         "Correct the line, or export the file again."
     )
 
@@ -135,7 +142,7 @@ def _shape(field: str) -> str:
 def _swallowed_rows(record: list[tuple[int, str]], dialect: Dialect) -> str:
     text = "".join(line for _, line in record)
     starts = _parse(text, dialect).starts
-    opening = next(start for start in starts if _LINE_END.search(text, start) is not None)
+    opening = next(start for start in starts if LINE_END.search(text, start) is not None)
     return (
         f"{_place(record, opening)}: a quoted field spans lines {record[0][0]} to "
         f"{record[-1][0]}, and every line of it looks like a row. {_QUOTE_CURE} If the field is "

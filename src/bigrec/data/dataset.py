@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Self
 
 from bigrec.data.catalog import Catalog
-from bigrec.data.columns import Frame, collecting
+from bigrec.data.columns import Frame
 from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
@@ -89,32 +89,30 @@ class Dataset:
         """
         check_threads()
         repairs = Repairs()
-        with collecting("items"):
-            catalog = Catalog.from_frame(
-                items,
-                item_id=item_id,
-                title=title,
-                category=category,
-                year=year,
-                columns=item_columns,
-                decode_html=decode_html,
-                article_first=article_first,
-                repairs=repairs,
-            )
-        with collecting("interactions"):
-            table = Interactions.from_frame(
-                interactions,
-                catalog,
-                user_id=user_id,
-                item_id=item_id,
-                time=time,
-                order=order,
-                rating=rating,
-                split=split,
-                min_rating=min_rating,
-                tie_seed=tie_seed,
-                repairs=repairs,
-            )
+        catalog = Catalog.from_frame(
+            items,
+            item_id=item_id,
+            title=title,
+            category=category,
+            year=year,
+            columns=item_columns,
+            decode_html=decode_html,
+            article_first=article_first,
+            repairs=repairs,
+        )
+        table = Interactions.from_frame(
+            interactions,
+            catalog,
+            user_id=user_id,
+            item_id=item_id,
+            time=time,
+            order=order,
+            rating=rating,
+            split=split,
+            min_rating=min_rating,
+            tie_seed=tie_seed,
+            repairs=repairs,
+        )
         return cls(name, item_type, table, catalog, repairs)
 
     @staticmethod

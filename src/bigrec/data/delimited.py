@@ -5,6 +5,7 @@ blocks in which no two parsers could differ: no quotes, and as many fields in ev
 """
 
 import io
+import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
@@ -14,13 +15,14 @@ import numpy as np
 import polars as pl
 
 from bigrec.data.csv_rows import Dialect, iter_rows
-from bigrec.data.files import Block, iter_blocks
+from bigrec.data.files import BOM, LINE_END, Block, iter_blocks
 from bigrec.data.lazy import lazy_text
 from bigrec.errors import DataError
 
 _BATCH_ROWS = 50_000
 _MAX_LINE_BYTES = 1 << 26
 _NAMES = {";": "semicolons", "\t": "tabs", "|": "bars", ",": "commas"}
+_QUOTED_NAME = re.compile(f'"[^"]*"([{re.escape("".join(_NAMES))}])')
 
 
 def scan_delimited(
@@ -52,25 +54,58 @@ def read_header(path: Path, dialect: Dialect) -> list[str]:
     Raises:
         DataError: If there are none, another character separates them, or a name is repeated.
     """
-    blocks = iter_blocks(path, max_line_bytes=_MAX_LINE_BYTES)
-    names = next(iter_rows(blocks, dialect), None)
+    names = _first_row(path, dialect)
     if names is None:
         raise DataError("it is empty: expected a line with the names of the columns, then rows.")
+    if names[0].lower().startswith("sep="):
+        raise DataError(
+            f"its first line is {dialect.separator.join(names)!r}, which spreadsheets alone read: "
+            "expected the names of the columns. Remove the line."
+        )
     others = [mark for mark in _NAMES if mark in names[0] and mark != dialect.separator]
     if len(names) == 1 and others:
-        other = others[0]
-        raise DataError(
-            f"its fields are separated by {_NAMES[other]}: expected {_NAMES[dialect.separator]}. "
-            f"Convert it with polars.read_csv(path, separator={other!r}, infer_schema=False)"
-            f".write_csv(new_path, separator={dialect.separator!r})."
-        )
+        raise _other_separator(others[0], dialect)
+    check_different(names)
+    return [name or f"column {number}" for number, name in enumerate(names, start=1)]
+
+
+def check_different(names: Sequence[str]) -> None:
+    """Refuse columns of one name; those without one do not count.
+
+    Raises:
+        DataError: If so.
+    """
     repeated = [name for name, count in Counter(names).items() if name and count > 1]
     if repeated:
         raise DataError(
             f"several columns are named {', '.join(map(repr, repeated))}: expected another name "
             "for every column. Rename or remove them."
         )
-    return [name or f"column {number}" for number, name in enumerate(names, start=1)]
+
+
+def _first_row(path: Path, dialect: Dialect) -> list[str] | None:
+    """The first row; None if there is none."""
+    blocks = iter_blocks(path, max_line_bytes=_MAX_LINE_BYTES)
+    block = next(blocks, None)
+    if block is None:
+        return None
+    try:
+        return next(iter_rows(chain([block], blocks), dialect), None)
+    except DataError:
+        # Quoted names with another character between them are no damage.
+        first = LINE_END.split(block.content.decode("utf-8").lstrip(), maxsplit=1)[0]
+        match = _QUOTED_NAME.match(first)
+        if match is None or match[1] == dialect.separator or dialect.separator in first:
+            raise
+        raise _other_separator(match[1], dialect) from None
+
+
+def _other_separator(found: str, dialect: Dialect) -> DataError:
+    return DataError(
+        f"its fields are separated by {_NAMES[found]}: expected {_NAMES[dialect.separator]}. "
+        f"Convert it with polars.read_csv(path, separator={found!r}, infer_schema=False)"
+        f".write_csv(new_path, separator={dialect.separator!r})."
+    )
 
 
 def _batches(
@@ -85,7 +120,8 @@ def _batches(
         skip = int(has_header and block.line == 1)
         if not _is_plain(block.content, dialect, len(header)):
             # From here on, a quoted field may reach into the next block.
-            rows = iter_rows(chain([block], blocks), dialect, width=len(header))
+            like = "the header" if has_header else "all rows"
+            rows = iter_rows(chain([block], blocks), dialect, width=len(header), like=like)
             yield from _frames(islice(rows, skip, None), header, selected)
             return
         content = block.content.replace(b"\r\n", b"\n")
@@ -100,6 +136,9 @@ def _is_plain(content: bytes, dialect: Dialect, width: int) -> bool:
     if width == 1 or (dialect.has_quotes and b'"' in content):
         return False
     if content.count(b"\r") != content.count(b"\r\n"):
+        return False
+    # Polars skips a byte order mark at its beginning, which is a part of the first field here.
+    if BOM in content:
         return False
     codes = np.frombuffer(content, dtype=np.uint8)
     ends = np.flatnonzero(codes == ord("\n"))

@@ -130,10 +130,23 @@ class Histories:
             rows = rows.sort("user", maintain_order=True)
         lengths = np.bincount(rows["user"].to_numpy(), minlength=firsts.height)
         codes, item_ids = _coded(rows["item_id"])
+        if item_ids and all(item.startswith("[") and item.endswith("]") for item in item_ids):
+            raise DataError(
+                f"column {item_id!r} of the {_WHAT} holds texts such as {item_ids[0]!r:.100}, "
+                "lists that a text file cannot hold. Write JSON lines or Parquet, or a row for "
+                "each interaction."
+            )
         return cls._build(firsts["user_id"], lengths, codes, item_ids, n_rows - rows.height)
 
     @classmethod
     def _of_lists(cls, rows: "_Lists") -> Self:
+        repeated = rows.user_ids.filter(rows.user_ids.is_duplicated())
+        if len(repeated):
+            raise DataError(
+                f"user {repeated[0]!r} has {(repeated == repeated[0]).sum()} lists, and "
+                f"{repeated.n_unique()} users have several: expected one list for each. Join them, "
+                "or write a row for each interaction."
+            )
         codes, item_ids = _coded(rows.items)
         known = codes >= 0
         n_before = np.concatenate([[0], np.cumsum(known)])
@@ -199,7 +212,7 @@ def _lists_of_table(table: pl.LazyFrame, *, user_id: str, item_id: str) -> _List
 
 
 def _has_lists(path: Path, item_id: str) -> bool:
-    return isinstance(next(iter_objects(path), {}).get(item_id), list)
+    return any(isinstance(row.get(item_id), list) for row in iter_objects(path))
 
 
 def _lists_of_json(path: Path, *, user_id: str, item_id: str) -> _Lists:
@@ -210,10 +223,17 @@ def _lists_of_json(path: Path, *, user_id: str, item_id: str) -> _Lists:
     objects = iter_objects(path)
     while batch := list(islice(objects, _BATCH_ROWS)):
         for row, of_row in enumerate(batch, start=n_rows + 1):
-            if not isinstance(of_row.get(item_id) or [], list):
+            listed = of_row.get(item_id)
+            if not isinstance(listed, list | None):
                 raise DataError(
-                    f"object {row} has {of_row[item_id]!r:.40} as {item_id!r}: expected a list of "
-                    "items, as in the first one."
+                    f"object {row} has {listed!r:.40} as {item_id!r}: expected a list of items, as "
+                    "in another one."
+                )
+            nested = next((item for item in listed or () if isinstance(item, list | dict)), None)
+            if nested is not None:
+                raise DataError(
+                    f"object {row} has {nested!r:.40} in its list {item_id!r}: expected ids or "
+                    "titles."
                 )
         of_batch = _texts([row.get(user_id) for row in batch])
         check_unrounded(of_batch, user_id, what=_WHAT, first_row=n_rows + 1)

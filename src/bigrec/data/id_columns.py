@@ -1,5 +1,7 @@
 """Columns of ids: text from any type, and the ways in which they may be wrong."""
 
+import re
+
 import polars as pl
 
 from bigrec.data.columns import LARGEST_EXACT
@@ -31,13 +33,22 @@ MISSING = (
 _PLACEHOLDERS = (
     *("-", "--", "?", "-1", "unknown", "missing", "undefined", "anonymous", "guest"),
     *("nan", "nat", "nil", "(null)", "<null>", "<na>", "inf", "-inf"),
+    *("#ref!", "#value!", "#name?", "#div/0!", "#num!", "#null!"),
 )
 
 _TEXT_TYPES = (pl.String, pl.Categorical, pl.Enum)
+_MAY_BE_READ_OTHERWISE = re.compile(r"\A\s|\s\Z|\.0+\Z")
 # Whole numbers above are no longer told apart.
-_EXACT: dict[type[pl.DataType], int] = {pl.Float32: 1 << 24, pl.Float64: LARGEST_EXACT}
+_EXACT: dict[type[pl.DataType], int] = {
+    pl.Float16: (1 << 11) - 1,
+    pl.Float32: (1 << 24) - 1,
+    pl.Float64: LARGEST_EXACT,
+}
 # How programs write such numbers, in one form: one digit before the point and a signed exponent.
 _ROUNDED = r"^[+-]?(9\.\d+[eE]\+15|\d(\.\d+)?[eE]\+(1[6-9]|[2-9]\d|\d{3,}))$"
+# Six digits of a longer number: spreadsheets write numbers of twelve digits so, such as barcodes,
+# and C's %g those of seven. With fewer decimals it may be exact, as R writes 1e+05.
+_SIX_DIGITS = r"^[+-]?\d\.\d{5}[eE]\+(0[6-9]|[1-9]\d+)$"
 
 
 def id_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
@@ -74,6 +85,19 @@ def id_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
     )
 
 
+def read_id(text: str) -> str:
+    """An id as `id_text` reads it; a word of `MISSING` stays, and text that no data can hold."""
+    # Most need no look by polars, which takes a tenth of a millisecond.
+    if not _MAY_BE_READ_OTHERWISE.search(text):
+        return text
+    try:
+        frame = pl.DataFrame({"id": [text]})
+    except UnicodeEncodeError:
+        return text
+    read: str | None = frame.select(id_text("id", pl.String(), what="ids")).item()
+    return text if read is None else read
+
+
 def written_text(name: str, dtype: pl.DataType, *, what: str) -> pl.Expr:
     """The text of an id where `id_text` differs from it; else null, as for an empty one."""
     if dtype not in _TEXT_TYPES:
@@ -100,7 +124,7 @@ def check_exact(frame: pl.LazyFrame, name: str, dtype: pl.DataType, *, what: str
 
 
 def check_unrounded(ids: pl.Series, name: str, *, what: str, first_row: int = 1) -> None:
-    """Check that no id is the text of a float that is infinite or rounded, such as 1e+22.
+    """Check that no id is the text of a float that is infinite or rounded, such as 9.78014E+12.
 
     Args:
         ids: Ids as `id_text` reads them.
@@ -120,6 +144,15 @@ def check_unrounded(ids: pl.Series, name: str, *, what: str, first_row: int = 1)
         value = float(ids[row])
         raise _rounded(
             value, row + first_row - 1, len(wrong), limit=LARGEST_EXACT, name=name, what=what
+        )
+    wrong = ids.str.contains(_SIX_DIGITS).fill_null(value=False).arg_true()
+    if len(wrong):
+        row = int(wrong[0])
+        raise DataError(
+            f"column {name!r} of the {what} holds {ids[row]!r} in row {row + first_row}: six "
+            "digits of a longer number, as spreadsheets write it, so that different ids become "
+            f"one. Wrong values: {len(wrong)}. Format the column as text or as whole numbers and "
+            "export it again."
         )
 
 

@@ -5,8 +5,16 @@ from collections.abc import Mapping
 import numpy as np
 import polars as pl
 
+from bigrec.data.arguments import check_named
 from bigrec.data.catalog import Catalog
-from bigrec.data.columns import Frame, column_names, lazy_frame, plain_text, require_columns
+from bigrec.data.columns import (
+    Frame,
+    column_names,
+    lazy_frame,
+    plain_text,
+    require_columns,
+    shown_names,
+)
 from bigrec.data.id_columns import (
     MISSING,
     check_exact,
@@ -57,6 +65,7 @@ def read_interactions(
     """
     names = column_names(frame, what=_WHAT)
     by_row = order == _FILE_ORDER and order not in names
+    check_named(user_id=user_id, item_id=item_id)
     named = {
         "user_id": user_id,
         "item_id": item_id,
@@ -74,7 +83,7 @@ def read_interactions(
     if not by_row and "time" not in selected and "order" not in selected:
         raise DataError(
             "the interactions have no column that orders them; their columns are: "
-            f"{', '.join(map(str, names))}. Name a timestamp with time=... or a position in the "
+            f"{shown_names(names)}. Name a timestamp with time=... or a position in the "
             f"user's history with order=..., or take the order of the rows with "
             f"order={_FILE_ORDER!r}."
         )
@@ -273,9 +282,13 @@ def _with_rating_from(rows: pl.DataFrame, min_rating: float, repairs: Repairs) -
         )
     kept = rows.filter(pl.col("rating") >= min_rating, pl.col("rating").is_not_nan())
     if kept.is_empty():
+        highest = rows["rating"].fill_nan(None).max()
         raise DataError(
-            f"no interaction is rated {min_rating} or higher: the highest rating is "
-            f"{rows['rating'].fill_nan(None).max()!r}. Lower min_rating."
+            "no interaction has a rating: all are missing. Name their column with rating=..., or "
+            "omit min_rating."
+            if highest is None
+            else f"no interaction is rated {min_rating} or higher: the highest rating is "
+            f"{highest!r}. Lower min_rating."
         )
     repairs.add(
         f"interactions rated below {min_rating}",

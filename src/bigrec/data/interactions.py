@@ -7,9 +7,9 @@ from typing import Self
 import numpy as np
 import polars as pl
 
-from bigrec.data.arguments import check_type
+from bigrec.data.arguments import check_least, check_type
 from bigrec.data.catalog import Catalog
-from bigrec.data.columns import Frame
+from bigrec.data.columns import Frame, collecting
 from bigrec.data.interaction_rows import clean_interactions, read_interactions
 from bigrec.data.repairs import Repairs
 from bigrec.errors import BundleError
@@ -84,16 +84,18 @@ class Interactions:
         check_type(catalog, Catalog, name="catalog", cure="Make one with Catalog.from_frame.")
         if min_rating is not None and not isinstance(min_rating, int | float | np.number):
             raise TypeError(f"min_rating is {min_rating!r}; expected a number.")
+        check_least(tie_seed, 0, name="tie_seed")
         repairs = Repairs() if repairs is None else repairs
-        rows = read_interactions(
-            frame,
-            user_id=user_id,
-            item_id=item_id,
-            time=time,
-            order=order,
-            rating=rating,
-            split=split,
-        )
+        with collecting("interactions"):
+            rows = read_interactions(
+                frame,
+                user_id=user_id,
+                item_id=item_id,
+                time=time,
+                order=order,
+                rating=rating,
+                split=split,
+            )
         rows = clean_interactions(
             rows, catalog, min_rating=min_rating, tie_seed=tie_seed, repairs=repairs
         )

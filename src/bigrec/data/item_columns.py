@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
+from bigrec.data.columns import is_pattern
 from bigrec.data.id_columns import MISSING
 from bigrec.errors import DataError
 
@@ -52,6 +53,8 @@ def check_names(names: Sequence[str]) -> None:
         reason = None
         if name in _RESERVED:
             reason = "which every catalog has"
+        elif is_pattern(name):
+            reason = "which polars reads as a pattern"
         elif not name or len(name) > _MAX_NAME:
             reason = f"which has {len(name)} characters"
         elif name in names[:place]:

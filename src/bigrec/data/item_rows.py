@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import polars as pl
 
+from bigrec.data.arguments import check_named
 from bigrec.data.columns import Frame, column_names, lazy_frame, plain_text, require_columns
 from bigrec.data.id_columns import (
     MISSING,
@@ -26,6 +27,8 @@ from bigrec.data.titles import (
 from bigrec.errors import DataError
 
 _WHAT = "items"
+# Control and format characters, such as a zero-width space, and all white space.
+_INVISIBLE = r"[\s\p{Cc}\p{Cf}]"
 
 
 def read_items(
@@ -49,6 +52,7 @@ def read_items(
     """
     names = column_names(frame, what=_WHAT)
     named = {"item_id": item_id, "title": title, "category": category, "year": year}
+    check_named(item_id=item_id, title=title)
     selected = {option: name for option, name in named.items() if name is not None}
     further = {f"columns[{place}]": name for place, name in enumerate(columns)}
     require_columns(names, {**selected, **further}, what=_WHAT)
@@ -161,7 +165,8 @@ def _without_page_code(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
 
 
 def _without_blank_titles(rows: pl.DataFrame, repairs: Repairs) -> pl.DataFrame:
-    is_blank = rows["title"].is_null() | rows["title"].is_in(MISSING)
+    visible = rows["title"].str.replace_all(_INVISIBLE, "")
+    is_blank = rows["title"].is_null() | rows["title"].is_in(MISSING) | (visible == "")
     return _without_titles(
         rows,
         is_blank,

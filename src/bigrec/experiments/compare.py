@@ -18,11 +18,11 @@ from bigrec.experiments.windows import score_windows
 from bigrec.models.base import Scorer
 from bigrec.models.llm import LLM_RETRIEVAL
 from bigrec.models.registry import TEXT_MODELS, check_names
-from bigrec.recommender.fitting import Fitting, no_progress
+from bigrec.recommender.fitting import Fitting
 from bigrec.settings import Settings
 from bigrec.storage import write_json
 from bigrec.storage.locks import exclusive
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 _AUTO = "auto"
 _PAIR = "co-occurrence & EASE"

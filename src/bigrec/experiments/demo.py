@@ -12,9 +12,8 @@ from bigrec.evaluation.significance import ComparisonRow, compare_pairs
 from bigrec.experiments.methods import recommender_ids
 from bigrec.experiments.pipeline import Pipeline
 from bigrec.experiments.studies.arms import Arm
-from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 _TEXT_BUNDLE = "text-bundle"
 _GENERATIVE_PRESET = "study-small"

@@ -23,7 +23,6 @@ from bigrec.models.popularity import Popularity
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.fitted import FittedRecommender
-from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.recommendations import to_recommendations
 from bigrec.recommender.training_data import EvalQueries, load_source, prepare_test_queries
 from bigrec.types import (
@@ -33,6 +32,7 @@ from bigrec.types import (
     IntArray,
     ProgressCallback,
     ProgressFactory,
+    no_progress,
 )
 
 if TYPE_CHECKING:

@@ -33,12 +33,12 @@ from bigrec.recommender.approximate import measure_recall
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.recommender.example_effort import EffortScorer
 from bigrec.recommender.factory import make_renderer
-from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting, no_progress
+from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting
 from bigrec.recommender.title_encoder import check_title_encoder
 from bigrec.recommender.training_data import PreparedData, load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_file, read_json, write_json
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 _LOSS_PLOT = "loss.png"
 _REFIT_NOTES = {

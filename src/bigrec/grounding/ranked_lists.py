@@ -179,7 +179,7 @@ def best_titles(distances: FloatArray, *, k: int, exclude: Sequence[IntArray]) -
     Args:
         distances: ``[q, t]``, lower is better, finite.
         k: Length of the lists, from 1 to ``t``.
-        exclude: Title ids that are not listed, for each query; each id at most once.
+        exclude: Title ids that are not listed, for each query.
 
     Returns:
         Title ids ``[q, k]``; ties go to the smaller id; -1 where fewer than ``k`` titles remain.

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from scipy.sparse import coo_array, csr_array
+from scipy.sparse import coo_array, csr_array, issparse
 
 from bigrec.data.arguments import check_least
 from bigrec.data.interactions import Interactions
@@ -27,6 +27,10 @@ from bigrec.settings.sections import PositiveInt
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _DEFAULTS = CooccurrenceSettings()
+# From this share of pairs that are not 0, and up to these bytes, dense rows are added up faster
+# than sparse ones.
+_DENSE_SHARE = 1 / 16
+_DENSE_BYTES = 1 << 26
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +54,12 @@ class Cooccurrence(HistoryScorer):
     window: int
     decay: float
     alpha: float
-    # [n, n] float32, symmetric, C_ij / (f_i f_j)^alpha
-    _pairs: csr_array = field(repr=False)
+    # [n, n] float32, symmetric, C_ij / (f_i f_j)^alpha; dense where that is faster
+    _pairs: csr_array | FloatArray = field(repr=False)
+
+    def __post_init__(self) -> None:
+        """Take the faster form of the pairs."""
+        object.__setattr__(self, "_pairs", _faster_form(self._pairs))
 
     @classmethod
     def fit(
@@ -116,7 +124,8 @@ class Cooccurrence(HistoryScorer):
             ValueError: If an item number is out of range.
         """
         recent = decayed_histories(histories, n_items=self.n_items, decay=self.decay)
-        return np.asarray((recent @ self._pairs).toarray())
+        summed = recent @ self._pairs
+        return np.asarray(summed.toarray() if issparse(summed) else summed)
 
     def save(self, folder: Path) -> None:
         """Write the model to a folder, completely or not at all.
@@ -125,7 +134,8 @@ class Cooccurrence(HistoryScorer):
             StorageError: If the folder cannot be written.
         """
         settings = {"window": self.window, "decay": self.decay, "alpha": self.alpha}
-        write_model_folder(folder, self.kind, settings=settings, arrays=sparse_arrays(self._pairs))
+        arrays = sparse_arrays(csr_array(self._pairs))
+        write_model_folder(folder, self.kind, settings=settings, arrays=arrays)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
@@ -144,6 +154,17 @@ class _Stored(StoredSettings):
     window: PositiveInt
     decay: Decay
     alpha: Annotated[float, Field(ge=0, le=1)]
+
+
+def _faster_form(pairs: csr_array | FloatArray) -> csr_array | FloatArray:
+    """The pairs, dense if that is faster; sums of their rows have the same bits in either form."""
+    if isinstance(pairs, np.ndarray):
+        return pairs
+    n_cells = pairs.shape[0] * pairs.shape[1]
+    is_dense = pairs.nnz >= _DENSE_SHARE * n_cells
+    if is_dense and n_cells * pairs.dtype.itemsize <= _DENSE_BYTES:
+        return np.asarray(pairs.toarray())
+    return pairs
 
 
 def _count_pairs(users: IntArray, items: IntArray, *, n_items: int, window: int) -> csr_array:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, BinaryIO, ClassVar, Self
 
 import numpy as np
 import polars as pl
@@ -61,22 +61,25 @@ class PrecomputedScores(FixedItems):
                 not finite numbers.
         """
         path = Path(path)
-        # np.load would also open archives and pickles.
         with reading(path):
             check_regular(path)
+            # np.load would also open archives and pickles.
             try:
                 with path.open("rb") as stream:
+                    shape = _claimed_shape(stream)
+                    # Before memory is taken for it.
+                    if shape != (n_queries, n_items):
+                        raise DataError(
+                            f"the array has shape {shape}; expected ({n_queries}, {n_items}), a "
+                            "row for each query in their order and a column for each item of the "
+                            "catalog in its order. Export it for these queries and this catalog."
+                        )
+                    stream.seek(0)
                     scores = np.lib.format.read_array(stream, allow_pickle=False)
             except ValueError as error:
                 raise DataError(
                     f"not an array of numbers: {error}. Write it with numpy.save."
                 ) from error
-            if scores.shape != (n_queries, n_items):
-                raise DataError(
-                    f"the array has shape {scores.shape}; expected ({n_queries}, {n_items}), a row "
-                    "for each query in their order and a column for each item of the catalog in "
-                    "its order. Export it for these queries and this catalog."
-                )
             return cls(name, _as_scores(scores))
 
     @classmethod
@@ -175,6 +178,18 @@ class PrecomputedScores(FixedItems):
 
 class _Stored(StoredSettings):
     name: str
+
+
+def _claimed_shape(stream: BinaryIO) -> tuple[int, ...]:
+    """The shape in the header of a file of numpy.save.
+
+    Raises:
+        ValueError: If there is none.
+    """
+    version = np.lib.format.read_magic(stream)
+    if version == (1, 0):
+        return np.lib.format.read_array_header_1_0(stream)[0]
+    return np.lib.format.read_array_header_2_0(stream)[0]
 
 
 def _wide_scores(frame: pl.DataFrame, item_ids: Sequence[str]) -> tuple[list[str], FloatArray]:

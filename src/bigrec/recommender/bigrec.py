@@ -27,7 +27,7 @@ from bigrec.recommender.training_data import load_source, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
 from bigrec.storage.locks import exclusive
-from bigrec.types import ProgressCallback, ProgressFactory
+from bigrec.types import ProgressCallback, ProgressFactory, no_progress
 
 
 class BIGRec:
@@ -58,7 +58,7 @@ class BIGRec:
         dataset: Dataset | str | Path,
         *,
         folder: Path | None = None,
-        progress_factory: ProgressFactory | None = None,
+        progress_factory: ProgressFactory = no_progress,
     ) -> Self:
         """Train the language model on a dataset's training split and fit the fused signals.
 
@@ -74,12 +74,17 @@ class BIGRec:
         Raises:
             BigrecError: If the data, the settings or the model cannot be used, or another process
                 fits in the folder.
+            TypeError: If the dataset is of another type.
         """
         from bigrec.recommender.example_effort import EffortScorer  # noqa: PLC0415 - torch, seconds
-        from bigrec.recommender.fitting import Fitting, no_progress  # noqa: PLC0415
+        from bigrec.recommender.fitting import Fitting  # noqa: PLC0415
 
-        progress_factory = progress_factory or no_progress
         if not isinstance(dataset, Dataset):
+            if not isinstance(dataset, str | Path):
+                raise TypeError(
+                    f"dataset is of type {type(dataset).__name__}; expected Dataset, or a folder, "
+                    "a file or a short name. Dataset.from_frames makes one of frames."
+                )
             source = self.settings.data.model_copy(update={"source": str(dataset)})
             dataset = load_source(source)
         dataset = dataset.reading(self.settings.data.text_columns)

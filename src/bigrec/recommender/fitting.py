@@ -49,7 +49,7 @@ from bigrec.recommender.training_data import (
 from bigrec.recommender.user_histories import UserHistories
 from bigrec.settings import Settings
 from bigrec.storage import read_json, write_json
-from bigrec.types import IntArray, ProgressCallback, ProgressFactory
+from bigrec.types import IntArray, ProgressFactory
 
 LOSS_FILE = "loss.json"
 """The training log in the folder of ``finetune`` and ``retrieval``."""
@@ -384,8 +384,3 @@ class Fitting:
     def _selected_head(self) -> GaussianParameters | None:
         """Hyperparameters of a Gaussian head that are taken over."""
         return None if self._selected is None else parameters_of(self._selected.encoder)
-
-
-def no_progress(_: str) -> ProgressCallback:
-    """A `ProgressFactory` that reports nothing."""
-    return lambda _done, _total: None

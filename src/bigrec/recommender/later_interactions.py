@@ -36,9 +36,10 @@ def read_later(
     n_rows = max(repair.total for repair in repairs.as_rows())
     if len(table) != n_rows:
         dropped = "; ".join(
-            f"{repair.name}: {repair.count}, such as {repair.examples[0]}"
+            f"{repair.name}: {repair.count}"
+            + "".join(f", such as {example}" for example in repair.examples[:1])
             for repair in repairs.as_rows()
-            if repair.count and repair.examples
+            if repair.count and repair.done.startswith("Dropped")
         )
         raise DataError(
             f"{n_rows - len(table)} of {n_rows} interactions cannot be used ({dropped}). Remove "

@@ -84,6 +84,8 @@ class RecommendAll:
             raise ValueError(
                 f"the output is {self.out}; expected a name that ends in {', '.join(_SUFFIXES)}."
             )
+        if self.out.is_dir():
+            raise ValueError(f"the output is {self.out}, a folder; expected a file to write.")
         self.request.check(self.fitted)
         self.fitted.rule(
             exclude_seen=self.request.excludes_seen(self.fitted), gammas=self.request.gammas

@@ -5,13 +5,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Annotated, Literal
 
+import numpy as np
 import polars as pl
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from bigrec.data.catalog import Catalog
 from bigrec.errors import DataError
-
-_PLACE = "place of an item"
 
 
 def _now() -> str:
@@ -178,11 +177,9 @@ class ItemChanges:
             place_of.get(item, len(place_of) + number) for number, item in enumerate(self.put)
         ]
         rows = put_frame(list(self.put.values()), frame.schema)
-        kept = frame.with_row_index(_PLACE).filter(
-            ~pl.col("item_id").is_in([*self.removed, *self.put])
-        )
-        rows = rows.with_columns(pl.Series(_PLACE, places, dtype=kept.schema[_PLACE]))
-        return catalog_of(pl.concat([kept, rows], how="diagonal").sort(_PLACE).drop(_PLACE))
+        stays = ~frame["item_id"].is_in([*self.removed, *self.put])
+        order = np.argsort([*stays.arg_true(), *places])
+        return catalog_of(pl.concat([frame.filter(stays), rows], how="diagonal")[order])
 
 
 def put_frame(items: Sequence[ItemPut], schema: Mapping[str, pl.DataType]) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from bigrec.data.id_columns import read_id
 from bigrec.serving.entries import (
     AnsweredRequest,
     BundleSwapped,
@@ -31,7 +32,7 @@ class History:
         length: Number of newest items that are kept of each user.
         revision: Number of entries so far, those that a compaction merged included.
         entries: The entries.
-        users: Newest items of each user, oldest first.
+        users: Newest items of each user, oldest first, by ids as those of data are read.
         answered: Requests by their key.
     """
 
@@ -47,7 +48,8 @@ class History:
         for entry in entries:
             self.revision += 1
             if isinstance(entry, InteractionsAdded):
-                for user, item, _ in entry.rows:
+                for written, item, _ in entry.rows:
+                    user = read_id(written)
                     self.users[user] = (*self.users.get(user, ()), item)[-self.length :]
                 if entry.request is not None:
                     self.answered[entry.request.key] = AnsweredRequest(
@@ -118,7 +120,7 @@ class History:
             if not isinstance(entry, InteractionsAdded):
                 continue
             for place in range(len(entry.rows) - 1, -1, -1):
-                user = entry.rows[place][0]
+                user = read_id(entry.rows[place][0])
                 counts[user] = counts.get(user, 0) + 1
                 if counts[user] <= self.length:
                     newest.add((position, place))

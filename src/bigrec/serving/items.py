@@ -7,6 +7,7 @@ import polars as pl
 
 from bigrec.data.catalog import Catalog
 from bigrec.data.id_columns import MISSING
+from bigrec.data.item_columns import CATEGORY, check_names
 from bigrec.errors import DataError
 from bigrec.serving.entries import (
     Entry,
@@ -184,6 +185,7 @@ def cleaned(snapshot: Snapshot, item_id: str, title: str, columns: Mapping[str, 
     put = ItemPut(item_id=item_id, title=title, columns=dict(columns))
     known = {bundle.catalog for bundle in snapshot.bundles.values()}
     try:
+        check_names([name for name in columns if name != CATEGORY])
         for catalog in known:
             row = put_frame([put], catalog.columns.schema)
             read = catalog_of(row.select("item_id", "title", *columns), decode_html=True)

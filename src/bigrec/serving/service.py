@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bigrec.data.id_columns import read_id
 from bigrec.errors import StorageError
 from bigrec.printable import get_logger
 from bigrec.serving.entries import (
@@ -102,7 +103,7 @@ class Service:
 
     def history_of(self, user_id: str) -> tuple[str, ...]:
         """The newest items of a user, as far as they were told to the service, oldest first."""
-        return self._history.users.get(user_id, ())
+        return self._history.users.get(read_id(user_id), ())
 
     def answered(self, key: str) -> AnsweredRequest | None:
         """The request of a key that was answered already."""

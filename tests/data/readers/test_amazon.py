@@ -126,3 +126,20 @@ def test_products_of_2014_are_python_literals_with_paths_of_categories(tmp_path:
     made = load_dataset(tmp_path)
     assert made.catalog.titles == ["A & B", "C"]
     assert made.catalog.categories == ["Games > PC", "Games > PC"]
+
+
+def test_ids_that_are_written_otherwise_in_the_two_files_meet(tmp_path: Path) -> None:
+    spaced = [{**row, "asin": f" {row['asin']} "} for row in REVIEWS_2018]
+    write(tmp_path / "Video_Games_5.json", spaced)
+    write(tmp_path / "meta_Video_Games.json", META_2018)
+    made = load_dataset(tmp_path)
+    assert made.catalog.item_ids == ["B1", "B2"]
+    np.testing.assert_array_equal(made.interactions.items, [0, 1])
+
+
+def test_titles_of_other_products_are_told_with_both_ids(tmp_path: Path) -> None:
+    write(tmp_path / "Video_Games_5.json", [{**row, "asin": "b1"} for row in REVIEWS_2018])
+    write(tmp_path / "meta_Books.json", META_2018)
+    message = r"meta_Books\.json: none of its 3 products is reviewed: .* as 'b1', this file such as"
+    with pytest.raises(DataError, match=rf"{message} 'B1'"):
+        load_dataset(tmp_path)

@@ -95,6 +95,26 @@ def test_a_title_with_the_separator_stays_whole(tmp_path: Path) -> None:
     assert load_dataset(tmp_path).catalog.titles == ["A :: B", "C"]
 
 
+def test_every_movie_of_a_file_with_other_line_ends_is_read(tmp_path: Path) -> None:
+    folder = write_100k(tmp_path)
+    (folder / "u.item").write_bytes((folder / "u.item").read_bytes().replace(b"\n", b"\r"))
+    check(load_dataset(folder), ratings=[5, 3])
+
+
+def test_a_csv_edition_may_have_other_columns_and_no_genres(tmp_path: Path) -> None:
+    folder = write_csv(tmp_path)
+    (folder / "ratings.csv").write_text(
+        "userId,movieId,rating,timestamp,user_id,item_id\n7,2,3.5,20,9,9\n7,1,5,10,9,9\n"
+    )
+    (folder / "movies.csv").write_text("movieId,title,item_id\n1,A,9\n2,B,9\n")
+    made = load_dataset(folder)
+    assert (made.interactions.user_ids, made.catalog.item_ids) == (["7"], ["1", "2"])
+    assert made.catalog.categories is None
+    (folder / "movies.csv").write_text("movieid,title\n1,A\n")
+    with pytest.raises(DataError, match=r"movies\.csv: the items have no column 'movieId'\. Their"):
+        load_dataset(folder)
+
+
 def test_ratings_without_movies_are_reported(tmp_path: Path) -> None:
     write_100k(tmp_path)
     (tmp_path / "u.item").unlink()
@@ -104,8 +124,8 @@ def test_ratings_without_movies_are_reported(tmp_path: Path) -> None:
 
 def test_a_line_of_too_few_fields_is_reported(tmp_path: Path) -> None:
     write_dat(tmp_path, encoding="utf-8")
-    (tmp_path / "movies.dat").write_text("1::A::Drama\n2::B\n")
-    with pytest.raises(DataError, match=r"movies\.dat has 2 fields in line 2: expected at least 3"):
+    (tmp_path / "movies.dat").write_text("1::A::Drama\n\n2::B\n")
+    with pytest.raises(DataError, match=r"movies\.dat has 2 fields in line 3: expected at least 3"):
         read(tmp_path, None)
 
 

@@ -87,3 +87,11 @@ def test_without_the_wheel_the_error_names_the_install_command(
     monkeypatch.setattr(importlib.metadata, "files", missing)
     with pytest.raises(DataError, match=r"pip install --no-deps recbole==1\.2\.1"):
         installed_ml_100k()
+
+
+@pytest.mark.parametrize("ending", ["inter", "item"])
+def test_names_that_differ_in_their_type_alone_are_refused(tmp_path: Path, ending: str) -> None:
+    path = write(tmp_path) / f"tiny.{ending}"
+    path.write_text("item_id:token\tuser_id:token\titem_id:float\n1\t2\t3\n")
+    with pytest.raises(DataError, match=rf"tiny\.{ending}: several columns are named 'item_id'"):
+        load_dataset(tmp_path)

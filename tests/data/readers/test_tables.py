@@ -23,6 +23,15 @@ def test_a_folder_of_interactions_and_items_is_found(tmp_path: Path) -> None:
     assert tables.columns == {}
 
 
+def test_names_are_found_in_any_case(tmp_path: Path) -> None:
+    (tmp_path / "Interactions.CSV").write_text("user_id,item_id,timestamp\n")
+    (tmp_path / "ITEMS.csv").write_text("item_id,title\n")
+    tables = read(tmp_path, None)
+    assert tables is not None
+    assert tables.interactions_path == tmp_path / "Interactions.CSV"
+    assert tables.items_path == tmp_path / "ITEMS.csv"
+
+
 def test_a_file_is_named_after_its_stem_and_finds_items_beside_it(tmp_path: Path) -> None:
     write(tmp_path, plays_csv="user_id\n", items_csv="item_id\n")
     tables = read(tmp_path / "plays.csv", None)

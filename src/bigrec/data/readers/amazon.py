@@ -1,12 +1,14 @@
 """Readers of the Amazon reviews of 2014, 2018 and 2023."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import polars as pl
 
 from bigrec.data.files import reading, stem_of
+from bigrec.data.id_columns import id_text
+from bigrec.data.lazy import lazy_source
 from bigrec.data.tables import SourceTables, first_fields, only_one, scan_table
 from bigrec.errors import DataError
 
@@ -101,19 +103,40 @@ def _read(source: Path, items: Path | None, edition: _Edition) -> SourceTables |
     item_id, category = edition.columns["item_id"], edition.columns["category"]
     interactions = scan_table(reviews, columns=edition.reviews)
     with reading(reviews):
-        reviewed = interactions.select(pl.col(item_id).unique()).collect()
+        reviewed = interactions.select(_id(item_id).unique()).collect()[item_id].drop_nulls()
     titles = scan_table(items, columns=edition.meta)
     if _CATEGORY_2014 in edition.meta and category != _CATEGORY_2014:
         titles = titles.with_columns(pl.coalesce(category, _CATEGORY_2014).alias(category))
-    # The files of titles list every product of the shop. Products without reviews are dropped, as
-    # in the paper: its catalog is the items of the 5-core reviews.
-    titles = titles.join(reviewed.lazy(), on=item_id, how="semi", maintain_order="left")
     return SourceTables(
         interactions,
         reviews,
-        titles,
+        _reviewed_only(titles, reviewed, item_id),
         items,
         name=stem_of(reviews),
         item_type="product",
         columns=edition.columns,
     )
+
+
+def _reviewed_only(titles: pl.LazyFrame, reviewed: pl.Series, item_id: str) -> pl.LazyFrame:
+    """The products that are reviewed, as in the paper: its catalog is those of the 5-core reviews.
+
+    The files of titles list every product of the shop.
+    """
+
+    def batches(selected: Sequence[str]) -> Iterator[pl.DataFrame]:
+        frame = titles.select(list(dict.fromkeys([*selected, item_id]))).collect()
+        kept = frame.filter(_id(item_id).is_in(reviewed.implode()))
+        if kept.is_empty() and not frame.is_empty() and len(reviewed):
+            raise DataError(
+                f"none of its {frame.height} products is reviewed: the reviews name products such "
+                f"as {reviewed[0]!r}, this file such as {frame[item_id][0]!r}. Expected the "
+                "reviews and the titles of one category, with ids written alike."
+            )
+        yield kept.select(selected)
+
+    return lazy_source(titles.collect_schema(), batches)
+
+
+def _id(name: str) -> pl.Expr:
+    return id_text(name, pl.String(), what="products")

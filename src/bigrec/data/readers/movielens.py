@@ -1,6 +1,6 @@
 """Reader of MovieLens in GroupLens' formats: 100K, 1M, 10M and the later CSV editions."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,7 +8,7 @@ import polars as pl
 
 from bigrec.data.csv_rows import Dialect
 from bigrec.data.delimited import scan_delimited
-from bigrec.data.files import read_lines
+from bigrec.data.files import read_lines, reading
 from bigrec.data.tables import SourceTables, first_fields, scan_table
 from bigrec.errors import DataError
 
@@ -36,6 +36,8 @@ _GENRES_100K = (
     "Western",
 )
 _COLUMNS = ("user_id", "item_id", "rating", "timestamp")
+_GENRES = "genres"
+_CSV = {"user_id": "userId", "item_id": "movieId"}
 
 
 class _Edition(NamedTuple):
@@ -43,6 +45,7 @@ class _Edition(NamedTuple):
     movies: str
     scan_ratings: Callable[[Path], pl.LazyFrame]
     scan_movies: Callable[[Path], pl.LazyFrame]
+    columns: Mapping[str, str]
 
 
 def read(source: Path, items: Path | None) -> SourceTables | None:
@@ -61,14 +64,17 @@ def read(source: Path, items: Path | None) -> SourceTables | None:
                 f"there is {ratings}, but no {edition.movies} with the titles: {movies} does not "
                 "exist. Add it there, or name it with items=..."
             )
+        titles = edition.scan_movies(movies)
+        with reading(movies):
+            category = {"category": _GENRES} if _GENRES in titles.collect_schema() else {}
         return SourceTables(
             edition.scan_ratings(ratings),
             ratings,
-            edition.scan_movies(movies),
+            titles,
             movies,
             name=ratings.resolve().parent.name,
             item_type="movie",
-            columns={"category": "genres"},
+            columns={**edition.columns, **category},
         )
     return None
 
@@ -77,7 +83,7 @@ def _is_movielens(ratings: Path) -> bool:
     if not ratings.is_file():
         return False
     # Other datasets have a ratings.csv as well.
-    return ratings.suffix != ".csv" or first_fields(ratings) >= {"userId", "movieId", "rating"}
+    return ratings.suffix != ".csv" or first_fields(ratings) >= {*_CSV.values(), "rating"}
 
 
 def _scan_tabs(path: Path) -> pl.LazyFrame:
@@ -88,10 +94,6 @@ def _scan_colons(path: Path) -> pl.LazyFrame:
     # "::" reads as two one-byte separators around an empty column; ratings have no other colon.
     columns = [name for column in _COLUMNS for name in (column, f"no {column}")][:-1]
     return scan_delimited(path, Dialect(":", has_quotes=False), names=columns).select(_COLUMNS)
-
-
-def _scan_csv_ratings(path: Path) -> pl.LazyFrame:
-    return scan_table(path).rename({"userId": "user_id", "movieId": "item_id"})
 
 
 def _read_u_item(path: Path) -> pl.LazyFrame:
@@ -114,32 +116,36 @@ def _read_movies_dat(path: Path) -> pl.LazyFrame:
 
 
 def _fields(path: Path, *, separator: str, at_least: int) -> list[list[str]]:
-    rows = [line.split(separator) for line in read_lines(path)]
-    for number, row in enumerate(rows, start=1):
+    rows = []
+    for number, line in read_lines(path):
+        row = line.split(separator)
         if len(row) < at_least:
             raise DataError(
                 f"{path} has {len(row)} fields in line {number}: expected at least {at_least}, "
                 f"separated by {separator!r}. Download it again."
             )
+        rows.append(row)
     return rows
 
 
 def _movies(rows: list[tuple[str, str, str]]) -> pl.LazyFrame:
-    columns = ("item_id", "title", "genres")
+    columns = ("item_id", "title", _GENRES)
     frame = pl.DataFrame(rows, schema=dict.fromkeys(columns, pl.String), orient="row")
     return _with_plain_genres(frame.lazy())
 
 
 def _scan_movies_csv(path: Path) -> pl.LazyFrame:
-    return _with_plain_genres(scan_table(path).rename({"movieId": "item_id"}))
+    return _with_plain_genres(scan_table(path))
 
 
 def _with_plain_genres(movies: pl.LazyFrame) -> pl.LazyFrame:
-    return movies.with_columns(pl.col("genres").str.replace_all("|", ", ", literal=True))
+    if _GENRES not in movies.collect_schema():
+        return movies
+    return movies.with_columns(pl.col(_GENRES).str.replace_all("|", ", ", literal=True))
 
 
 _EDITIONS = (
-    _Edition("u.data", "u.item", _scan_tabs, _read_u_item),
-    _Edition("ratings.dat", "movies.dat", _scan_colons, _read_movies_dat),
-    _Edition("ratings.csv", "movies.csv", _scan_csv_ratings, _scan_movies_csv),
+    _Edition("u.data", "u.item", _scan_tabs, _read_u_item, {}),
+    _Edition("ratings.dat", "movies.dat", _scan_colons, _read_movies_dat, {}),
+    _Edition("ratings.csv", "movies.csv", scan_table, _scan_movies_csv, _CSV),
 )

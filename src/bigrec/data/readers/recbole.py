@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 
 from bigrec.data.csv_rows import Dialect
-from bigrec.data.delimited import scan_delimited
+from bigrec.data.delimited import check_different, scan_delimited
 from bigrec.data.files import reading
 from bigrec.data.tables import SourceTables, only_one
 from bigrec.errors import DataError
@@ -80,7 +80,10 @@ def installed_ml_100k() -> Path:
 def _scan(path: Path) -> pl.LazyFrame:
     with reading(path):
         table = scan_delimited(path, _DIALECT)
-        return table.rename(lambda field: field.partition(":")[0])
+        fields = table.collect_schema().names()
+        names = [field.partition(":")[0] for field in fields]
+        check_different(names)
+        return table.rename(dict(zip(fields, names, strict=True)))
 
 
 def _first(names: Iterable[str], fields: Iterable[str]) -> str | None:

@@ -1,6 +1,5 @@
 """Reader of plain tables: one of interactions, one of items."""
 
-import os
 from pathlib import Path
 
 from bigrec.data.files import reading, stem_of, suffix_of
@@ -50,6 +49,8 @@ def _suffixes() -> set[str]:
 
 
 def _named(folder: Path, stem: str) -> Path | None:
-    files = [folder / (stem + suffix) for suffix in TABLE_SUFFIXES]
-    # A link to nothing or a pipe of the name is told when it is opened.
-    return only_one([file for file in files if os.path.lexists(file)], what=stem)
+    names = {stem + suffix for suffix in TABLE_SUFFIXES}
+    # In any case, as on other systems. A link to nothing or a pipe is told when it is opened.
+    return only_one(
+        sorted(file for file in folder.iterdir() if file.name.lower() in names), what=stem
+    )

@@ -3,17 +3,18 @@
 from collections.abc import Mapping, Sequence
 from io import BytesIO
 from textwrap import fill
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 
 from bigrec.evaluation.protocol import PROTOCOL_LABELS, SummaryRow
 from bigrec.evaluation.reports.data import GammaPath, SeedRow
 from bigrec.evaluation.segments import SegmentRow
 from bigrec.printable import printable
 from bigrec.types import FloatArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 FEW_QUERIES = 30
 """Segments with fewer queries do not set the scale of a plot."""
@@ -36,7 +37,7 @@ _CROWD = 5
 """With more methods a plot is wide and its legend is outside."""
 
 
-def to_png(figure: Figure) -> bytes:
+def to_png(figure: "Figure") -> bytes:
     """The figure as the bytes of a PNG; equal figures give equal bytes."""
     buffer = BytesIO()
     # The version of matplotlib in the metadata would make the bytes differ between versions.
@@ -44,7 +45,7 @@ def to_png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def draw_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: bool) -> Figure:
+def draw_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: bool) -> "Figure":
     """A metric over the list length, one line per method, intervals as error bars.
 
     Args:
@@ -77,7 +78,7 @@ def draw_metric_by_k(rows: Sequence[SummaryRow], *, metric: str, exclude_seen: b
     return figure
 
 
-def draw_curves(curves: Mapping[str, Mapping[str, SummaryRow]], *, x_label: str) -> Figure:
+def draw_curves(curves: Mapping[str, Mapping[str, SummaryRow]], *, x_label: str) -> "Figure":
     """A metric over named places, a line for each curve, intervals as error bars.
 
     Args:
@@ -103,7 +104,7 @@ def draw_curves(curves: Mapping[str, Mapping[str, SummaryRow]], *, x_label: str)
     return figure
 
 
-def draw_gamma_paths(paths: Sequence[GammaPath]) -> Figure:
+def draw_gamma_paths(paths: Sequence[GammaPath]) -> "Figure":
     """NDCG@10 over gamma, one panel for each method, validation beside test.
 
     Gamma is linear up to 1 and logarithmic above: the grid has as many values below 1 as above.
@@ -134,7 +135,7 @@ def draw_gamma_paths(paths: Sequence[GammaPath]) -> Figure:
     return figure
 
 
-def draw_segments(rows: Sequence[SegmentRow], *, metric: str, exclude_seen: bool) -> Figure:
+def draw_segments(rows: Sequence[SegmentRow], *, metric: str, exclude_seen: bool) -> "Figure":
     """A metric by segment, a bar for each method, intervals as error bars.
 
     The scale fits the segments of at least `FEW_QUERIES`: the wide interval of a handful of
@@ -174,7 +175,7 @@ def draw_segments(rows: Sequence[SegmentRow], *, metric: str, exclude_seen: bool
     return figure
 
 
-def draw_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> Figure:
+def draw_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> "Figure":
     """A metric of every training run, with mean and standard deviation over the runs.
 
     Args:
@@ -209,7 +210,7 @@ def draw_seeds(rows: Sequence[SeedRow], *, metric: str, exclude_seen: bool) -> F
     return figure
 
 
-def draw_losses(log: Sequence[Mapping[str, float]]) -> Figure:
+def draw_losses(log: Sequence[Mapping[str, float]]) -> "Figure":
     """Training and validation loss over the training step, or the epoch where there is no step.
 
     Args:
@@ -241,7 +242,7 @@ def draw_losses(log: Sequence[Mapping[str, float]]) -> Figure:
     return figure
 
 
-def draw_nearest_distances(distances: FloatArray) -> Figure:
+def draw_nearest_distances(distances: FloatArray) -> "Figure":
     """Histogram of the distance from each generated text to its nearest title.
 
     Args:
@@ -355,21 +356,25 @@ def _check_matching(rows: Sequence[object], *, metric: str, exclude_seen: bool) 
         )
 
 
-def _legend(figure: Figure, axes: Any, *, methods: int) -> None:
+def _legend(figure: "Figure", axes: Any, *, methods: int) -> None:
     if methods > _CROWD:
         figure.legend(loc="outside right upper", frameon=False, fontsize=9)
     else:
         axes.legend(frameon=False)
 
 
-def _figure(size: tuple[float, float]) -> tuple[Figure, Any]:
+def _figure(size: tuple[float, float]) -> "tuple[Figure, Any]":
     figure = _canvas(size)
     axes = figure.add_subplot()
     _plain(axes)
     return figure, axes
 
 
-def _canvas(size: tuple[float, float]) -> Figure:
+def _canvas(size: tuple[float, float]) -> "Figure":
+    # Most commands draw nothing.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - a second
+    from matplotlib.figure import Figure  # noqa: PLC0415 - a second
+
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
     return figure

@@ -85,27 +85,28 @@ def to_markdown(table: Table) -> str:
     n_columns = len(table.columns) or max(map(len, table.rows), default=0)
     heads = table.columns or ("",) * n_columns
     lines = [
-        *([f"### {_escaped(table.title)}", ""] if table.title else []),
-        _line(list(map(_escaped, heads))),
+        *([f"### {markdown_text(table.title)}", ""] if table.title else []),
+        _line(list(map(markdown_text, heads))),
         _line(["---"] * n_columns),
         *(_line([_markdown_cell(cell) for cell in row]) for row in table.rows),
         "",
-        *([_escaped(table.note), ""] if table.note else []),
+        *([markdown_text(table.note), ""] if table.note else []),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _markdown_cell(cell: Cell) -> str:
-    text = _escaped(cell.text)
-    marked = f"**{text}**" if cell.mark == "best" and text else text
-    return f"{marked} {cell.interval}" if cell.interval else marked
-
-
-def _escaped(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Plain text as one line of Markdown: printable, and nothing of it is markup."""
     # A bar ends a cell, a line break a row; "<" begins an HTML tag, the others links, images, code
     # and emphasis.
     escaped = re.sub(r"([\\`*_\[\]|~])", r"\\\1", printable(" ".join(text.split())))
     return escaped.replace("<", "&lt;")
+
+
+def _markdown_cell(cell: Cell) -> str:
+    text = markdown_text(cell.text)
+    marked = f"**{text}**" if cell.mark == "best" and text else text
+    return f"{marked} {cell.interval}" if cell.interval else marked
 
 
 def _line(cells: list[str]) -> str:

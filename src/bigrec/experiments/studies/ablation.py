@@ -19,16 +19,15 @@ from bigrec.experiments.studies.study import ARMS_FOLDER, report_study
 from bigrec.experiments.studies.variants import PRETRAINED, VARIANTS, Variant, make_variant
 from bigrec.models.base import training_rows
 from bigrec.models.llm import LLMRetriever
-from bigrec.models.llm.retriever import targets_per_step
+from bigrec.models.llm.arguments import targets_per_step
 from bigrec.models.registry import COOCCURRENCE, GAUSSIAN, TEXT_KNN
 from bigrec.models.text.vectors import TitleEmbedder
 from bigrec.recommender.factory import load_truncated_model
 from bigrec.recommender.fitted import FittedRecommender
-from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.query_encoders import RetrievalQueryEncoder
 from bigrec.recommender.title_index import kept_index
 from bigrec.settings import Settings
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 ABLATION = "ablation"
 """Name of the study."""

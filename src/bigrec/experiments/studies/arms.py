@@ -11,11 +11,10 @@ from bigrec.experiments.compare import compare_pipeline
 from bigrec.experiments.evaluate import make_query_table
 from bigrec.experiments.methods import recommender_ids
 from bigrec.experiments.pipeline import Pipeline
-from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
 from bigrec.settings.generative import DecodingSettings, GenerativeSettings, LatentSettings
 from bigrec.settings.sections import SelectionMethod
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 Decoding = Literal["beams", "latent"]
 

@@ -15,11 +15,10 @@ from bigrec.experiments.studies.arms import Decoding, decoded_by
 from bigrec.models.registry import GAUSSIAN, POPULARITY, TEXT_KNN, TF_IDF
 from bigrec.recommender.fit_store import TEXT_STAGES
 from bigrec.recommender.fitted import FittedRecommender
-from bigrec.recommender.fitting import no_progress
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder
 from bigrec.settings import Settings
 from bigrec.settings.sections import SourceSettings
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 TrainedOn = Literal["none", "other", "own", "all"]
 """Domains that a model was trained on, from that which is tested."""

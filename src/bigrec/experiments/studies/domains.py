@@ -28,9 +28,8 @@ from bigrec.experiments.studies.verdict import (
     verdicts,
 )
 from bigrec.models.registry import POPULARITY, TEXT_KNN, TF_IDF
-from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
-from bigrec.types import ProgressFactory
+from bigrec.types import ProgressFactory, no_progress
 
 DOMAINS = "domains"
 """Name of the study."""

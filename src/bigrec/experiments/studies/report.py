@@ -3,9 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING, Any
 
 from bigrec.evaluation.metrics import SELECTION_METRIC
 from bigrec.evaluation.protocol import SummaryRow, of_protocol
@@ -16,12 +14,16 @@ from bigrec.evaluation.reports.table import (
     DIFFERENCE_FORMAT,
     Cell,
     Table,
+    markdown_text,
     to_markdown,
     value_with_interval,
 )
 from bigrec.evaluation.stored import to_json
 from bigrec.experiments.studies.verdict import Finding, Verdict
 from bigrec.storage import atomic_file, write_json, write_text
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _FORMAT = 1
 _SHOWN = ("HR@1", "HR@10", "HR@20", "NDCG@10")
@@ -96,7 +98,7 @@ def write_study(folder: Path, report: StudyReport) -> None:
     tables = study_tables(report)
     with atomic_file(folder / "study.png") as temporary:
         temporary.write_bytes(png)
-    head = [f"# Study {report.name}", report.claim, *report.notes]
+    head = [f"# Study {report.name}", *map(markdown_text, [report.claim, *report.notes])]
     text = "\n\n".join([*head, *map(to_markdown, tables), "![Plot](study.png)\n"])
     write_text(folder / "study.md", text)
     page = render(
@@ -115,7 +117,7 @@ def study_json(report: StudyReport) -> dict[str, Any]:
     return to_json(report, version=_FORMAT)
 
 
-def draw_study(report: StudyReport) -> Figure:
+def draw_study(report: StudyReport) -> "Figure":
     """NDCG over the list length or, for a study with curves, NDCG@10 over their places."""
     if not report.curves:
         return draw_metric_by_k(report.rows, metric="ndcg", exclude_seen=report.exclude_seen)

@@ -10,9 +10,8 @@ from bigrec.experiments.studies.arms import run_arm
 from bigrec.experiments.studies.designs import Design
 from bigrec.experiments.studies.report import StudyReport, write_study
 from bigrec.experiments.studies.verdict import Contrast, Finding, check_contrasts, verdicts
-from bigrec.recommender.fitting import no_progress
 from bigrec.settings import Settings
-from bigrec.types import IntArray, ProgressFactory
+from bigrec.types import IntArray, ProgressFactory, no_progress
 
 ARMS_FOLDER = "arms"
 """The workspace of all arms in a run directory of studies."""

@@ -31,9 +31,9 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
+from bigrec.models.llm.arguments import training_arguments
 from bigrec.models.llm.features import ItemTextFeatures, title_features
 from bigrec.models.llm.network import TwoTowerNetwork, build_network
-from bigrec.models.neural.arguments import TrainingArguments, default_n_negatives
 from bigrec.models.neural.checkpoint import as_arrays, as_tensors
 from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.inference import encode_histories
@@ -58,9 +58,6 @@ _STORED_SETTINGS = (
     "id_embedding_dropout",
 )
 _KNOWN = "known"
-# Default batch size: targets for about so many steps in an epoch, within these bounds.
-_STEPS_PER_EPOCH = 100
-_BATCH_SIZES = (128, 768)
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +150,7 @@ class LLMRetriever(HistoryScorer):
             feature_dropout=settings.feature_dropout,
             embedding_dropout=settings.embedding_dropout,
         )
-        arguments = _training_arguments(
+        arguments = training_arguments(
             settings,
             n_rows=len(items),
             n_titles=len(index.titles),
@@ -371,32 +368,3 @@ def _check_sizes(
 
 def _features(index: ItemIndex) -> torch.Tensor:
     return torch.from_numpy(index.embeddings.copy())
-
-
-def targets_per_step(settings: RetrievalSettings, *, n_rows: int) -> int:
-    """Approximate number of targets in an optimizer step.
-
-    Args:
-        settings: Say it, or leave it to the size of the data.
-        n_rows: Training interactions.
-    """
-    return settings.batch_size or int(np.clip(n_rows // _STEPS_PER_EPOCH, *_BATCH_SIZES))
-
-
-def _training_arguments(
-    settings: RetrievalSettings, *, n_rows: int, n_titles: int, exclude_seen: bool, seed: int
-) -> TrainingArguments:
-    return TrainingArguments(
-        learning_rate=settings.learning_rate,
-        schedule="cosine",
-        weight_decay=settings.weight_decay,
-        batch_size=targets_per_step(settings, n_rows=n_rows),
-        epochs=settings.epochs,
-        early_stopping_patience=settings.early_stopping_patience,
-        n_negatives=default_n_negatives(n_titles),
-        robust_weight=0.0,
-        robust_temperature=1.0,
-        exclude_seen=exclude_seen,
-        seed=seed,
-        forward_size=settings.per_device_batch_size,
-    )
