@@ -1,6 +1,7 @@
 """The service as a Ray Serve deployment: ``serve run examples.ray_serve:service``.
 
-Needs ``pip install 'ray[serve]' 'bigrec[serve]'``. Replicas on one machine share the journal.
+Needs ``pip install 'ray[serve]' 'bigrec[serve]'``; tried with Ray 2.60.0, with one replica and two.
+Replicas on one machine share the journal and, in the folder ``arrays``, large arrays.
 """
 
 from pathlib import Path
@@ -13,7 +14,12 @@ from bigrec.serving.options import ServingOptions
 
 def application():
     """The ASGI application of one replica; it loads the bundle when it starts."""
-    return create_app(ServingOptions(bundles=(Path("runs/demo/bundle"),), keys=Path("keys.json")))
+    folder = Path("runs/demo")
+    return create_app(
+        ServingOptions(
+            bundles=(folder / "bundle",), keys=Path("keys.json"), arrays=folder / "arrays"
+        )
+    )
 
 
 @serve.deployment(ray_actor_options={"num_cpus": 1})
