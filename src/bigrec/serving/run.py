@@ -113,7 +113,7 @@ def app_of_worker() -> "FastAPI":
 
 
 def _configured_app(options: ServingOptions) -> "FastAPI":
-    from bigrec.serving.app import create_app  # noqa: PLC0415 - torch, seconds
+    from bigrec.serving.app import create_app  # noqa: PLC0415 - for the processes that answer
 
     logs.configure()
     return create_app(options)
