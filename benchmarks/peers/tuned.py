@@ -71,7 +71,7 @@ class Point:
 
 GRID = tuple(
     Point(learning_rate, dropout, max_length)
-    for max_length, learning_rate, dropout in itertools.product((50, 10), (1e-3, 3e-3), (0.5, 0.2))
+    for learning_rate, max_length, dropout in itertools.product((1e-3, 3e-3), (50, 10), (0.5, 0.2))
 )
 
 
@@ -275,7 +275,7 @@ def main() -> None:
     parser.add_argument("--config", help="settings file or preset")
     parser.add_argument("--data", help="dataset, as of bigrec")
     parser.add_argument("--set", action="append", default=[], metavar="SECTION.FIELD=VALUE")
-    parser.add_argument("--max-length", action="append", type=int, help="of the grid; repeatable")
+    parser.add_argument("--points", type=int, help="the first of the grid; all by default")
     arguments = parser.parse_args()
     missing = why_missing(PEER)
     if missing is not None:
@@ -284,9 +284,8 @@ def main() -> None:
     settings = Settings.read(arguments.config, [*source, *arguments.set])
     arguments.folder.mkdir(parents=True, exist_ok=True)
     comparison = Comparison(settings, arguments.folder)
-    grid = [point for point in GRID if point.max_length in (arguments.max_length or (50, 10))]
     trained: dict[str, list[Trained]] = {OURS: [], PEER: []}
-    for point in grid:
+    for point in GRID[: arguments.points]:
         for side, points in trained.items():
             points.append(comparison.train(side, point))
     figures = report(trained, comparison.prepared.test_queries.user_ids)

@@ -100,6 +100,30 @@ def test_networks_are_timed_to_the_figure_that_all_of_the_family_reach() -> None
     assert summary([slow], targets=np.array([1]), common_valid=0.3)["train_s"] is None
 
 
+def test_a_side_whose_time_was_used_up_does_not_lower_the_common_figure(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    curves = {
+        "bigrec": [(200.0, 0.1), (400.0, 0.3)],
+        "rectools": [(2.0, 0.1), (50.0, 0.2)],
+        "recbole": [(150.0, 0.1), (301.0, 0.15)],
+    }
+    monkeypatch.setattr(stage, "why_missing", lambda _: None)
+    lists = np.zeros((len(table(folder / "test-targets.csv")), 10), dtype=np.int64)
+    monkeypatch.setattr(
+        stage,
+        "run_side",
+        lambda entry, *_, **__: Turn(400.0, 1.0, 100.0, curves[entry.peer], lists),
+    )
+    entries = [Entry(peer, "SASRec", "SASRec") for peer in curves]
+    figures = compare(folder, turns=2, budget_s=300, entries=entries)
+    seconds = {peer: figures[f"{peer} SASRec"]["train_s"] for peer in curves}
+    assert seconds == {"bigrec": 400.0, "rectools": 50.0, "recbole": None}
+    assert figures["recbole SASRec"]["turns"] == stage.NETWORK_TURNS
+    alone = compare(folder, turns=1, budget_s=300, entries=entries[2:])
+    assert alone["recbole SASRec"]["train_s"] == 301.0
+
+
 def test_absent_and_failing_peers_are_named_with_the_reason(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
