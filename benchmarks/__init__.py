@@ -32,7 +32,7 @@ STAGES: dict[str, Callable[[], dict[str, Any]]] = {
         name: _imported_later(name)
         for name in (
             *("train", "generate", "embed", "ground", "curve", "growth", "peak", "serve"),
-            *("index", "mapped", "peers"),
+            *("index", "mapped", "stream", "peers"),
         )
     },
 }

@@ -15,6 +15,7 @@ from benchmarks.gamma import bench_gamma
 from benchmarks.index import bench_index_stage
 from benchmarks.mapped import bench_mapped_stage
 from benchmarks.prepare import bench_prepare
+from benchmarks.stream import bench_stream
 
 
 def test_the_gamma_path_agrees_with_the_papers_procedure() -> None:
@@ -44,6 +45,14 @@ def test_preparing_counts_interactions_and_examples() -> None:
         bench_prepare(n_rows=10)
 
 
+def test_stream_adds_up_shards_to_the_statistics_of_one_pass() -> None:
+    figures = bench_stream(n_pairs=25_000, n_items=50, dim=8)
+    assert figures["pairs"] == 25_000
+    assert figures["shards_apart"] < 1e-12
+    assert figures["stream_s"] >= 0
+    assert figures["update_s"] <= figures["update_and_fit_s"]
+
+
 def test_figures_are_written_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     small = {"gamma": lambda: bench_gamma(n_queries=2, n_items=20)}
     monkeypatch.setattr(benchmarks, "STAGES", small)
@@ -69,6 +78,7 @@ def test_every_stage_has_a_function_and_the_default_ones_are_stages() -> None:
         "peak",
         "peers",
         "serve",
+        "stream",
     }
     for name in set(benchmarks.STAGES) - {"prepare", "gamma"}:
         module = importlib.import_module(f"benchmarks.{name}")
