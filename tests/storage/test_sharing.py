@@ -21,9 +21,10 @@ def large(**changes: float) -> FloatArray:
     return array
 
 
-def mapped_files() -> list[str]:
-    lines = Path("/proc/self/maps").read_text().splitlines()
-    return [line.split()[-1] for line in lines if line.endswith(".array")]
+def mapped_files(folder: Path) -> list[str]:
+    """Files of a folder that this process maps; those of other tests may be mapped still."""
+    paths = [Path(line.split()[-1]) for line in Path("/proc/self/maps").read_text().splitlines()]
+    return [str(path) for path in paths if path.suffix == ".array" and path.parent == folder]
 
 
 @pytest.mark.parametrize("order", ["C", "F"])
@@ -46,8 +47,9 @@ def test_processes_map_one_file(tmp_path: Path) -> None:
         "import sys, numpy as np\nfrom pathlib import Path\n"
         "from bigrec.storage.sharing import shared, sharing_arrays\n"
         "from tests.storage.test_sharing import large, mapped_files\n"
-        "with sharing_arrays(Path(sys.argv[1])): array = shared(large())\n"
-        "print(mapped_files()[0])"
+        "folder = Path(sys.argv[1])\n"
+        "with sharing_arrays(folder): array = shared(large())\n"
+        "print(mapped_files(folder)[0])"
     )
     with sharing_arrays(tmp_path):
         first = shared(large())
@@ -57,7 +59,7 @@ def test_processes_map_one_file(tmp_path: Path) -> None:
     )
     (file,) = tmp_path.glob("*.array")
     assert done.stdout.strip() == str(file)
-    assert set(mapped_files()) == {str(file)}
+    assert set(mapped_files(tmp_path)) == {str(file)}
     assert np.array_equal(first, second)
 
 
