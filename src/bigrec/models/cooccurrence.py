@@ -24,6 +24,7 @@ from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.models.sparse import SPARSE, read_sparse, sparse_arrays
 from bigrec.settings.baselines import CooccurrenceSettings
 from bigrec.settings.sections import PositiveInt
+from bigrec.storage.sharing import shared
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _DEFAULTS = CooccurrenceSettings()
@@ -163,7 +164,7 @@ def _faster_form(pairs: csr_array | FloatArray) -> csr_array | FloatArray:
     n_cells = pairs.shape[0] * pairs.shape[1]
     is_dense = pairs.nnz >= _DENSE_SHARE * n_cells
     if is_dense and n_cells * pairs.dtype.itemsize <= _DENSE_BYTES:
-        return np.asarray(pairs.toarray())
+        return shared(np.asarray(pairs.toarray()))
     return pairs
 
 
