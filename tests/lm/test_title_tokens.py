@@ -12,13 +12,22 @@ from torch.nn import functional
 
 from bigrec.data.examples import TitleExample
 from bigrec.errors import ModelError
-from bigrec.lm.batches import Collator, kept_positions_loss, tokenize_examples
+from bigrec.lm.batches import (
+    IGNORED,
+    BranchingNodes,
+    BranchingTokens,
+    Collator,
+    TrieLoss,
+    kept_positions_loss,
+    tokenize_examples,
+)
 from bigrec.lm.generation.trie import TitleTrie
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.lm.title_tokens import TitleTokens, logits_of
 from bigrec.settings.generative import PromptSettings
 from tests.conftest import TITLES
+from tests.lm.generation.generators import log_probs, transformers_generator
 from tests.lm.test_finetune import losses, run, weights
 
 END = 9
@@ -115,7 +124,9 @@ def test_labels_are_where_titles_branch(lm: LanguageModel) -> None:
     renderer = renderer_of(lm)
     tokens = TitleTokens.of(renderer, TITLES)
     (every,) = tokenize_examples(renderer, [EXAMPLE], loss="titles")
-    (few,) = tokenize_examples(renderer, [EXAMPLE], loss="titles", branching=tokens)
+    (few,) = tokenize_examples(
+        renderer, [EXAMPLE], loss="titles", title_labels=BranchingTokens(tokens)
+    )
     expected = [
         kept
         for title in EXAMPLE.titles
@@ -129,16 +140,61 @@ def test_labels_are_where_titles_branch(lm: LanguageModel) -> None:
     )
 
 
-@pytest.mark.parametrize("method", ["lora", "full"])
-def test_training_over_titles_alone_lowers_its_loss_and_keeps_the_vocabulary(
-    tiny_model: Path, tmp_path: Path, method: str
+@pytest.mark.parametrize("num_beams", [1, len(TITLES)])
+def test_the_trie_loss_is_the_log_probability_of_a_title_among_all(
+    lm: LanguageModel, num_beams: int
 ) -> None:
-    options: dict[str, Any] = {"method": method, "loss": "titles", "epochs": 6, "valid": []}
-    lm, result = run(
-        tiny_model, tmp_path / "a", **options, softmax="titles", loss_tokens="branching"
+    renderer = renderer_of(lm)
+    tokens = TitleTokens.of(renderer, TITLES)
+    loss = {}
+    for title in TITLES:
+        example = TitleExample(tuple(TITLES[:3]), title, "movie")
+        rows = tokenize_examples(
+            renderer, [example], loss="completion", title_labels=BranchingNodes(tokens)
+        )
+        batch = Collator(lm)(rows)
+        targets = batch.pop("labels")
+        with torch.inference_mode(), logits_of(lm.base, tokens.ids):
+            # Divided by 1, so that it is the sum.
+            loss[title] = float(TrieLoss(tokens)(lm.model(**batch), targets, 1))
+    assert sum(np.exp(-value) for value in loss.values()) == pytest.approx(1, abs=1e-4)
+    generator = transformers_generator(
+        lm, renderer, num_beams=num_beams, titles=TITLES, renormalize=True, length_penalty=0.0
     )
+    (texts,) = generator.generate([renderer.prompt_ids(TITLES[:3], "movie")])
+    for text, log_prob in log_probs(texts).items():
+        assert log_prob == pytest.approx(-loss[text], abs=1e-3)
+    if num_beams > 1:
+        assert len(texts) == len(TITLES)
+
+
+def test_only_what_ends_a_generated_title_ends_one_in_the_trie(lm: LanguageModel) -> None:
+    renderer = PromptRenderer(lm.tokenizer, PromptSettings(style="plain"))
+    tokens = TitleTokens.of(renderer, TITLES)
+    labels = BranchingNodes(tokens)
+    title = renderer.title_token_ids(TITLES[0])
+    newline = renderer.prompt_parts(TITLES[:2], "movie")[1][0][len(title) :]
+    assert newline != [renderer.end_id]
+    by_newline, ended = labels([*title, *newline], title), labels([*title, renderer.end_id], title)
+    assert by_newline[: len(title)] == ended[:-1]
+    assert by_newline[len(title) :] == [IGNORED] * len(newline)
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [
+        ("lora", {"softmax": "titles", "loss_tokens": "branching"}),
+        ("full", {"softmax": "titles", "loss_tokens": "branching"}),
+        ("lora", {"softmax": "trie"}),
+    ],
+)
+def test_training_over_titles_alone_lowers_its_loss_and_keeps_the_vocabulary(
+    tiny_model: Path, tmp_path: Path, method: str, options: dict[str, Any]
+) -> None:
+    common: dict[str, Any] = {"method": method, "loss": "titles", "epochs": 6, "valid": []}
+    lm, result = run(tiny_model, tmp_path / "a", **common, **options)
     values = losses(result, "loss")
     assert values[-1] < values[0] < np.log(len(lm.tokenizer))
     assert lm.model(input_ids=torch.tensor([[1]])).logits.shape[-1] == lm.base.config.vocab_size
-    _, plain = run(tiny_model, tmp_path / "b", **options)
+    _, plain = run(tiny_model, tmp_path / "b", **common)
     assert weights(result).keys() == weights(plain).keys()

@@ -68,6 +68,14 @@ from bigrec.settings import Settings
             ["mode=generative", "generative.finetune={method: full, lora_r: 8}"],
             "lora_r: .* generative.finetune.method: lora",
         ),
+        (
+            ["mode=generative", "generative.finetune={softmax: trie, loss_tokens: branching}"],
+            "loss_tokens: .* generative.finetune.softmax: vocabulary or titles",
+        ),
+        (
+            ["mode=generative", "generative.finetune.softmax=trie"],
+            "constraint: none writes. Set it to catalog or unseen",
+        ),
         (["fusion.signals=[]", "fusion.method=rrf"], "fusion.method: .* fusion.signals"),
         (["fusion.gammas={EASE: 1}"], "fusion.gammas.* fusion.method: paper, product or"),
         (
@@ -89,6 +97,7 @@ def test_what_has_no_effect_is_refused(overrides: list[str], needs: str) -> None
         ["retrieval.train_on=examples", "data.example_selection.method=influence"],
         ["mode=generative", "data.example_selection={method: influence_effort, effort_pool: 9}"],
         ["fusion.signals=[EASE]", "fusion.method=product", "fusion.gammas={EASE: 0.5}"],
+        ["generative={finetune: {softmax: trie}, decoding: {method: latent}}", "mode=generative"],
         ["mode=generative", "generative.decoding={backend: openai, server: {retries: 2}}"],
     ],
 )

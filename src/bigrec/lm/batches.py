@@ -1,6 +1,7 @@
 """Training examples as tokens and labels, their batches, and the loss over a batch."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import Any, Literal, TypedDict
 
@@ -12,7 +13,7 @@ from bigrec.data.examples import TitleExample
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.lm.title_tokens import TitleTokens
+from bigrec.lm.title_tokens import TitleTokens, allowed_logits
 from bigrec.printable import get_logger
 
 logger = get_logger(__name__)
@@ -21,6 +22,59 @@ LossTarget = Literal["completion", "titles", "full"]
 
 IGNORED = -100
 """Label of a token that the loss does not cover."""
+
+
+TitleLabels = Callable[[Sequence[int], Sequence[int]], Sequence[int]]
+"""Labels of a line, from its tokens and those of its title: a line is a title and what ends it."""
+
+
+def every_token(line: Sequence[int], title: Sequence[int]) -> Sequence[int]:
+    """Labels of all tokens of a line."""
+    del title
+    return line
+
+
+@dataclass(frozen=True)
+class BranchingTokens:
+    """Labels of the tokens of a title where several could stand.
+
+    Args:
+        titles: The titles.
+    """
+
+    titles: TitleTokens
+
+    def __call__(self, line: Sequence[int], title: Sequence[int]) -> list[int]:
+        """See `TitleLabels`."""
+        branches = self.titles.branches(title)
+        return [
+            token if branches[min(place, len(title))] else IGNORED
+            for place, token in enumerate(line)
+        ]
+
+
+@dataclass(frozen=True)
+class BranchingNodes:
+    """As `BranchingTokens`, with the node of the trie that a token leads to as its label.
+
+    What ends a line in another way than it ends a title that is generated has no node.
+
+    Args:
+        titles: The titles.
+    """
+
+    titles: TitleTokens
+
+    def __call__(self, line: Sequence[int], title: Sequence[int]) -> list[int]:
+        """See `TitleLabels`."""
+        ended = [*title, self.titles.trie.end]
+        labels = [
+            node if branches and token == ended[place] else IGNORED
+            for place, (token, branches, node) in enumerate(
+                zip(line, self.titles.branches(title), self.titles.nodes(title), strict=False)
+            )
+        ]
+        return [*labels, *_ignored(line[len(labels) :])]
 
 
 class TokenizedExample(TypedDict):
@@ -41,7 +95,7 @@ def tokenize_examples(
     examples: Sequence[TitleExample],
     *,
     loss: LossTarget,
-    branching: TitleTokens | None = None,
+    title_labels: TitleLabels = every_token,
 ) -> list[TokenizedExample]:
     """Tokenize examples, with labels where the loss covers them.
 
@@ -52,8 +106,7 @@ def tokenize_examples(
             (all-position targets), each with the token that ends it if that is part of the title
             (see `PromptRenderer.prompt_parts`). ``full`` covers every token. The first title of a
             history has no title before it: the model learns from it which titles are popular.
-        branching: The loss covers only tokens of titles where several could stand. None covers
-            all. Has no effect with ``full``.
+        title_labels: Labels of a title's line. Has no effect with ``full``.
     """
     tokenized = []
     n_truncated = 0
@@ -67,7 +120,7 @@ def tokenize_examples(
         else:
             titles = example.titles[-1 - len(lines) :]
             *history, target = (
-                _undecided(line, renderer.title_token_ids(title), branching)
+                title_labels(line, renderer.title_token_ids(title))
                 for title, line in zip(titles, [*lines, response], strict=True)
             )
             if loss == "completion":
@@ -87,18 +140,6 @@ def tokenize_examples(
 
 def _ignored(ids: Sequence[int]) -> list[int]:
     return [IGNORED] * len(ids)
-
-
-def _undecided(
-    line: Sequence[int], title: Sequence[int], branching: TitleTokens | None
-) -> Sequence[int]:
-    """Labels of a line, which is the tokens of a title and what ends it."""
-    if branching is None:
-        return line
-    branches = branching.branches(title)
-    return [
-        token if branches[min(place, len(title))] else IGNORED for place, token in enumerate(line)
-    ]
 
 
 class Collator:
@@ -148,6 +189,37 @@ def _from_first_label(labels: Sequence[int]) -> Sequence[int]:
     """Labels from the first one that the loss covers."""
     first = next(place for place, label in enumerate(labels) if label != IGNORED)
     return labels[first:]
+
+
+@dataclass(frozen=True)
+class TrieLoss:
+    """As `kept_positions_loss`, relative to the tokens that lead from the same node to some title.
+
+    The losses of a title's tokens then sum to its negative log-probability among all titles.
+
+    Args:
+        titles: The titles; labels are those of `BranchingNodes`, and logits those of their tokens.
+    """
+
+    titles: TitleTokens
+
+    def __call__(
+        self,
+        outputs: Any,
+        labels: torch.Tensor,
+        num_items_in_batch: torch.Tensor | int | None = None,
+    ) -> torch.Tensor:
+        """See `kept_positions_loss`."""
+        labeled = labels[:, 1:] != IGNORED
+        nodes = labels[:, 1:][labeled].cpu().numpy()
+        tokens = self.titles.trie.tokens(nodes)
+        logits = outputs["logits"][:, -labeled.shape[1] :][labeled].float()
+        total = functional.cross_entropy(
+            allowed_logits(logits, nodes, self.titles),
+            torch.tensor(self.titles.places(tokens.tolist()), device=logits.device),
+            reduction="sum",
+        )
+        return total / (len(nodes) if num_items_in_batch is None else num_items_in_batch)
 
 
 def kept_positions_loss(

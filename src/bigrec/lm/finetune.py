@@ -8,7 +8,7 @@ is resumed, and a checkpoint that was not completely written is ignored.
 import importlib.util
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import chain
@@ -28,10 +28,15 @@ from transformers import (
 from bigrec.data.examples import TitleExample
 from bigrec.errors import DataError, SettingsError
 from bigrec.lm.batches import (
+    BranchingNodes,
+    BranchingTokens,
     Collator,
     LossTarget,
     SortedBatches,
+    TitleLabels,
     TokenizedExample,
+    TrieLoss,
+    every_token,
     kept_positions_loss,
     tokenize_examples,
 )
@@ -147,13 +152,13 @@ def finetune(
     if settings.reads_catalog:
         written = (example.titles for example in chain(train, valid))
         tokens = TitleTokens.of(renderer, list(dict.fromkeys(chain(titles, *written))))
-    branching = tokens if settings.loss_tokens == "branching" else None
+    title_labels = _title_labels(settings, tokens)
     trainer = _train(
         lm,
         arguments,
-        train=tokenize_examples(renderer, train, loss=settings.loss, branching=branching),
-        valid=_validation_examples(renderer, valid, loss=settings.loss, branching=branching),
-        softmax=tokens if settings.softmax == "titles" else None,
+        train=tokenize_examples(renderer, train, loss=settings.loss, title_labels=title_labels),
+        valid=_validation_examples(renderer, valid, loss=settings.loss, title_labels=title_labels),
+        softmax=tokens if settings.softmax != "vocabulary" else None,
         settings=settings,
         progress=progress,
     )
@@ -223,7 +228,10 @@ def _train(
     progress: ProgressCallback | None,
 ) -> _Trainer:
     """Train what is attached, from the last complete checkpoint if there is one."""
-    if softmax is not None:
+    compute_loss: Callable[..., torch.Tensor] = kept_positions_loss
+    if softmax is not None and settings.softmax == "trie":
+        compute_loss = TrieLoss(softmax)
+    elif softmax is not None:
         train, valid = ([_relabel(example, softmax) for example in part] for part in (train, valid))
     checkpoints = CheckpointCallback(
         save_every_s=settings.save_every_s,
@@ -240,7 +248,7 @@ def _train(
         data_collator=Collator(lm),
         train_dataset=train,
         eval_dataset=valid or None,
-        compute_loss_func=kept_positions_loss,
+        compute_loss_func=compute_loss,
         callbacks=callbacks,
     )
     trainer.remove_callback(PrinterCallback)
@@ -275,6 +283,15 @@ def _computing_dtype(lm: LanguageModel) -> torch.dtype:
     return dtype
 
 
+def _title_labels(settings: FinetuneSettings, tokens: TitleTokens | None) -> TitleLabels:
+    """The labels of a title's line by the settings."""
+    if tokens is not None and settings.softmax == "trie":
+        return BranchingNodes(tokens)
+    if tokens is not None and settings.loss_tokens == "branching":
+        return BranchingTokens(tokens)
+    return every_token
+
+
 def _relabel(example: TokenizedExample, softmax: TitleTokens) -> TokenizedExample:
     """The example with labels that count among the tokens of titles."""
     return {**example, "labels": softmax.places(example["labels"])}
@@ -285,13 +302,13 @@ def _validation_examples(
     examples: Sequence[TitleExample],
     *,
     loss: LossTarget,
-    branching: TitleTokens | None,
+    title_labels: TitleLabels,
 ) -> list[TokenizedExample]:
     tokenized = tokenize_examples(
         renderer,
         examples,
         loss="full" if loss == "full" else "completion",
-        branching=branching,
+        title_labels=title_labels,
     )
     # Similar lengths share a batch. The order is the same in every epoch and every run.
     return sorted(tokenized, key=lambda example: -len(example["input_ids"]))

@@ -53,14 +53,43 @@ class TitleTokens:
             ``n + 1`` values. All are true for a text that is none of the titles, and if there is
             one title only: nothing else is left to learn.
         """
-        (nodes,) = self.trie.paths(np.array([tokens], dtype=np.int64).reshape(1, -1))
+        nodes = self._path(tokens)
         several = self.trie.n_steps(nodes) > 1 if nodes[-1] >= 0 else np.zeros(0, dtype=np.bool_)
         return [bool(value) for value in several] if np.any(several) else [True] * len(nodes)
+
+    def nodes(self, tokens: Sequence[int]) -> list[int]:
+        """Nodes of the trie that the tokens of a title lead to, and the end token after them.
+
+        Args:
+            tokens: The ``n`` tokens of one of the titles.
+
+        Returns:
+            ``n + 1`` nodes.
+        """
+        return [int(node) for node in self._path([*tokens, self.trie.end])[1:]]
+
+    def _path(self, tokens: Sequence[int]) -> IntArray:
+        nodes: IntArray = self.trie.paths(np.array([tokens], dtype=np.int64).reshape(1, -1))[0]
+        return nodes
 
     def places(self, tokens: Sequence[int]) -> list[int]:
         """Places in ``ids`` of tokens that are all among them; a negative number stays."""
         values = np.array(tokens, dtype=np.int64)
         return list(map(int, np.where(values < 0, values, np.searchsorted(self.ids, values))))
+
+
+def allowed_logits(logits: torch.Tensor, nodes: IntArray, titles: TitleTokens) -> torch.Tensor:
+    """Logits with minus infinity for every token that cannot stand in the place of another.
+
+    Args:
+        logits: Logits of ``titles.ids`` at ``n`` places of titles, ``[n, v]``.
+        nodes: Node of the trie that the title's own token leads to, ``[n]``.
+        titles: The titles.
+    """
+    row, token, _ = titles.trie.steps(titles.trie.parents(nodes))
+    forbidden = np.ones(logits.shape, dtype=np.bool_)
+    forbidden[row, np.searchsorted(titles.ids, token)] = False
+    return logits.masked_fill(torch.from_numpy(forbidden).to(logits.device), -torch.inf)
 
 
 @contextmanager

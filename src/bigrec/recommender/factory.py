@@ -103,6 +103,7 @@ def make_generator(
                 f"{decoding.backend!r}, which writes freely: use backend transformers."
             )
         options["titles"] = titles
+        options["renormalize"] = settings.generative.finetune.softmax == "trie"
     elif decoding.backend == "openai":
         return OpenAIGenerator(
             renderer,

@@ -86,6 +86,11 @@ _CONDITIONS = (
         )
         for name in ("loss_tokens", "softmax")
     ),
+    _Condition(
+        "generative.finetune.loss_tokens",
+        lambda s: s.generative.finetune.softmax != "trie",
+        "generative.finetune.softmax: vocabulary or titles",
+    ),
     _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
     _Condition(
         "data.train_sources",
@@ -177,7 +182,12 @@ def inapplicable(settings: "Settings") -> list[str]:
         ]
         if here and not condition.holds(settings):
             found.append(f"{min(here)}: it has no effect here. It needs {condition.needs}.")
-    return [*found, *_effort_without_loss(settings), *_unknown_gammas(settings)]
+    return [
+        *found,
+        *_effort_without_loss(settings),
+        *_trie_without_constraint(settings),
+        *_unknown_gammas(settings),
+    ]
 
 
 def without_inapplicable(settings: "Settings") -> dict[str, Any]:
@@ -198,6 +208,20 @@ def _effort_without_loss(settings: "Settings") -> list[str]:
         return []
     name = "data.example_selection.method: influence_effort"
     return [f"{name} reads the loss of generative mode. Use influence, or mode: generative."]
+
+
+def _trie_without_constraint(settings: "Settings") -> list[str]:
+    generative = settings.generative
+    if (
+        generative.finetune.softmax != "trie"
+        or generative.decoding.constraint != "none"
+        or not settings.writes_texts
+    ):
+        return []
+    problem = "says nothing of tokens that continue no title, which generative.decoding.constraint"
+    return [
+        f"generative.finetune.softmax: trie {problem}: none writes. Set it to catalog or unseen."
+    ]
 
 
 def _unknown_gammas(settings: "Settings") -> list[str]:

@@ -58,10 +58,11 @@ class FinetuneSettings(Section):
     loss_tokens: Literal["all", "branching"] = "all"
     """Tokens of a title in the loss: all, or only those where several could stand in some title of
     the catalog. Decoding with ``constraint`` does not choose the others."""
-    softmax: Literal["vocabulary", "titles"] = "vocabulary"
-    """What a token's probability is relative to: the model's vocabulary, or the tokens that the
-    catalog's titles are written with. Fewer are faster to compute. Decoding with ``constraint``
-    chooses no others."""
+    softmax: Literal["vocabulary", "titles", "trie"] = "vocabulary"
+    """What a token's probability is relative to: the model's vocabulary (paper), the tokens that
+    the catalog's titles are written with, or those that lead from what is written so far to some
+    title. Fewer are faster to compute. With ``trie`` the loss of a title is its log-probability
+    among all titles of the catalog, and decoding needs a ``constraint``."""
     window: Annotated[int, Field(ge=2)] | None = None
     """All-position targets: train on non-overlapping windows of so many titles, cut from users'
     training histories, instead of on a history and a target. Meant for ``loss: titles``."""
@@ -73,7 +74,7 @@ class FinetuneSettings(Section):
     @property
     def reads_catalog(self) -> bool:
         """Whether the loss depends on titles that are in no example."""
-        return self.loss_tokens == "branching" or self.softmax == "titles"
+        return self.loss_tokens == "branching" or self.softmax != "vocabulary"
 
     @property
     def peak_learning_rate(self) -> float:

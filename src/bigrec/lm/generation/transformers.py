@@ -63,7 +63,7 @@ class TransformersGenerator:
 
     With ``titles``, every text is a title and ends with the end token, so there is one way to
     generate each. Tokens that continue no title are forbidden. The others keep the probability of
-    the unconstrained model: those of all titles sum to at most 1.
+    the unconstrained model, unless ``renormalize``: those of all titles sum to at most 1.
 
     Args:
         lm: The language model, with its adapter if it has one.
@@ -76,6 +76,8 @@ class TransformersGenerator:
             0 compares probabilities, 1 is as in the paper.
         titles: The only texts that can be generated; None generates any text (paper). Of titles
             with the same tokens the first is generated.
+        renormalize: With ``titles``, whether a token's probability is relative to those that could
+            stand in its place, as in a model that is trained so.
 
     Raises:
         ValueError: If a number is below 1, or ``titles`` is empty.
@@ -91,6 +93,7 @@ class TransformersGenerator:
         batch_size: int,
         length_penalty: float,
         titles: Sequence[str] | None = None,
+        renormalize: bool = False,
     ) -> None:
         check_least(1, num_beams=num_beams, max_new_tokens=max_new_tokens, batch_size=batch_size)
         self._lm = lm
@@ -99,6 +102,7 @@ class TransformersGenerator:
         self._batch_size = batch_size
         self._length_penalty = length_penalty
         self._titles = titles
+        self._renormalize = renormalize
         self._trie = None if titles is None else _trie(titles, renderer)
         self._max_new_tokens = self._trie.longest if self._trie else max_new_tokens
         self._stop_ids = [renderer.end_id] if self._trie else renderer.stop_ids
@@ -202,12 +206,18 @@ class TransformersGenerator:
             "eos_token_id": self._stop_ids,
             "pad_token_id": self._lm.tokenizer.pad_token_id or 0,
             "return_dict_in_generate": True,
-            "output_scores": self._num_beams > 1,
-            "output_logits": self._num_beams == 1,
+            "output_scores": self._num_beams > 1 or self._renormalize,
+            "output_logits": self._num_beams == 1 and not self._renormalize,
         }
         if self._trie is not None:
             options["logits_processor"] = [
-                CatalogConstraint(self._trie, width=width, num_beams=self._num_beams, closed=closed)
+                CatalogConstraint(
+                    self._trie,
+                    width=width,
+                    num_beams=self._num_beams,
+                    closed=closed,
+                    renormalize=self._renormalize,
+                )
             ]
         return options
 
@@ -278,8 +288,9 @@ class TransformersGenerator:
                 score * length**self._length_penalty
                 for score, length in zip(scores, lengths, strict=True)
             ]
-        # Logits, because the scores of tokens that continue no title are minus infinity.
-        steps = torch.stack(result.logits, dim=1).float().log_softmax(dim=-1)
+        # The scores of tokens that continue no title are minus infinity, their logits are not.
+        steps = torch.stack(result.scores if self._renormalize else result.logits, dim=1)
+        steps = steps.float().log_softmax(dim=-1)
         tokens = result.sequences[:, -steps.shape[1] :].unsqueeze(-1)
         per_token = steps.gather(-1, tokens).squeeze(-1)
         return [float(row[:length].sum()) for row, length in zip(per_token, lengths, strict=True)]

@@ -12,6 +12,7 @@ from bigrec.types import BoolArray, IntArray
 _NOWHERE = -1
 # The key of a step is parent * 2 ** 32 + token. Token IDs are below 2 ** 32, so keys are unique.
 _TOKEN_BITS = 32
+_TOKEN_MASK = (1 << _TOKEN_BITS) - 1
 
 
 class TitleTrie:
@@ -27,6 +28,7 @@ class TitleTrie:
         end: The end token.
 
     Attributes:
+        end: The end token.
         longest: Tokens of the longest title, with its end token.
         n_nodes: Number of nodes, with the root.
 
@@ -37,7 +39,7 @@ class TitleTrie:
     def __init__(self, rows: Sequence[Sequence[int]], *, end: int) -> None:
         if not rows:
             raise ValueError("there are no titles: expected at least one")
-        self._end = end
+        self.end = end
         sizes = np.fromiter(map(len, rows), np.int64, len(rows))
         tokens = np.fromiter(chain.from_iterable(rows), np.int64, int(sizes.sum()))
         starts = np.cumsum(sizes) - sizes
@@ -77,7 +79,7 @@ class TitleTrie:
         row = np.repeat(np.arange(len(nodes)), counts)
         # Counts up within each row: 0, 1, ... from the row's first step.
         step = np.arange(len(row)) + np.repeat(first - (np.cumsum(counts) - counts), counts)
-        return row, self._steps[step] & ((1 << _TOKEN_BITS) - 1), step + 1
+        return row, self._steps[step] & _TOKEN_MASK, step + 1
 
     def n_steps(self, nodes: IntArray) -> IntArray:
         """How many tokens continue each of some nodes, in the shape of ``nodes``.
@@ -87,6 +89,16 @@ class TitleTrie:
         """
         counts: IntArray = self._first_step[nodes + 1] - self._first_step[nodes]
         return counts
+
+    def parents(self, nodes: IntArray) -> IntArray:
+        """The node before each of some nodes, none of them 0 or -1."""
+        parents: IntArray = self._steps[nodes - 1] >> _TOKEN_BITS
+        return parents
+
+    def tokens(self, nodes: IntArray) -> IntArray:
+        """The token that leads to each of some nodes, none of them 0 or -1."""
+        tokens: IntArray = self._steps[nodes - 1] & _TOKEN_MASK
+        return tokens
 
     def titles(self, rows: IntArray) -> IntArray:
         """Position of the complete title in each row, ``[r]``; -1 if there is none.
@@ -105,7 +117,7 @@ class TitleTrie:
         Args:
             rows: Token IDs of the titles, without end token. Rows that are no title are ignored.
         """
-        different = list(dict.fromkeys((*row, self._end) for row in rows))
+        different = list(dict.fromkeys((*row, self.end) for row in rows))
         width = max(map(len, different), default=0)
         padded = np.full((len(different), width), _NOWHERE)
         for row, tokens in enumerate(different):
@@ -124,8 +136,7 @@ class TitleTrie:
 class CatalogConstraint(LogitsProcessor):
     """Allows a beam only tokens that continue some title.
 
-    Probabilities are not renormalized: allowed tokens keep the log-probability of the unconstrained
-    model. A beam that no title continues has no allowed token.
+    A beam that no title continues has no allowed token.
 
     Args:
         trie: The titles.
@@ -133,6 +144,9 @@ class CatalogConstraint(LogitsProcessor):
         num_beams: Rows of each prompt, next to each other.
         closed: For each prompt, nodes that its beams must not enter (`TitleTrie.closed`). None
             closes no node.
+        renormalize: Whether probabilities are relative to the allowed tokens, so that a token
+            without an alternative has probability 1. Otherwise they are those of the unconstrained
+            model.
     """
 
     def __init__(
@@ -142,8 +156,10 @@ class CatalogConstraint(LogitsProcessor):
         width: int,
         num_beams: int,
         closed: Sequence[IntArray] | None = None,
+        renormalize: bool = False,
     ) -> None:
         self._trie = trie
+        self._renormalize = renormalize
         self._width = width
         self._num_beams = num_beams
         self._closed = np.concatenate(
@@ -161,6 +177,10 @@ class CatalogConstraint(LogitsProcessor):
         )
         constrained = torch.full_like(scores, -torch.inf)
         constrained[allowed] = scores[allowed]
+        if self._renormalize:
+            # A row without an allowed token has no probabilities to divide.
+            total = constrained.logsumexp(dim=-1, keepdim=True)
+            constrained -= total.where(total > -torch.inf, torch.zeros_like(total))
         return constrained
 
 
