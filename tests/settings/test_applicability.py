@@ -105,6 +105,22 @@ def test_the_same_settings_are_taken_where_they_have_an_effect(overrides: list[s
     Settings.read(overrides=overrides)
 
 
+@pytest.mark.parametrize(
+    ("preset", "override"), [("latent", "generative.finetune.method=full"), ("demo", "mode=text")]
+)
+def test_what_a_preset_says_gives_way_to_an_override(preset: str, override: str) -> None:
+    settings = Settings.read(preset, overrides=[override])
+    assert settings == Settings.checked(settings.to_dict())
+
+
+def test_an_override_without_effect_is_refused_with_a_preset_too() -> None:
+    overrides = ["generative.finetune.method=full", "generative.finetune.lora_r=4"]
+    with pytest.raises(SettingsError, match="lora_r: it has no effect here"):
+        Settings.read("latent", overrides=overrides)
+    with pytest.raises(SettingsError, match=r"retrieval\.epochs: it has no effect here"):
+        Settings.read("demo", overrides=["mode=text", "retrieval={epochs: 2}"])
+
+
 def test_a_written_file_holds_what_has_an_effect_and_nothing_else(tmp_path: Path) -> None:
     for mode, other in (("retrieval", "generative"), ("generative", "retrieval")):
         Settings.read(overrides=[f"mode={mode}"]).write(tmp_path / "settings.yaml")

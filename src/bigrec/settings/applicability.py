@@ -170,20 +170,27 @@ _CONDITIONS = (
 )
 
 
-def inapplicable(settings: "Settings") -> list[str]:
-    """A line for every setting that was given and has no effect."""
-    given = set(_given(settings))
+def without_effect(settings: "Settings") -> list[tuple[str, list[str]]]:
+    """What settings without effect need, with the names that were given, sorted."""
+    given = sorted(_given(settings))
     found = []
     for condition in _CONDITIONS:
-        here = [
-            path
-            for path in given
-            if path == condition.path or path.startswith(condition.path + ".")
-        ]
-        if here and not condition.holds(settings):
-            found.append(f"{min(here)}: it has no effect here. It needs {condition.needs}.")
+        if condition.holds(settings):
+            continue
+        inner = condition.path + "."
+        here = [path for path in given if path == condition.path or path.startswith(inner)]
+        if here:
+            found.append((condition.needs, here))
+    return found
+
+
+def inapplicable(settings: "Settings") -> list[str]:
+    """A line for every setting that was given and has no effect."""
     return [
-        *found,
+        *(
+            f"{paths[0]}: it has no effect here. It needs {needs}."
+            for needs, paths in without_effect(settings)
+        ),
         *_effort_without_loss(settings),
         *_trie_without_constraint(settings),
         *_unknown_gammas(settings),

@@ -2,16 +2,21 @@
 
 import reprlib
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, Field, ValidationError, ValidationInfo, model_validator
 from pydantic_core import PydanticCustomError
 
 from bigrec.errors import SettingsError
 from bigrec.printable import get_logger
-from bigrec.settings.applicability import inapplicable, without_inapplicable
+from bigrec.settings.applicability import (
+    inapplicable,
+    without_effect,
+    without_inapplicable,
+)
 from bigrec.settings.baselines import BaselineSettings
 from bigrec.settings.generative import GenerativeSettings, PromptSettings, ServerSettings
 from bigrec.settings.old_names import check_old_names, check_old_preset
@@ -47,6 +52,8 @@ _FOR_THE_CALLER: Mapping[str, object] = {
 }
 _PRESETS = Path(__file__).parent / "presets"
 _SHOWN = 20
+# Context of a validation that lets values without effect pass.
+_ANY_EFFECT = "any effect"
 
 
 class Settings(Section):
@@ -73,8 +80,8 @@ class Settings(Section):
     compare: CompareSettings = CompareSettings()
 
     @model_validator(mode="after")
-    def _refuse_what_has_no_effect(self) -> Self:
-        problems = inapplicable(self)
+    def _refuse_what_has_no_effect(self, info: ValidationInfo) -> Self:
+        problems = [] if info.context == _ANY_EFFECT else inapplicable(self)
         if problems:
             raise PydanticCustomError("no_effect", "\n  ".join(problems))
         return self
@@ -141,7 +148,8 @@ class Settings(Section):
         """Read a YAML file and apply overrides such as ``retrieval.epochs=3``.
 
         Args:
-            path: A file, the name of a preset (`preset_names`), or None for the defaults. That of a
+            path: A file, the name of a preset (`preset_names`), or None for the defaults. What a
+                preset says is left out where the overrides leave it without effect. The file of a
                 bundle cannot have code of a base model trusted or name a server.
             overrides: ``section.field=value``, the value as YAML.
             previous: A file that `write` wrote, to start from instead of ``path``. Only what it
@@ -157,7 +165,22 @@ class Settings(Section):
             values = {} if path is None else _read_file(path)
         for override in overrides:
             _apply(values, override)
+        if overrides and previous is None and path is not None and _preset(path) is not None:
+            overridden = [override.partition("=")[0].strip() for override in overrides]
+            cls._leave_out_without_effect(values, kept=overridden)
         return cls.checked(values)
+
+    @classmethod
+    def _leave_out_without_effect(cls, values: dict[str, Any], *, kept: Sequence[str]) -> None:
+        """Remove what has no effect from nested values, but for some dotted names."""
+        try:
+            settings = cls.model_validate(values, context=_ANY_EFFECT)
+        except ValidationError:
+            # `checked` names everything that is wrong.
+            return
+        for name in chain.from_iterable(names for _, names in without_effect(settings)):
+            if not any(f"{name}.".startswith(f"{other}.") for other in kept):
+                _remove(values, name)
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> Self:
@@ -220,14 +243,22 @@ def _read_file(name: Path | str) -> dict[str, Any]:
 
 def _ignore(values: dict[str, Any], setting: str, default: object, path: Path) -> None:
     """Remove a value that a bundle has no say in."""
-    *sections, field = setting.split(".")
-    for section in sections:
-        inner = values.get(section)
-        if not isinstance(inner, dict):
-            return
-        values = inner
-    if values.pop(field, default) != default:
+    if _remove(values, setting, default) != default:
         logger.warning("%s of %s is ignored: a bundle has no say in it", setting, path)
+
+
+def _remove(values: dict[str, Any], name: str, default: object = None) -> object:
+    """Remove a dotted name and sections that it leaves empty; its value, or the default."""
+    first, _, rest = name.partition(".")
+    if not rest:
+        return values.pop(first, default)
+    inner = values.get(first)
+    if not isinstance(inner, dict):
+        return default
+    removed = _remove(inner, rest, default)
+    if not inner:
+        del values[first]
+    return removed
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:
