@@ -15,7 +15,7 @@ import pytest
 hypothesis.settings.register_profile("bigrec", deadline=None)
 hypothesis.settings.load_profile("bigrec")
 
-Mode = Literal["text", "retrieval", "generative", "latent"]
+Mode = Literal["text", "retrieval", "generative", "latent", "likelihood"]
 """The modes of the settings, and generative mode with latent decoding."""
 
 # Nothing in the tests may reach for the hub: what is not local is an error at once.
@@ -171,7 +171,7 @@ def tiny_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-MODES: tuple[Mode, ...] = ("text", "retrieval", "generative", "latent")
+MODES: tuple[Mode, ...] = ("text", "retrieval", "generative", "latent", "likelihood")
 """Every end-to-end fixture runs all."""
 
 
@@ -182,7 +182,7 @@ def mode(request: pytest.FixtureRequest) -> Mode:
     return found
 
 
-TRAINED_MODES: tuple[Mode, ...] = ("retrieval", "generative", "latent")
+TRAINED_MODES: tuple[Mode, ...] = ("retrieval", "generative", "latent", "likelihood")
 """The modes with a language model."""
 
 _TINY: dict[Mode, list[str]] = {
@@ -211,13 +211,21 @@ _TINY: dict[Mode, list[str]] = {
         "generative.finetune.per_device_batch_size=4",
         "generative.finetune.epochs=1",
     ],
+    "likelihood": [
+        "generative.truncate_layers=1",
+        "generative.finetune.softmax=trie",
+        "data.max_train_examples=8",
+        "generative.finetune.batch_size=4",
+        "generative.finetune.per_device_batch_size=4",
+        "generative.finetune.epochs=1",
+    ],
 }
 
 
 def mode_overrides(mode: Mode) -> list[str]:
     """The settings that choose a mode."""
-    if mode == "latent":
-        return ["mode=generative", "generative.decoding.method=latent"]
+    if mode in {"latent", "likelihood"}:
+        return ["mode=generative", f"generative.decoding.method={mode}"]
     return [f"mode={mode}"]
 
 

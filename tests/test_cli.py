@@ -59,6 +59,7 @@ def test_evaluate_alone_runs_all_that_is_missing(evaluated: Path, mode: Mode) ->
         "retrieval": {"retrieval"},
         "generative": {"finetune", "index", "texts"},
         "latent": {"finetune", "latent", "states", "models"},
+        "likelihood": {"finetune", "index", "likelihoods"},
     }
     assert names == {
         "settings.yaml",
@@ -143,7 +144,8 @@ def test_audit_and_info_show_what_is_there(
 ) -> None:
     assert "Audit" in invoke(*arguments("audit", evaluated, tiny_files, tiny_model, mode)).stdout
     stages = json.loads(invoke("info", str(evaluated), "--json").stdout)["stages"]
-    assert len(stages) == {"text": 3, "retrieval": 3, "generative": 5, "latent": 5}[mode]
+    expected = {"text": 3, "retrieval": 3, "generative": 5, "latent": 5, "likelihood": 5}
+    assert len(stages) == expected[mode]
     bundle = json.loads(invoke("info", str(evaluated / "bundle"), "--json").stdout)
     assert bundle["item_type"] == "movie"
 
@@ -254,6 +256,10 @@ SWALLOWING: dict[Mode, tuple[str, ...]] = {
         "bigrec.recommender.latent_fitting.collect_statistics",
         "bigrec.recommender.query_parts.write_arrays",
         "bigrec.recommender.latent_fitting.tune_grounding",
+    ),
+    "likelihood": (
+        "bigrec.recommender.fitting.train_model",
+        "bigrec.lm.generation.likelihood.batches_by_length",
     ),
 }
 

@@ -82,6 +82,13 @@ _SMALL: dict[Mode, list[str]] = {
         "generative.truncate_layers=2",
         "generative.finetune.epochs=0",
     ],
+    "likelihood": [
+        "fusion.signals=[]",
+        "data.max_train_examples=16",
+        "generative.truncate_layers=2",
+        "generative.finetune.softmax=trie",
+        "generative.finetune.epochs=1",
+    ],
     "text": [],
     "retrieval": [
         "data.max_train_examples=16",

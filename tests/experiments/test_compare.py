@@ -31,6 +31,7 @@ MODEL: dict[Mode, str] = {
     "retrieval": "LLM retrieval",
     "generative": "BIGRec",
     "latent": "BIGRec, latent",
+    "likelihood": "BIGRec, likelihood",
 }
 QUICK = [
     "baselines.tune=none",
@@ -284,6 +285,7 @@ def test_seeds_repeat_everything_and_leave_the_runs_own_settings(
         "retrieval": "retrieval-*/loss.json",
         "generative": "finetune-*/adapter",
         "latent": "finetune-*/adapter",
+        "likelihood": "finetune-*/adapter",
     }
     assert len(list(tmp_path.glob(trained[mode]))) == 2
     assert Settings.read(tmp_path / "settings.yaml").seed == 0

@@ -72,6 +72,7 @@ def test_evaluation_runs_every_stage_once(
         "retrieval": {"retrieval"},
         "generative": {"finetune", "index", "texts"},
         "latent": {"finetune", "latent", "states", "models"},
+        "likelihood": {"finetune", "index", "likelihoods"},
     }
     assert stages == {"data", "evaluation", *trained[mode]}
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
@@ -88,6 +89,7 @@ def test_evaluation_runs_every_stage_once(
         ("retrieval", {"LLM retrieval"}),
         ("generative", {"BIGRec", "BIGRec, all beams"}),
         ("latent", {"BIGRec, latent"}),
+        ("likelihood", {"BIGRec, likelihood"}),
     ],
 )
 def test_the_recommender_stands_beside_popularity_and_chance(

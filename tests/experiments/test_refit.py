@@ -122,6 +122,7 @@ def test_cold_targets_are_told_for_each_method(pipeline: Pipeline, mode: Mode) -
         "retrieval": ("LLM retrieval", on_all),
         "generative": ("BIGRec", few_shot),
         "latent": ("BIGRec, latent", on_all),
+        "likelihood": ("BIGRec, likelihood", few_shot),
     }[mode]
     assert by_label[alone[0]].interactions == alone[1]
     assert (by_label["tf-idf"].interactions, by_label["tf-idf"].cold) == (0, 1.0)

@@ -15,6 +15,7 @@ _STAGES: dict[Mode, tuple[StageName, ...]] = {
     "retrieval": ("retrieval", "models"),
     "generative": ("finetune", "index", "texts-valid", "texts-test", "texts-shuffled", "models"),
     "latent": ("finetune", "latent", "texts-valid", "texts-test", "texts-shuffled", "models"),
+    "likelihood": ("finetune", "index", "texts-valid", "texts-test", "texts-shuffled", "models"),
 }
 
 

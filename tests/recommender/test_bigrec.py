@@ -204,6 +204,7 @@ def test_a_bundle_holds_no_pickle_and_no_path_of_the_machine(bundle: Path, mode:
         "retrieval": {"retriever/model.json", "index/index.json"},
         "generative": {"adapter/adapter_config.json", "index/index.json"},
         "latent": {"adapter/adapter_config.json", "latent/model.json"},
+        "likelihood": {"adapter/adapter_config.json", "index/index.json"},
     }
     assert trained[mode] <= names
     suffixes = {Path(name).suffix for name in names}

@@ -14,7 +14,8 @@ from bigrec.grounding.ranked_lists import best_titles
 from bigrec.grounding.ranks import target_ranks
 from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_query_encoder import latent_method
-from bigrec.recommender.query_encoders import GenerativeQueryEncoder, retrieval_method
+from bigrec.recommender.likelihood_query_encoder import generative_encoder_class
+from bigrec.recommender.query_encoders import retrieval_method
 from bigrec.recommender.scoring import ScoreBatch, ScoredQueries
 from bigrec.recommender.text_query_encoder import TextQueryEncoder
 from bigrec.settings import Settings
@@ -87,7 +88,7 @@ def recommender_ids(settings: Settings) -> list[MethodId]:
         return [retrieval_method(settings.head)]
     encoders: Mapping[str, type[QueryEncoder]] = {
         "text": TextQueryEncoder,
-        "generative": GenerativeQueryEncoder,
+        "generative": generative_encoder_class(settings),
     }
     return list(encoders[settings.mode].methods.values())
 

@@ -240,12 +240,15 @@ class Pipeline(Workspace):
         stages = {"prepare": self.data_stage, "train": self.training_stage}
         if self.settings.decodes_states:
             stages["states"] = self.tested_store.stage("latent")
+        if self.settings.indexes_titles:
+            stages["index"] = self.stage("index")
+        if self.settings.ranks_by_likelihood:
+            stages["likelihood"] = self.tested_store.stage("texts-test")
         if self.settings.writes_texts:
             plots["Distance of the top beam's text to the nearest title"] = to_png(
                 draw_nearest_distances(result.nearest)
             )
-            texts = self.tested_store.stage("texts-test")
-            stages |= {"index": self.stage("index"), "generate": texts}
+            stages["generate"] = self.tested_store.stage("texts-test")
         return Report(
             title=f"bigrec on {self.dataset.name}",
             rows=result.rows,

@@ -41,6 +41,8 @@ if TYPE_CHECKING:
 
 # How a stage's result is stored; raised when that changes, so that old folders are not read.
 _FORMAT = 4
+# Stages of what a language model makes of queries, by the method of decoding.
+_DECODED = {"beams": "texts", "both": "texts", "latent": "states", "likelihood": "likelihoods"}
 
 
 class Workspace:
@@ -95,7 +97,7 @@ class Workspace:
         folders = {
             "text": vectors,
             "retrieval": self.stage("retrieval").folder,
-            "generative": self.stage("index").folder if self.settings.writes_texts else vectors,
+            "generative": self.stage("index").folder if self.settings.indexes_titles else vectors,
         }
         return folders[self.settings.mode] / INDEX_FOLDER
 
@@ -120,7 +122,7 @@ class Workspace:
             key += [
                 self.tested_store.stage("texts-test").folder.name,
                 *([self.stage("latent").folder.name] if settings.decodes_states else []),
-                *([self.stage("index").folder.name] if settings.writes_texts else []),
+                *([self.stage("index").folder.name] if settings.indexes_titles else []),
             ]
         return self._stage("evaluation", key)
 
@@ -188,7 +190,8 @@ class Workspace:
 
     def _queries_stage(self, name: StageName) -> Stage:
         decoding = self.settings.generative.decoding
-        values = decoding.model_dump(mode="json", exclude={"batch_size"})
+        unkeyed = {"batch_size", *(() if self.settings.ranks_by_likelihood else ("max_read",))}
+        values = decoding.model_dump(mode="json", exclude=unkeyed)
         # The finetuning stage's key covers the validation examples of a single dataset.
         examples: Any = "valid" if name == TEXT_STAGES["valid"] else self._test_key()
         if self.settings.data.extra_train_sources:
@@ -196,9 +199,7 @@ class Workspace:
         if name == TEXT_STAGES["shuffled"]:
             examples = [examples, "shuffled"]
         trained = self.stage("finetune").folder.name
-        return self._stage(
-            "texts" if self.settings.writes_texts else "states", [trained, values, examples]
-        )
+        return self._stage(_DECODED[decoding.method], [trained, values, examples])
 
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")

@@ -1,7 +1,7 @@
 """Encoded queries with one or several beams, and one distance per title from all beams."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Literal, Self, get_args
 
@@ -26,7 +26,8 @@ class EncodedQueries:
     """Vectors of ``q`` queries, computed once for any number of rankings.
 
     In generative mode a query has one vector for each beam: the embedding of the generated text.
-    In retrieval mode it has a single vector and no text.
+    In retrieval mode it has a single vector and no text. By likelihood it has distances, and no
+    vector that they are of.
 
     Attributes:
         vectors: Different vectors of all queries, ``[u, d]``.
@@ -34,6 +35,7 @@ class EncodedQueries:
         log_probs: Log-probability of every beam, ``[m]``.
         offsets: Query ``i`` has the beams ``offsets[i]:offsets[i + 1]``, ``[q + 1]``.
         texts: Generated texts of every query, most probable first; empty in retrieval mode.
+        distances: Distances to all titles, ``[q, t]``; None if they are those of the vectors.
     """
 
     vectors: FloatArray = field(repr=False)
@@ -41,6 +43,7 @@ class EncodedQueries:
     log_probs: FloatArray = field(repr=False)
     offsets: IntArray = field(repr=False)
     texts: Sequence[Sequence[GeneratedText]] = field(repr=False)
+    distances: FloatArray | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -51,6 +54,12 @@ class EncodedQueries:
         q = len(vectors)
         return cls(vectors, np.arange(q), np.zeros(q), np.arange(q + 1), [[] for _ in range(q)])
 
+    @classmethod
+    def from_distances(cls, distances: FloatArray) -> Self:
+        """Queries with distances to all titles, ``[q, t]``, without vectors and texts."""
+        none = np.empty((len(distances), 0), dtype=np.float32)
+        return replace(cls.from_vectors(none), distances=distances)
+
     def has_single_vectors(self, mode: BeamMode) -> bool:
         """Whether a beam mode uses one vector of each query.
 
@@ -58,6 +67,8 @@ class EncodedQueries:
             ValueError: If the mode is unknown.
         """
         check_beam_mode(mode)
+        if self.distances is not None:
+            return False
         return mode == "top1" or bool((np.diff(self.offsets) == 1).all())
 
     def first(self, count: int) -> Self:
@@ -69,6 +80,7 @@ class EncodedQueries:
             log_probs=self.log_probs[:n_beams],
             offsets=self.offsets[: count + 1],
             texts=self.texts[:count],
+            distances=None if self.distances is None else self.distances[:count],
         )
 
 
@@ -105,6 +117,10 @@ class BeamDistances:
             beams: With ``top1`` only the top beam's distances are computed.
             max_bytes: Working memory beside the result.
         """
+        if queries.distances is not None:
+            distances = queries.distances[rows]
+            every = np.arange(len(distances))
+            return cls(rows, distances, every, np.zeros(len(every)), np.arange(len(every) + 1))
         offsets = queries.offsets[rows.start : rows.stop + 1]
         batch_beams = np.arange(offsets[0], offsets[-1])
         if beams == "top1":

@@ -119,7 +119,8 @@ class FittedRecommender:
         Text mode and latent decoding compare vectors of titles, the others what ranks histories.
         """
         encoder, settings = self.encoder.state_encoder, self.settings
-        if settings.mode == "retrieval" or (settings.writes_texts and not settings.decodes_states):
+        is_grounded = settings.mode == "text" or settings.decodes_states
+        if not is_grounded:
             return encoder.ranker
         index = encoder.title_embeddings
         index = replace(index, embeddings=normalized(index.embeddings))

@@ -14,6 +14,7 @@ from bigrec.printable import get_logger
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.joint_query_encoder import Factors, JointQueryEncoder
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder
+from bigrec.recommender.likelihood_query_encoder import generative_encoder_class
 from bigrec.recommender.query_encoders import GenerativeQueryEncoder
 from bigrec.recommender.throughput import Throughput
 from bigrec.recommender.title_index import INDEX_FOLDER
@@ -38,7 +39,7 @@ def fit_texts(
     store: FitStore,
     progress_factory: ProgressFactory,
 ) -> GenerativeQueryEncoder:
-    """The encoder that writes titles, with its catalog embedded.
+    """The encoder that writes titles or ranks by their likelihood, with its catalog embedded.
 
     Args:
         lm: The fine-tuned model.
@@ -52,7 +53,7 @@ def fit_texts(
     started = time.monotonic()
     throughput = Throughput("titles", progress_factory("Embedding the catalog"))
     previous = stage.folder / INDEX_FOLDER if stage.is_complete else store.previous_index()
-    encoder = GenerativeQueryEncoder(
+    encoder = generative_encoder_class(settings)(
         settings,
         lm,
         catalog=dataset.catalog,

@@ -12,10 +12,10 @@ from bigrec.models.llm import LLMRetriever, title_features
 from bigrec.recommender.factory import make_embedder
 from bigrec.recommender.joint_query_encoder import JointQueryEncoder
 from bigrec.recommender.latent_query_encoder import LatentQueryEncoder, make_state_model
+from bigrec.recommender.likelihood_query_encoder import generative_encoder_class
 from bigrec.recommender.query_encoder import QueryEncoder
 from bigrec.recommender.query_encoders import (
     RETRIEVER_FOLDER,
-    GenerativeQueryEncoder,
     RetrievalQueryEncoder,
     load_head,
 )
@@ -69,7 +69,7 @@ def load_lm_encoder(
     normalization = settings.generative.embedding.normalization
     embedder = make_embedder(lm, settings)
     _check_index(index, embedder, catalog, folder / INDEX_FOLDER, normalization=normalization)
-    texts = GenerativeQueryEncoder(
+    texts = generative_encoder_class(settings)(
         settings, lm, catalog=catalog, counts=counts, item_type=item_type, index=index
     )
     return texts if states is None else JointQueryEncoder.load(folder, texts, states)

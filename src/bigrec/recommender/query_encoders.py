@@ -83,7 +83,6 @@ class GenerativeQueryEncoder(_Trained):
         normalization = settings.generative.embedding.normalization
         self._embedder = make_embedder(lm, settings)
         self._renderer = make_renderer(lm.tokenizer, settings)
-        self._generator = make_generator(lm, self._renderer, titles, settings=settings)
         if index is None or not index.belongs_to(
             self._embedder, titles, normalization=normalization
         ):
@@ -100,6 +99,13 @@ class GenerativeQueryEncoder(_Trained):
         self._settings = settings
         self._catalog = catalog
         self._item_type = item_type
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Make what reads histories, with everything else in place."""
+        self._generator = make_generator(
+            self.lm, self._renderer, self._catalog.unique_titles, settings=self._settings
+        )
 
     def encode(
         self,
@@ -125,12 +131,7 @@ class GenerativeQueryEncoder(_Trained):
     def _write(
         self, histories: Sequence[IntArray], *, progress: ProgressCallback | None = None
     ) -> list[list[GeneratedText]]:
-        titles = self._catalog.titles
-        length = self._settings.data.max_history_length
-        prompts = [
-            self._renderer.prompt_ids([titles[item] for item in history[-length:]], self._item_type)
-            for history in histories
-        ]
+        titles, prompts = self._catalog.titles, self._prompts(histories)
         if self._settings.generative.decoding.constraint != "unseen":
             return self._generator.generate(prompts, progress=progress)
         n_titles = self._catalog.n_titles
@@ -138,6 +139,14 @@ class GenerativeQueryEncoder(_Trained):
         # A history of all titles leaves none unseen: then any may be written.
         excluded = [[] if len(of_one) == n_titles else sorted(of_one) for of_one in seen]
         return self._generator.generate(prompts, excluded=excluded, progress=progress)
+
+    def _prompts(self, histories: Sequence[IntArray]) -> list[list[int]]:
+        """Token ids of the prompt for each history."""
+        titles, length = self._catalog.titles, self._settings.data.max_history_length
+        return [
+            self._renderer.prompt_ids([titles[item] for item in history[-length:]], self._item_type)
+            for history in histories
+        ]
 
     @property
     def title_embeddings(self) -> ItemIndex:

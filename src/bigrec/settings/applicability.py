@@ -59,15 +59,24 @@ _CONDITIONS = (
         "mode: retrieval, or generative.decoding.method: latent",
     ),
     _Condition("generative.latent", lambda s: s.decodes_states, _LATENT),
-    _Condition("generative.embedding", lambda s: s.writes_texts, _BEAMS),
+    _Condition(
+        "generative.embedding",
+        lambda s: s.indexes_titles,
+        "mode: generative, with generative.decoding.method: beams, both or likelihood",
+    ),
     *(
         _Condition(f"generative.decoding.{name}", lambda s: s.writes_texts, _BEAMS)
         for name in DecodingSettings.model_fields
-        if name != "method"
+        if name not in {"method", "max_read"}
+    ),
+    _Condition(
+        "generative.decoding.max_read",
+        lambda s: s.ranks_by_likelihood,
+        "mode: generative, with generative.decoding.method: likelihood",
     ),
     _Condition(
         "fusion.cold_items",
-        lambda s: not s.writes_texts or s.decodes_states,
+        lambda s: not s.indexes_titles or s.decodes_states,
         "mode: text, mode: retrieval, or generative.decoding.method: latent or both",
     ),
     *(
@@ -129,7 +138,7 @@ _CONDITIONS = (
         "generative.prompt.response_prefix",
         lambda s: (
             s.generative.prompt.style == "plain"
-            or (s.generative.prompt.style == "auto" and not s.decodes_states)
+            or (s.generative.prompt.style == "auto" and s.generative.decoding.method == "beams")
         ),
         "generative.prompt.style: plain",
     ),

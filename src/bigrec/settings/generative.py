@@ -105,10 +105,15 @@ class ServerSettings(Section):
 class DecodingSettings(Section):
     """How the model writes titles for a history."""
 
-    method: Literal["beams", "latent", "both"] = "beams"
+    method: Literal["beams", "latent", "both", "likelihood"] = "beams"
     """``beams`` writes titles and embeds them (paper). ``latent`` writes nothing: the query is the
     model's state after the history, and items are placed at its states before them (L2D). ``both``
-    ranks by the weighted sum of both squared distances; the weight is selected on validation."""
+    ranks by the weighted sum of both squared distances; the weight is selected on validation.
+    ``likelihood`` writes nothing: it ranks titles by the log-probability of each among all, meant
+    for ``finetune.softmax: trie``."""
+    max_read: PositiveInt = 512
+    """Likelihood only: most tokens of titles that are read for a history. Where more matter, the
+    likeliest beginnings of titles are read on first."""
     num_beams: Annotated[int, Field(ge=1, le=64)] = 4
     """Texts written for each history (paper: 4). 1 is greedy and takes the least time."""
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] | None = None

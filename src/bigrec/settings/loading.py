@@ -101,12 +101,22 @@ class Settings(Section):
     @property
     def decodes_states(self) -> bool:
         """Whether the mode is generative with latent decoding, alone or beside beams."""
-        return self.mode == "generative" and self.generative.decoding.method != "beams"
+        return self.mode == "generative" and self.generative.decoding.method in {"latent", "both"}
 
     @property
     def writes_texts(self) -> bool:
         """Whether the mode is generative with beams, alone or beside latent decoding."""
+        return self.mode == "generative" and self.generative.decoding.method in {"beams", "both"}
+
+    @property
+    def indexes_titles(self) -> bool:
+        """Whether the mode is generative and embeds titles as generated texts are embedded."""
         return self.mode == "generative" and self.generative.decoding.method != "latent"
+
+    @property
+    def ranks_by_likelihood(self) -> bool:
+        """Whether the mode is generative and ranks titles by their log-probability."""
+        return self.mode == "generative" and self.generative.decoding.method == "likelihood"
 
     @property
     def head(self) -> Literal["l2", "gaussian"]:

@@ -31,6 +31,8 @@ class TitleTrie:
         end: The end token.
         longest: Tokens of the longest title, with its end token.
         n_nodes: Number of nodes, with the root.
+        n_below: Titles that end at or after each node, ``[n_nodes]``.
+        ends: Node at which each title ends, one for each row.
 
     Raises:
         ValueError: If there are no titles or one of them contains the end token.
@@ -50,12 +52,12 @@ class TitleTrie:
                 f"title {title} holds token {end}, which ends a title: expected it nowhere else"
             )
         self.longest = int(sizes.max()) + 1
-        self._steps, self._titles_below, leaves = _levels(tokens, starts, sizes, end=end)
-        self.n_nodes = len(self._titles_below)
+        self._steps, self.n_below, self.ends = _levels(tokens, starts, sizes, end=end)
+        self.n_nodes = len(self.n_below)
         parents = self._steps >> _TOKEN_BITS
         self._first_step = np.searchsorted(parents, np.arange(self.n_nodes + 1))
         self._title = np.full(self.n_nodes, _NOWHERE)
-        ended, first_title = np.unique(leaves, return_index=True)
+        ended, first_title = np.unique(self.ends, return_index=True)
         self._title[ended] = first_title
 
     def paths(self, rows: IntArray) -> IntArray:
@@ -89,6 +91,11 @@ class TitleTrie:
         """
         counts: IntArray = self._first_step[nodes + 1] - self._first_step[nodes]
         return counts
+
+    def first_children(self, nodes: IntArray) -> IntArray:
+        """The first node after each of some nodes; another node where none is after it."""
+        children: IntArray = np.minimum(self._first_step[nodes] + 1, self.n_nodes - 1)
+        return children
 
     def parents(self, nodes: IntArray) -> IntArray:
         """The node before each of some nodes, none of them 0 or -1."""
@@ -125,11 +132,11 @@ class TitleTrie:
         nodes = self.paths(padded)
         # A row that is a title excludes all titles at its end node. Any other row excludes none.
         leaves = nodes.max(axis=1, initial=0)
-        n_excluded = np.where(self._title[leaves] >= 0, self._titles_below[leaves], 0)
+        n_excluded = np.where(self._title[leaves] >= 0, self.n_below[leaves], 0)
         on_path = nodes >= 0
         passed, position = np.unique(nodes[on_path], return_inverse=True)
         excluded_below = np.bincount(position, weights=np.repeat(n_excluded, on_path.sum(axis=1)))
-        closed: IntArray = passed[excluded_below == self._titles_below[passed]]
+        closed: IntArray = passed[excluded_below == self.n_below[passed]]
         return closed
 
 

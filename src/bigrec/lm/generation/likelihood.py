@@ -1,0 +1,395 @@
+"""Log-probabilities of all titles of a catalog after a history, without a search.
+
+A title's probability is the product of its tokens', each relative to the tokens that could stand in
+its place in some title. Most tokens of a title have no alternative: their probability is 1, and
+they are read only where a later token has one. So one pass over a few hundred tokens gives the
+probabilities of thousands of titles, which sum to 1.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from bigrec.errors import ModelError
+from bigrec.lm.generation.base import batches_by_length, check_least, check_prompts
+from bigrec.lm.generation.kv_cache import has_plain_cache
+from bigrec.lm.generation.trie import TitleTrie
+from bigrec.lm.hardware import QuickProducts, default_batch_tokens
+from bigrec.lm.model import LanguageModel
+from bigrec.lm.padding import left_padded
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
+
+# Share of the tokens that are read in one pass, where not all that matter can be read.
+_PASSES = 8
+# States differ by rounding, by less than a hundredth of their length in bfloat16.
+_TOLERANCE = 0.05
+
+
+class TitleLikelihood:
+    """Computes the log-probability of every title after prompts.
+
+    Where more tokens matter than are read, the likeliest beginnings of titles are read on first.
+    Titles behind a beginning that is not read share its probability equally.
+
+    Args:
+        lm: The language model, with its adapter if it has one.
+        renderer: Knows the tokens of titles.
+        titles: The titles, ``t`` of them.
+        max_read: Most tokens of titles that are read for a prompt; those to the likeliest fork are
+            read in any case.
+
+    Raises:
+        ModelError: If the model does not read a tree of tokens as it reads its branches.
+        ValueError: If ``max_read`` is below 1, or ``titles`` is empty.
+    """
+
+    def __init__(
+        self, lm: LanguageModel, renderer: PromptRenderer, titles: Sequence[str], *, max_read: int
+    ) -> None:
+        check_least(1, max_read=max_read)
+        self._lm = lm
+        self._max_read = max_read
+        trie = TitleTrie([renderer.title_token_ids(title) for title in titles], end=renderer.end_id)
+        self._tree = _Tree.of(trie)
+        head: Any = lm.base.get_output_embeddings()
+        weight = head.weight.detach()[torch.from_numpy(self._tree.vocabulary)]
+        self._weights: FloatArray = weight.float().cpu().numpy()
+        self._bias: FloatArray | None = None
+        if getattr(head, "bias", None) is not None:
+            bias = head.bias.detach()[torch.from_numpy(self._tree.vocabulary)]
+            self._bias = bias.float().cpu().numpy()
+        if not _reads_trees(lm, self._tree):
+            raise ModelError(
+                f"{lm.source.name} does not read a tree of tokens as it reads its branches, which "
+                "generative.decoding.method: likelihood takes. Use beams or latent."
+            )
+
+    def log_probs(
+        self, prompts: Sequence[Sequence[int]], *, progress: ProgressCallback | None = None
+    ) -> FloatArray:
+        """Log-probabilities of all titles, ``[q, t]`` float32.
+
+        Args:
+            prompts: Token ids of each prompt, ``q`` of them.
+            progress: Called with (prompts done, prompts in all).
+
+        Raises:
+            ValueError: If a prompt is empty.
+            ModelError: If a state is not finite.
+        """
+        check_prompts(prompts)
+        result = np.empty((len(prompts), self._tree.n_titles), dtype=np.float32)
+        done = 0
+        n_read = min(self._max_read, len(self._tree.read))
+        batch_size = max(1, default_batch_tokens(self._lm.device) // max(1, n_read))
+        for batch in batches_by_length(prompts, batch_size):
+            result[batch] = self._batch([prompts[place] for place in batch])
+            done += len(batch)
+            if progress is not None:
+                progress(done, len(prompts))
+        return result
+
+    def _batch(self, prompts: Sequence[Sequence[int]]) -> FloatArray:
+        tree = self._tree
+        reader = _Reader(self._lm, tree, prompts)
+        searches = [_Search(tree, self._weights, self._bias) for _ in prompts]
+        states = reader.read_prompts()
+        for search, state in zip(searches, states, strict=True):
+            search.add(np.zeros(1, dtype=np.int64), state[None])
+        for nodes in self._passes(searches):
+            for search, read, state in zip(searches, nodes, reader.read(nodes), strict=True):
+                search.add(read, state)
+        return np.stack([search.log_probs() for search in searches])
+
+    def _passes(self, searches: Sequence["_Search"]) -> Iterator[list[IntArray]]:
+        """Nodes to read in each pass, for each prompt."""
+        every_node = self._tree.read
+        if len(every_node) <= self._max_read:
+            if len(every_node):
+                yield [every_node] * len(searches)
+            return
+        for _ in range(_PASSES):
+            nodes = [search.likeliest(self._max_read // _PASSES) for search in searches]
+            if not any(map(len, nodes)):
+                return
+            yield nodes
+
+
+@dataclass(frozen=True, eq=False)
+class _Tree:
+    """The trie of the titles, and what is derived from it for its ``n`` nodes.
+
+    Attributes:
+        trie: The titles.
+        parents: Node before each, ``[n]``; 0 before the root.
+        depths: Tokens from the root to each, ``[n]``.
+        forks: The first node at or after each where several tokens go on, ``[n]``; the last node
+            of a title where none is.
+        is_fork: Whether several tokens go on at a node, ``[n]``.
+        starts: Place of the first title at or after each in ``order``, ``[n]``.
+        order: The titles, those after each node next to each other, ``[t]``.
+        vocabulary: The different tokens that lead to a node, sorted.
+        places: Place in it of the token that leads to each, ``[n]``; 0 for the root.
+        read: Nodes but the root with a fork at or after them, ascending.
+    """
+
+    trie: TitleTrie
+    parents: IntArray = field(repr=False)
+    depths: IntArray = field(repr=False)
+    forks: IntArray = field(repr=False)
+    is_fork: BoolArray = field(repr=False)
+    starts: IntArray = field(repr=False)
+    order: IntArray = field(repr=False)
+    vocabulary: IntArray = field(repr=False)
+    places: IntArray = field(repr=False)
+    read: IntArray = field(repr=False)
+
+    @property
+    def n_titles(self) -> int:
+        """Number of titles, ``t``."""
+        return len(self.order)
+
+    @classmethod
+    def of(cls, trie: TitleTrie) -> "_Tree":
+        """Derive the rest from a trie."""
+        nodes = np.arange(trie.n_nodes)
+        parents = np.concatenate([[0], trie.parents(nodes[1:])])
+        depths = np.zeros(trie.n_nodes, dtype=np.int64)
+        ancestors = nodes
+        while ancestors.any():
+            depths += ancestors > 0
+            ancestors = parents[ancestors]
+        # Nodes are numbered level by level, those of a level by their parents.
+        before = np.cumsum(trie.n_below) - trie.n_below
+        starts = np.zeros(trie.n_nodes, dtype=np.int64)
+        for level in np.split(nodes, np.flatnonzero(np.diff(depths)) + 1)[1:]:
+            above = parents[level]
+            starts[level] = starts[above] + before[level] - before[trie.first_children(above)]
+        n_steps = trie.n_steps(nodes)
+        forks = np.where(n_steps == 1, trie.first_children(nodes), nodes)
+        while not np.array_equal(forks, forks[forks]):
+            forks = forks[forks]
+        vocabulary, places = np.unique(trie.tokens(nodes[1:]), return_inverse=True)
+        return cls(
+            trie=trie,
+            parents=parents,
+            depths=depths,
+            forks=forks,
+            is_fork=n_steps > 1,
+            starts=starts,
+            order=np.argsort(starts[trie.ends], kind="stable"),
+            vocabulary=vocabulary,
+            places=np.concatenate([[0], places]),
+            read=nodes[1:][n_steps[forks[1:]] > 1],
+        )
+
+
+class _Search:
+    """Beginnings of titles after one prompt that together begin every title once.
+
+    Args:
+        tree: The titles.
+        weights: Row of the output layer of each token of the vocabulary, ``[v, d]``.
+        bias: Of each, ``[v]``; None for none.
+    """
+
+    def __init__(self, tree: _Tree, weights: FloatArray, bias: FloatArray | None) -> None:
+        self._tree = tree
+        self._weights = weights
+        self._bias = bias
+        # The beginnings, as nodes, and the log-probability of each.
+        self._nodes = np.zeros(1, dtype=np.int64)
+        self._log_probs = np.zeros(1)
+        self._states = np.empty((0, weights.shape[1]), dtype=np.float32)
+        # Row of the states of each node; -1 if it is not read.
+        self._rows = np.full(len(tree.parents), -1)
+
+    def add(self, nodes: IntArray, states: FloatArray) -> None:
+        """Add the states ``[m, d]`` of nodes ``[m]``, and read on from what they follow."""
+        self._rows[nodes] = np.arange(len(nodes)) + len(self._states)
+        self._states = np.concatenate([self._states, states])
+        while self._read_on():
+            pass
+
+    def _read_on(self) -> bool:
+        """Replace beginnings whose fork has a state by those after it; whether there was any."""
+        tree = self._tree
+        forks = tree.forks[self._nodes]
+        ready = tree.is_fork[forks] & (self._rows[forks] >= 0)
+        if not ready.any():
+            return False
+        row, _, child = tree.trie.steps(forks[ready])
+        states = self._states[self._rows[forks[ready]]]
+        logits = np.einsum("ed,ed->e", states[row], self._weights[tree.places[child]])
+        if self._bias is not None:
+            logits += self._bias[tree.places[child]]
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        totals = np.logaddexp.reduceat(logits.astype(np.float64), starts)
+        log_probs = self._log_probs[ready][row] + logits - totals[row]
+        self._nodes = np.concatenate([self._nodes[~ready], child])
+        self._log_probs = np.concatenate([self._log_probs[~ready], log_probs])
+        return True
+
+    def likeliest(self, n_tokens: int) -> IntArray:
+        """Nodes to read next: to the forks after the likeliest beginnings, ascending.
+
+        Args:
+            n_tokens: Nodes, at most, but those of one beginning in any case.
+        """
+        tree = self._tree
+        forks = tree.forks[self._nodes]
+        unread = np.flatnonzero(tree.is_fork[forks])
+        unread = unread[np.argsort(-self._log_probs[unread], kind="stable")]
+        sizes = tree.depths[forks[unread]] - tree.depths[self._nodes[unread]] + 1
+        n_taken = max(1, int(np.searchsorted(np.cumsum(sizes), n_tokens, side="right")))
+        found = []
+        for place in unread[:n_taken]:
+            node, first = int(forks[place]), int(self._nodes[place])
+            while node >= first:
+                found.append(node)
+                node = int(tree.parents[node])
+        return np.sort(np.array(found, dtype=np.int64))
+
+    def log_probs(self) -> FloatArray:
+        """Log-probability of every title, ``[t]`` float32."""
+        tree = self._tree
+        order = np.argsort(tree.starts[self._nodes], kind="stable")
+        counts = tree.trie.n_below[self._nodes[order]]
+        of_titles = np.empty(tree.n_titles, dtype=np.float32)
+        of_titles[tree.order] = np.repeat(self._log_probs[order] - np.log(counts), counts)
+        return of_titles
+
+
+class _Reader:
+    """Reads prompts, and trees of tokens after each of them.
+
+    Args:
+        lm: The language model.
+        tree: The titles.
+        prompts: Token ids of each prompt.
+    """
+
+    def __init__(self, lm: LanguageModel, tree: _Tree, prompts: Sequence[Sequence[int]]) -> None:
+        self._lm = lm
+        self._tree = tree
+        self._ids, self._mask = left_padded(prompts, pad=lm.tokenizer.pad_token_id or 0)
+        self._cache = DynamicCache()
+        # Nodes that were read for each prompt, with -1 for padding, and those that each sees.
+        self._read = np.empty((len(prompts), 0), dtype=np.int64)
+        self._sees = np.empty((len(prompts), 0, 0), dtype=np.bool_)
+
+    def read_prompts(self) -> FloatArray:
+        """States at the end of each prompt, ``[b, d]`` float32."""
+        options = self._lm.forward_options(self._mask, keep=1)
+        options.pop("logits_to_keep", None)
+        return self._states(self._ids, self._mask, options)[:, -1]
+
+    def read(self, nodes: Sequence[IntArray]) -> list[FloatArray]:
+        """States after some nodes of each prompt, ``[m, d]`` float32 each.
+
+        Args:
+            nodes: Nodes of each prompt, ascending, ``m`` of them. The parent of each is the root,
+                or is among them or those that were read before.
+        """
+        n_before, width = self._read.shape[1], max(map(len, nodes))
+        padded = np.full((len(nodes), width), -1)
+        for row, some in enumerate(nodes):
+            padded[row, : len(some)] = some
+        self._read = np.concatenate([self._read, padded], axis=1)
+        sees = np.zeros((len(nodes), n_before + width, n_before + width), dtype=np.bool_)
+        sees[:, :n_before, :n_before] = self._sees
+        places = np.arange(n_before, n_before + width)
+        sees[:, places, places] = True
+        for row, some in enumerate(nodes):
+            column = {node: place for place, node in enumerate(self._read[row].tolist())}
+            for place, parent in enumerate(self._tree.parents[some].tolist(), start=n_before):
+                if parent:
+                    sees[row, place] |= sees[row, column[parent]]
+        self._sees = sees
+        mask = torch.cat(
+            [
+                self._mask[:, None].expand(-1, width, -1).bool(),
+                torch.from_numpy(sees[:, n_before:]),
+            ],
+            dim=-1,
+        )
+        known = np.maximum(padded, 0)
+        ids = torch.from_numpy(self._tree.vocabulary[self._tree.places[known]])
+        first = self._mask.sum(dim=1, keepdim=True)
+        positions = first + torch.from_numpy(self._tree.depths[known]) - 1
+        states = self._states(ids, _additive(mask, self._dtype), {"position_ids": positions})
+        return [state[: len(some)] for state, some in zip(states, nodes, strict=True)]
+
+    @property
+    def _dtype(self) -> torch.dtype:
+        dtype: torch.dtype = self._lm.base.dtype
+        return dtype
+
+    @torch.inference_mode()
+    def _states(
+        self, ids: torch.Tensor, mask: torch.Tensor, options: dict[str, torch.Tensor]
+    ) -> FloatArray:
+        device = self._lm.device
+        with QuickProducts():
+            output = self._lm.base.get_decoder()(
+                input_ids=ids.to(device),
+                attention_mask=mask.to(device),
+                past_key_values=self._cache,
+                use_cache=True,
+                **{name: value.to(device) for name, value in options.items()},
+            )
+        states: FloatArray = output.last_hidden_state.float().cpu().numpy()
+        if not np.isfinite(states[:, -1]).all():
+            raise ModelError(
+                "the language model reads a history as NaN or infinity. Run it in float32, or "
+                "train it again."
+            )
+        return states
+
+
+def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
+    """What is added to attention logits, ``[b, 1, width, keys]``, from what is seen."""
+    zeros = torch.zeros(mask.shape, dtype=dtype)
+    return zeros.masked_fill(~mask, torch.finfo(dtype).min)[:, None]
+
+
+def _reads_trees(lm: LanguageModel, tree: _Tree) -> bool:
+    """Whether the model gives the same states of a tree as of its branches, by a trial.
+
+    The configuration does not describe every form of attention, so it cannot decide this.
+    """
+    if not has_plain_cache(lm.base.config):
+        return False
+    if not len(tree.read):
+        return True
+    # Two next to each other, and the deepest.
+    branches = [_path(tree, int(node)) for node in (*tree.read[:2], tree.read[-1])]
+    prompt = tree.vocabulary[:3].tolist()
+    try:
+        together = np.unique(np.concatenate(branches))
+        reader = _Reader(lm, tree, [prompt])
+        reader.read_prompts()
+        (states,) = reader.read([together])
+        for branch in branches:
+            alone = _Reader(lm, tree, [[*prompt, *tree.vocabulary[tree.places[branch]].tolist()]])
+            expected = alone.read_prompts()[0]
+            found = states[np.searchsorted(together, branch[-1])]
+            if np.linalg.norm(found - expected) > _TOLERANCE * np.linalg.norm(expected):
+                return False
+    except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError):
+        return False
+    return True
+
+
+def _path(tree: _Tree, node: int) -> IntArray:
+    """Nodes from the first after the root to a node."""
+    path = []
+    while node:
+        path.append(node)
+        node = int(tree.parents[node])
+    return np.array(path[::-1], dtype=np.int64)
