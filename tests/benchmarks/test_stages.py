@@ -38,11 +38,11 @@ def test_a_mapped_file_gives_the_lists_of_float64() -> None:
 
 
 def test_preparing_counts_interactions_and_examples() -> None:
-    figures = bench_prepare(n_rows=100_000)
-    assert 0 < figures["interactions"] <= 100_000
-    assert figures["sampled"] == 1024
+    figures = bench_prepare(sizes=[100_000])
+    assert 0 < figures["100,000: interactions"] <= 100_000
+    assert figures["100,000: sampled"] == 1024
     with pytest.raises(ValueError, match="expected at least 100000"):
-        bench_prepare(n_rows=10)
+        bench_prepare(sizes=[10])
 
 
 def test_stream_adds_up_shards_to_the_statistics_of_one_pass() -> None:

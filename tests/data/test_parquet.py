@@ -1,12 +1,15 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 
+from bigrec.data import parquet
 from bigrec.data.files import reading
-from bigrec.data.parquet import scan_parquet
+from bigrec.data.parquet import no_panic_shown, scan_parquet
 from bigrec.errors import DataError
 
 
@@ -85,3 +88,38 @@ def test_a_file_is_read_without_a_stderr(tmp_path: Path, monkeypatch: pytest.Mon
 
     monkeypatch.setattr(os, "dup", closed)
     assert scan_parquet(tmp_path / "t.parquet").collect().height == 50
+
+
+def test_overlapping_reads_give_stderr_back(capfd: pytest.CaptureFixture[str]) -> None:
+    """A file may be read in the background of another one."""
+    first, second = no_panic_shown(), no_panic_shown()
+    first.__enter__()
+    second.__enter__()
+    os.write(2, b"held")
+    first.__exit__(None, None, None)
+    assert capfd.readouterr().err == ""
+    second.__exit__(None, None, None)
+    os.write(2, b" and shown")
+    assert capfd.readouterr().err == "held and shown"
+
+
+def test_stderr_that_is_held_when_python_exits_is_shown(tmp_path: Path) -> None:
+    write(tmp_path / "t.parquet")
+    code = (
+        "from bigrec.data.parquet import no_panic_shown\n"
+        "no_panic_shown().__enter__()\n"
+        "raise ValueError('shown at the end')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "shown at the end" in done.stderr
+
+
+def test_the_parts_of_a_file_are_its_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = pl.DataFrame({"n": range(100), "word": [str(n) for n in range(100)]})
+    frame.write_parquet(tmp_path / "t.parquet", row_group_size=7)
+    for rows in (1, 7, 10, 49, 100, 1000):
+        monkeypatch.setattr(parquet, "_PART_ROWS", rows)
+        assert scan_parquet(tmp_path / "t.parquet").collect().equals(frame)
+    monkeypatch.setattr(parquet, "most_bytes", lambda _path: 50)
+    with pytest.raises(DataError, match="repeats its texts up to 190 bytes; expected at most 50"):
+        scan_parquet(tmp_path / "t.parquet").collect()

@@ -128,7 +128,7 @@ def _batches(
         if skip:
             content = content.partition(b"\n")[2]
         if content:
-            yield _plain_frame(content, dialect, header).select(selected)
+            yield _plain_frame(content, dialect, header, selected)
 
 
 def _is_plain(content: bytes, dialect: Dialect, width: int) -> bool:
@@ -141,22 +141,27 @@ def _is_plain(content: bytes, dialect: Dialect, width: int) -> bool:
     if BOM in content:
         return False
     codes = np.frombuffer(content, dtype=np.uint8)
-    ends = np.flatnonzero(codes == ord("\n"))
+    is_end = codes == ord("\n")
+    # Whether it is a line's end that ends a field, for each field but that of a last open line.
+    ends_line = is_end[is_end | (codes == ord(dialect.separator))]
     if not content.endswith(b"\n"):
-        ends = np.append(ends, len(content))
-    separators = np.flatnonzero(codes == ord(dialect.separator))
-    counts = np.diff(np.searchsorted(separators, ends), prepend=0)
-    return bool((counts == width - 1).all())
+        ends_line = np.append(ends_line, True)
+    n_lines = int(ends_line.sum())
+    return n_lines * width == len(ends_line) and bool(ends_line[width - 1 :: width].all())
 
 
-def _plain_frame(content: bytes, dialect: Dialect, header: Sequence[str]) -> pl.DataFrame:
-    return pl.read_csv(
+def _plain_frame(
+    content: bytes, dialect: Dialect, header: Sequence[str], selected: Sequence[str]
+) -> pl.DataFrame:
+    frame = pl.read_csv(
         io.BytesIO(content),
         has_header=False,
         separator=dialect.separator,
         quote_char=None,
         schema=dict.fromkeys(header, pl.String),
+        columns=[header.index(name) for name in selected],
     )
+    return frame.select(selected)
 
 
 def _frames(

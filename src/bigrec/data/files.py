@@ -14,7 +14,7 @@ import polars as pl
 
 from bigrec.errors import DataError, reason_of
 
-BLOCK_BYTES = 1 << 24
+BLOCK_BYTES = 1 << 22
 LINE_END = re.compile(r"\r\n|\r|\n")
 """What ends a line of a data file, as for Python's csv module."""
 

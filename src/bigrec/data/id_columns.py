@@ -2,11 +2,13 @@
 
 import re
 
+import numpy as np
 import polars as pl
 
 from bigrec.data.columns import LARGEST_EXACT
 from bigrec.data.repairs import Repairs
 from bigrec.errors import DataError
+from bigrec.types import BoolArray, IntArray
 
 MISSING = (
     "",
@@ -116,21 +118,26 @@ def check_exact(frame: pl.LazyFrame, name: str, dtype: pl.DataType, *, what: str
     if limit is None:
         return
     column = pl.col(name)
-    wrong = frame.select(((column.abs() > limit) & column.is_not_nan()).arg_true()).collect()
-    if wrong.height:
-        row = int(wrong.item(0, 0))
+    wrong = (column.abs() > limit) & column.is_not_nan()
+    count, row = (
+        frame.select(wrong.sum(), wrong.index_of(element=True).alias("row")).collect().row(0)
+    )
+    if count:
         value = frame.select(column.slice(row, 1)).collect().item()
-        raise _rounded(value, row, wrong.height, limit=limit, name=name, what=what)
+        raise _rounded(value, row, count, limit=limit, name=name, what=what)
 
 
-def check_unrounded(ids: pl.Series, name: str, *, what: str, first_row: int = 1) -> None:
+def check_unrounded(
+    ids: pl.Series, name: str, *, what: str, first_row: int = 1, codes: IntArray | None = None
+) -> None:
     """Check that no id is the text of a float that is infinite or rounded, such as 9.78014E+12.
 
     Args:
         ids: Ids as `id_text` reads them.
         name: Name of the column.
         what: Content of the frame, for the message.
-        first_row: Number of the first id's row.
+        first_row: Number of the first row.
+        codes: Position among the ids of every row, -1 for none; by default each id has one row.
 
     Raises:
         DataError: If one is. Names the first such row.
@@ -138,22 +145,29 @@ def check_unrounded(ids: pl.Series, name: str, *, what: str, first_row: int = 1)
     # All such texts have it; few others do.
     if not ids.str.contains("+", literal=True).any():
         return
-    wrong = ids.str.contains(_ROUNDED).fill_null(value=False).arg_true()
+    codes = np.arange(len(ids)) if codes is None else codes
+    wrong = _rows_matching(ids, _ROUNDED, codes)
     if len(wrong):
         row = int(wrong[0])
-        value = float(ids[row])
+        value = float(ids[int(codes[row])])
         raise _rounded(
             value, row + first_row - 1, len(wrong), limit=LARGEST_EXACT, name=name, what=what
         )
-    wrong = ids.str.contains(_SIX_DIGITS).fill_null(value=False).arg_true()
+    wrong = _rows_matching(ids, _SIX_DIGITS, codes)
     if len(wrong):
         row = int(wrong[0])
         raise DataError(
-            f"column {name!r} of the {what} holds {ids[row]!r} in row {row + first_row}: six "
-            "digits of a longer number, as spreadsheets write it, so that different ids become "
-            f"one. Wrong values: {len(wrong)}. Format the column as text or as whole numbers and "
-            "export it again."
+            f"column {name!r} of the {what} holds {ids[int(codes[row])]!r} in row "
+            f"{row + first_row}: six digits of a longer number, as spreadsheets write it, so that "
+            f"different ids become one. Wrong values: {len(wrong)}. Format the column as text or "
+            "as whole numbers and export it again."
         )
+
+
+def _rows_matching(ids: pl.Series, pattern: str, codes: IntArray) -> IntArray:
+    matches: BoolArray = ids.str.contains(pattern).fill_null(value=False).to_numpy()
+    # The last value is that of rows without an id.
+    return np.flatnonzero(np.append(matches, False)[codes])
 
 
 def _rounded(value: float, row: int, count: int, *, limit: int, name: str, what: str) -> DataError:
@@ -178,7 +192,15 @@ def loosened(ids: pl.Series) -> pl.Series:
     return numbers.zip_with(scientific & numbers.is_not_null(), plain)
 
 
-def record_spelling(ids: pl.Series, written: pl.Series, *, whose: str, repairs: Repairs) -> None:
+def record_spelling(
+    ids: pl.Series,
+    written: pl.Series,
+    *,
+    whose: str,
+    repairs: Repairs,
+    counts: IntArray | None = None,
+    total: int | None = None,
+) -> None:
     """Record ids that were written with spaces around them or as 12.0.
 
     Args:
@@ -186,14 +208,17 @@ def record_spelling(ids: pl.Series, written: pl.Series, *, whose: str, repairs: 
         written: As `written_text` does.
         whose: "user ids", "item ids" or "catalog ids".
         repairs: Records the check.
+        counts: Rows of each id; by default one.
+        total: Number of rows; by default that of the ids.
     """
     changed = written.is_not_null() & ids.is_not_null()
     pairs = pl.DataFrame([written.alias("written"), ids.alias("id")]).filter(changed)
+    examples = pairs.unique(maintain_order=True).head(5).iter_rows()
     repairs.add(
         f"{whose} respelled",
-        pairs.height,
-        total=len(ids),
-        examples=(f"{text!r} -> {read!r}" for text, read in pairs.unique().head(5).iter_rows()),
+        pairs.height if counts is None else int(counts[changed.to_numpy()].sum()),
+        total=len(ids) if total is None else total,
+        examples=(f"{text!r} -> {read!r}" for text, read in examples),
         done="Read without spaces around them and without .0.",
     )
 
@@ -218,13 +243,6 @@ def record_similar(ids: pl.Series, *, whose: str, repairs: Repairs) -> None:
     )
 
 
-def record_placeholders(ids: pl.Series, *, repairs: Repairs) -> None:
-    """Record interactions of users whose id may stand for an unknown one."""
-    suspects = ids.filter(ids.str.to_lowercase().is_in(_PLACEHOLDERS))
-    repairs.add(
-        "users named as if unknown",
-        len(suspects),
-        total=len(ids),
-        examples=suspects.unique(maintain_order=True).head(5),
-        done="Interactions of theirs, kept, each name as one user. Remove them if nobody is meant.",
-    )
+def are_placeholders(ids: pl.Series) -> pl.Series:
+    """Whether an id may stand for users who are not known."""
+    return ids.str.to_lowercase().is_in(_PLACEHOLDERS).fill_null(value=False)

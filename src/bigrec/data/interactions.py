@@ -1,5 +1,6 @@
 """Interactions of users with items, sorted by user and time."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -10,12 +11,17 @@ import polars as pl
 from bigrec.data.arguments import check_least, check_type
 from bigrec.data.catalog import Catalog
 from bigrec.data.columns import Frame, collecting
-from bigrec.data.interaction_rows import clean_interactions, read_interactions
+from bigrec.data.interaction_cleaning import clean_interactions
+from bigrec.data.interaction_rows import read_interactions
+from bigrec.data.lazy import lazy_source
 from bigrec.data.repairs import Repairs
+from bigrec.data.row_blocks import blocks_of, counts_of
 from bigrec.errors import BundleError
 from bigrec.storage import atomic_file
 from bigrec.storage.forks import check_threads
 from bigrec.types import FloatArray, IntArray
+
+_TYPES = {"item": pl.Int32(), "time": pl.Int64(), "rating": pl.Float32(), "split": pl.Int8()}
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,27 +102,18 @@ class Interactions:
                 rating=rating,
                 split=split,
             )
-        rows = clean_interactions(
+        user_ids = clean_interactions(
             rows, catalog, min_rating=min_rating, tie_seed=tie_seed, repairs=repairs
         )
-        return cls._build(rows)
-
-    @classmethod
-    def _build(cls, rows: pl.DataFrame) -> Self:
-        """Build from rows as `clean_interactions` returns them."""
-        runs = rows["user_id"].rle().struct.unnest()
-        start = np.concatenate([[0], np.cumsum(runs["len"].to_numpy(), dtype=np.int64)])
-
-        def column(name: str, dtype: type[pl.DataType]) -> np.ndarray | None:
-            return rows[name].cast(dtype).to_numpy() if name in rows else None
-
+        columns = rows.columns
+        counts = counts_of(columns.pop("user"), len(user_ids))
         return cls(
-            user_ids=runs["value"].to_list(),
-            user_start=start,
-            items=rows["item"].cast(pl.Int32).to_numpy(),
-            times=column("time", pl.Int64),
-            ratings=column("rating", pl.Float32),
-            splits=column("split", pl.Int8),
+            user_ids=user_ids.to_list(),
+            user_start=np.concatenate([[0], np.cumsum(counts)]),
+            items=columns["item"],
+            times=columns.get("time"),
+            ratings=rows.ratings,
+            splits=columns.get("split"),
         )
 
     def __len__(self) -> int:
@@ -130,15 +127,23 @@ class Interactions:
         """Write a Parquet file, atomically."""
         users = pl.Series(self.user_ids, dtype=pl.String)
         columns = {
-            "user_id": users.gather(self.users()),
             "item": self.items,
             "time": self.times,
             "rating": self.ratings,
             "split": self.splits,
         }
         known = {name: values for name, values in columns.items() if values is not None}
+        schema = {"user_id": pl.String(), **{name: _TYPES[name] for name in known}}
+
+        def batches(selected: Sequence[str]) -> Iterator[pl.DataFrame]:
+            for rows in blocks_of(len(self)):
+                starts = self.user_start.clip(rows.start, rows.stop)
+                ids = users.gather(np.repeat(np.arange(len(users)), np.diff(starts)))
+                block = {name: values[rows] for name, values in known.items()}
+                yield pl.DataFrame({"user_id": ids, **block}, schema=schema).select(selected)
+
         with atomic_file(path) as temporary:
-            pl.DataFrame(known).write_parquet(temporary)
+            lazy_source(schema, batches).sink_parquet(temporary)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -149,9 +154,31 @@ class Interactions:
         """
         check_threads()
         try:
-            return cls._build(pl.read_parquet(path, glob=False))
+            return cls._of_table(pl.scan_parquet(path, glob=False))
         except (OSError, pl.exceptions.PolarsError) as error:
             raise BundleError(
                 f"{path} could not be read as interactions: {error}. Write it again with the "
                 "command that made it."
             ) from error
+
+    @classmethod
+    def _of_table(cls, table: pl.LazyFrame) -> Self:
+        columns: dict[str, list[np.ndarray]] = {"item": []}
+        runs = []
+        for batch in table.collect_batches(maintain_order=True):
+            runs.append(batch["user_id"].rle().struct.unnest())
+            for name in _TYPES.keys() & {"item", *batch.columns}:
+                values = batch[name].cast(_TYPES[name]).to_numpy()
+                columns.setdefault(name, []).append(values)
+        # A user may go on in the next batch.
+        users = pl.concat(runs).group_by(pl.col("value").rle_id().alias("run"), maintain_order=True)
+        counts = users.agg(pl.col("value").first(), pl.col("len").sum())
+        arrays = {name: np.concatenate(columns.pop(name)) for name in list(columns)}
+        return cls(
+            user_ids=counts["value"].to_list(),
+            user_start=np.concatenate([[0], np.cumsum(counts["len"].to_numpy(), dtype=np.int64)]),
+            items=arrays["item"],
+            times=arrays.get("time"),
+            ratings=arrays.get("rating"),
+            splits=arrays.get("split"),
+        )

@@ -86,6 +86,21 @@ def check_pages(
             raise DataError(f"its description has values of other types. {_CURE}") from None
 
 
+def row_groups(path: Path) -> list[int]:
+    """Number of rows of every row group, each of which is decoded as a whole.
+
+    Raises:
+        DataError: If it is no Parquet file.
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as stream:
+        groups = _footer(stream, path.stat().st_size).get(4, [])
+    counts = [group.get(3, -1) for group in groups]
+    if not all(isinstance(count, int) and count >= 0 for count in counts):
+        raise DataError(f"it does not tell the rows of its row groups. {_CURE}")
+    return counts
+
+
 def _chunks(footer: dict[int, Any]) -> Iterator[tuple[_Column, dict[int, Any]]]:
     """The parts of all columns, each with the description of where it is."""
     columns = _columns(footer.get(2, []))

@@ -8,8 +8,9 @@ import numpy as np
 from bigrec.data.arguments import check_type, check_whole
 from bigrec.data.examples import Examples
 from bigrec.data.interactions import Interactions
+from bigrec.data.row_blocks import lexsorted
 from bigrec.errors import DataError
-from bigrec.types import IntArray
+from bigrec.types import BoolArray, IntArray
 
 SplitMethod = Literal["auto", "global_time", "leave_one_out", "predefined"]
 
@@ -42,8 +43,9 @@ class Split:
     def with_valid_in_train(self) -> "Split":
         """The split whose training part is training and validation; its other examples stay."""
         examples = self.train
-        rows = np.concatenate([examples.rows, self.valid.rows])
-        rows = _in_time_order(np.sort(rows), examples.interactions)
+        is_train = np.zeros(len(self.row_splits), dtype=np.bool_)
+        is_train[examples.rows] = is_train[self.valid.rows] = True
+        rows = _in_time_order(is_train, examples.interactions)
         row_splits = np.where(self.row_splits == VALID, TRAIN, self.row_splits)
         return replace(self, train=replace(examples, rows=rows), row_splits=row_splits)
 
@@ -127,17 +129,19 @@ def split_global_time(
             "a split by global time needs timestamps, and these interactions have only an order. "
             "Use the split method 'leave_one_out', or 'predefined' with a split column."
         )
-    targets = np.flatnonzero(_positions(interactions) >= min_history)
-    moments = np.sort(times[targets])
+    is_target = _has_history(interactions, min_history)
+    moments = times[is_target]
+    moments.sort()
     first_valid, first_test = np.cumsum(fractions)[:2]
     row_splits = np.zeros(len(interactions), dtype=np.int8)
     for share in (first_valid, first_test):
         cut = _cut(moments, share)
         if cut < len(moments):
             row_splits += times >= moments[cut]
+    del moments
     return _split(
         interactions,
-        targets,
+        is_target,
         row_splits,
         max_history_length=max_history_length,
         advice="Many targets may share one time: use finer timestamps, other fractions, a lower "
@@ -163,7 +167,7 @@ def split_leave_one_out(
         ValueError: If an argument is out of range.
     """
     _check_lengths(max_history_length, min_history)
-    is_target = _positions(interactions) >= min_history
+    is_target = _has_history(interactions, min_history)
     row_splits = np.zeros(len(interactions), dtype=np.int8)
     last = interactions.user_start[1:] - 1
     # For a user with one interaction this is another user's last, which the next line corrects.
@@ -172,7 +176,7 @@ def split_leave_one_out(
     row_splits[~is_target] = TRAIN
     return _split(
         interactions,
-        np.flatnonzero(is_target),
+        is_target,
         row_splits,
         max_history_length=max_history_length,
         advice="Use longer histories: lower min_history, or take users with at least three "
@@ -202,8 +206,9 @@ def split_predefined(
             "the split method 'predefined' needs a split column, and these interactions have "
             "none. Name it with split=..., or use 'global_time' or 'leave_one_out'."
         )
-    positions = _positions(interactions)
-    backwards = np.flatnonzero((np.diff(labels) < 0) & (positions[1:] > 0)) + 1
+    goes_back = np.append(False, labels[1:] < labels[:-1])
+    goes_back[interactions.user_start[:-1]] = False
+    backwards = np.flatnonzero(goes_back)
     if len(backwards):
         row = int(backwards[0])
         user = interactions.user_ids[int(interactions.users()[row])]
@@ -215,7 +220,7 @@ def split_predefined(
         )
     return _split(
         interactions,
-        np.flatnonzero(positions >= min_history),
+        _has_history(interactions, min_history),
         labels.astype(np.int8),
         max_history_length=max_history_length,
         advice="Label interactions with it, or lower min_history.",
@@ -232,10 +237,14 @@ def _check_lengths(max_history_length: int, min_history: int) -> None:
             raise ValueError(f"{name} is {value}: expected at least 1.")
 
 
-def _positions(interactions: Interactions) -> IntArray:
-    """Number of earlier interactions of the same user, ``[m]``."""
-    starts = np.repeat(interactions.user_start[:-1], np.diff(interactions.user_start))
-    return np.arange(len(interactions)) - starts
+def _has_history(interactions: Interactions, min_history: int) -> BoolArray:
+    """Whether the user has at least so many earlier interactions, ``[m]``."""
+    has_history = np.ones(len(interactions), dtype=np.bool_)
+    starts, ends = interactions.user_start[:-1], interactions.user_start[1:]
+    for position in range(min(min_history, int((ends - starts).max(initial=0)))):
+        rows = starts + position
+        has_history[rows[rows < ends]] = False
+    return has_history
 
 
 def _cut(moments: IntArray, share: float) -> int:
@@ -254,26 +263,32 @@ def _cut(moments: IntArray, share: float) -> int:
 
 def _split(
     interactions: Interactions,
-    targets: IntArray,
+    is_target: BoolArray,
     row_splits: IntArray,
     *,
     max_history_length: int,
     advice: str,
 ) -> Split:
     def part(number: int) -> Examples:
-        rows = targets[row_splits[targets] == number]
+        rows = _in_time_order(is_target & (row_splits == number), interactions)
         if not len(rows):
             raise DataError(
-                f"the {_NAMES[number]} part of the split has no examples, of {len(targets)} in "
+                f"the {_NAMES[number]} part of the split has no examples, of {is_target.sum()} in "
                 f"all. {advice}"
             )
-        return Examples(interactions, _in_time_order(rows, interactions), max_history_length)
+        return Examples(interactions, rows, max_history_length)
 
     return Split(part(TRAIN), part(VALID), part(TEST), row_splits)
 
 
-def _in_time_order(rows: IntArray, interactions: Interactions) -> IntArray:
-    """Rows by time, those of one time in their order; as they are without timestamps."""
+def _in_time_order(mask: BoolArray, interactions: Interactions) -> IntArray:
+    """Rows by time, those of one time in their order; as they are without timestamps.
+
+    Args:
+        mask: ``[m]`` the rows.
+        interactions: Their interactions.
+    """
+    rows = np.flatnonzero(mask)
     if interactions.times is None:
         return rows
-    return rows[np.argsort(interactions.times[rows], kind="stable")]
+    return lexsorted([interactions.times], rows=rows)

@@ -1,6 +1,10 @@
 """Timestamps as whole numbers."""
 
-from typing import NoReturn, cast
+import operator
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any, cast
 
 import numpy as np
 import polars as pl
@@ -25,35 +29,148 @@ _UNITS = {"seconds": 1, "milliseconds": 10**3, "microseconds": 10**6, "nanosecon
 
 
 def whole_times(times: pl.Series) -> pl.Series:
-    """Timestamps as int64 in the order of time; missing ones stay null.
-
-    Whole numbers stay unchanged. Numbers with fractions, read as seconds, become microseconds;
-    those too large for that are multiplied by 1000. Dates and ISO 8601 text become microseconds
-    since 1970, in UTC unless the text has an offset.
+    """Timestamps as int64 in the order of time, as `TimeReader` reads them.
 
     Args:
         times: Numbers, dates, or text of either, with the name of the column.
 
     Raises:
-        DataError: If the type is neither number, date nor text, or if a value is not as most are:
-            neither a number nor ISO 8601 text, one among the other, out of the range of int64, or
-            in another unit. Names the first such row and their number.
+        DataError: As `TimeReader.whole`.
     """
-    dtype = times.dtype
-    if isinstance(dtype, pl.String | pl.Categorical | pl.Enum):
-        return _from_text(times.cast(pl.String))
-    if dtype.is_integer():
-        return _in_one_unit(_in_range(times.cast(pl.Int64, strict=False), times), times)
-    if dtype.is_float():
-        return _from_floats(times, times.fill_nan(None))
-    if dtype == pl.Null:
-        return times.cast(pl.Int64)
-    if isinstance(dtype, pl.Date | pl.Datetime):
-        return times.cast(pl.Datetime("us")).to_physical()
-    raise DataError(
-        f"column {times.name!r} holds {dtype}: expected numbers, dates or ISO 8601 text. Choose "
-        "another column or convert it."
-    )
+    reader = TimeReader(times.name, times.dtype)
+    reader.add(times)
+    return reader.whole(lambda row: times[row])
+
+
+class TimeReader:
+    """Reads a column of timestamps in pieces, as int64 in the order of time.
+
+    Whole numbers stay unchanged. Numbers with fractions, read as seconds, become microseconds;
+    those too large for that are multiplied by 1000. Dates and ISO 8601 text become microseconds
+    since 1970, in UTC unless the text has an offset. Missing times stay null.
+
+    Args:
+        name: Name of the column.
+        dtype: Its type.
+    """
+
+    def __init__(self, name: str, dtype: pl.DataType) -> None:
+        self._name = name
+        self._dtype = dtype
+        self._is_text = isinstance(dtype, pl.String | pl.Categorical | pl.Enum)
+        self._known: list[pl.Series] = []
+        # Of each piece. Text is read as numbers and as dates, since most of the column decide.
+        self._numbers: list[pl.Series] = []
+        self._moments: list[pl.Series] = []
+
+    def add(self, times: pl.Series) -> None:
+        """Read the next rows."""
+        if self._is_text:
+            self._add_text(times.cast(pl.String))
+        elif self._dtype.is_integer():
+            self._add(times, times.cast(pl.Int64, strict=False))
+        elif self._dtype.is_float():
+            self._add(times.fill_nan(None), times)
+        elif isinstance(self._dtype, pl.Date | pl.Datetime):
+            self._add(times, times.cast(pl.Datetime("us")).to_physical())
+        elif self._dtype == pl.Null:
+            self._add(times, times.cast(pl.Int64))
+
+    def whole(self, written: Callable[[int], Any]) -> pl.Series:
+        """The times of all rows, ``[m]`` int64. The pieces are released.
+
+        Args:
+            written: The value of a row as it was given, for messages.
+
+        Raises:
+            DataError: If the type is neither number, date nor text, or if a value is not as most
+                are: neither a number nor ISO 8601 text, one among the other, out of the range of
+                int64, or in another unit. Names the first such row and their number.
+        """
+        if not self._known:
+            raise DataError(
+                f"column {self._name!r} holds {self._dtype}: expected numbers, dates or ISO 8601 "
+                "text. Choose another column or convert it."
+            )
+        column = _Written(self._name, _taken(self._known), self._shown(written))
+        if self._moments:
+            n_moments = sum(piece.count() for piece in self._moments)
+            n_numbers = sum(piece.count() for piece in self._numbers)
+            if n_moments > n_numbers:
+                self._numbers.clear()
+                moments = _taken(self._moments)
+                column.check(moments, f"{_ISO_EXAMPLE}, as in {n_moments} other rows")
+                return moments.alias(self._name)
+            self._moments.clear()
+            as_others = f", as in {n_numbers} other rows" if n_numbers else f" or {_ISO_EXAMPLE}"
+            missing = [piece.is_null() for piece in self._numbers]
+            column.refuse_if(
+                column.known & pl.concat(missing, rechunk=True), f"a number{as_others}"
+            )
+        if isinstance(self._dtype, pl.Date | pl.Datetime):
+            return _taken(self._numbers).alias(self._name)
+        if any(piece.dtype.is_float() for piece in self._numbers):
+            return _from_floats(_taken(self._numbers), column).alias(self._name)
+        return _in_one_unit(_in_range(_taken(self._numbers), column), column).alias(self._name)
+
+    def _add(self, written: pl.Series, numbers: pl.Series) -> None:
+        self._known.append(written.is_not_null())
+        self._numbers.append(numbers)
+
+    def _add_text(self, times: pl.Series) -> None:
+        known, whole = times, times.cast(pl.Int64, strict=False)
+        if whole.null_count() > times.null_count():
+            known = _known_text(times)
+            whole = known.cast(pl.Int64, strict=False)
+        if whole.null_count() == known.null_count():
+            self._add(known, whole)
+            self._moments.append(_nothing(len(known)))
+            return
+        numbers = known.cast(pl.Float64, strict=False)
+        self._add(known, numbers if numbers.count() else _nothing(len(known)))
+        is_read = numbers.null_count() == known.null_count()
+        self._moments.append(_nothing(len(known)) if is_read else _from_iso(known))
+
+    def _shown(self, written: Callable[[int], Any]) -> Callable[[int], Any]:
+        """Text is shown without the spaces around it."""
+        if not self._is_text:
+            return written
+        return lambda row: _known_text(pl.Series([written(row)], dtype=pl.String))[0]
+
+
+@dataclass(frozen=True, eq=False)
+class _Written:
+    """A column of timestamps as it was given.
+
+    Attributes:
+        name: Its name.
+        known: Whether a row has a value, ``[m]`` bool.
+        value: The value of a row.
+    """
+
+    name: str
+    known: pl.Series
+    value: Callable[[int], Any]
+
+    def check(self, read: pl.Series, expected: str) -> None:
+        """Refuse values that are there and could not be read."""
+        self.refuse_if(self.known & read.is_null(), expected)
+
+    def refuse_if(self, wrong: pl.Series, expected: str) -> None:
+        """Refuse the rows that are wrong, ``[m]`` bool, if any.
+
+        Raises:
+            DataError: With the first and their number.
+        """
+        rows = wrong.arg_true()
+        if not len(rows):
+            return
+        row, n_known = int(rows[0]), self.known.sum()
+        raise DataError(
+            f"column {self.name!r} holds {self.value(row)!r} in row {row + 1}: expected "
+            f"{expected}. Wrong values: {len(rows)} of {n_known}. Correct or remove them, or "
+            "choose another column."
+        )
 
 
 def time_unit(latest: int) -> str:
@@ -89,34 +206,35 @@ def days_between(first: int, last: int) -> tuple[str, str, int]:
     return str(start), str(end), int((end - start).astype(int))
 
 
-def _from_floats(times: pl.Series, written: pl.Series) -> pl.Series:
+def _nothing(n_rows: int) -> pl.Series:
+    """Missing values, which take no memory."""
+    return pl.repeat(None, n_rows, dtype=pl.Null, eager=True)
+
+
+def _taken(pieces: list[pl.Series]) -> pl.Series:
+    """The pieces as one, floats if some are. The list is empty afterwards."""
+    types = [piece.dtype for piece in pieces if piece.dtype != pl.Null] or [pl.Int64()]
+    dtype = next((dtype for dtype in types if dtype.is_float()), types[0])
+    joined = pl.concat([piece.cast(dtype) for piece in pieces], rechunk=True)
+    pieces.clear()
+    return joined
+
+
+def _from_floats(times: pl.Series, written: _Written) -> pl.Series:
     finite = times.to_frame("t").select(pl.when(pl.col("t").is_finite()).then("t")).to_series()
     scaled = finite
     if (finite != finite.floor()).any():
         is_small = cast("float", finite.abs().max()) < _LARGEST_WITH_MICROSECONDS
         scaled = (finite * (10**6 if is_small else 10**3)).round()
-    whole = _in_range(scaled.cast(pl.Int64, strict=False).alias(times.name), written)
+    whole = _in_range(scaled.cast(pl.Int64, strict=False), written)
     _in_one_unit(finite, written)
     return whole
 
 
-def _from_text(times: pl.Series) -> pl.Series:
-    text = times.str.strip_chars()
-    known = text.to_frame("t").select(pl.when(~pl.col("t").is_in(MISSING)).then("t")).to_series()
-    known = known.alias(times.name)
-    numbers = known.cast(pl.Float64, strict=False)
-    n_numbers = len(numbers) - numbers.null_count()
-    moments = known.clear(len(known)) if n_numbers == known.count() else _from_iso(known)
-    n_moments = moments.count()
-    if n_moments > n_numbers:
-        _check(known, moments, f"{_ISO_EXAMPLE}, as in {n_moments} other rows")
-        return moments.alias(times.name)
-    as_others = f", as in {n_numbers} other rows" if n_numbers else f" or {_ISO_EXAMPLE}"
-    _check(known, numbers, f"a number{as_others}")
-    whole = known.cast(pl.Int64, strict=False)
-    if whole.null_count() > known.null_count():
-        return _from_floats(numbers, known)
-    return _in_one_unit(whole, known)
+def _known_text(times: pl.Series) -> pl.Series:
+    """Text without the spaces around it; words for missing values are null."""
+    text = times.str.strip_chars().to_frame("t")
+    return text.select(pl.when(~pl.col("t").is_in(MISSING)).then("t")).to_series()
 
 
 def _from_iso(text: pl.Series) -> pl.Series:
@@ -135,31 +253,29 @@ def _from_iso(text: pl.Series) -> pl.Series:
     return parts.select(moment.to_physical()).to_series()
 
 
-def _in_range(whole: pl.Series, written: pl.Series) -> pl.Series:
-    _check(written, whole, f"a number from {-(2**63)} to {2**63 - 1}")
+def _in_range(whole: pl.Series, written: _Written) -> pl.Series:
+    written.check(whole, f"a number from {-(2**63)} to {2**63 - 1}")
     return whole
 
 
-def _in_one_unit(times: pl.Series, written: pl.Series) -> pl.Series:
-    """Check that dates in seconds are not mixed with dates in milliseconds, say.
-
-    Args:
-        times: Numbers.
-        written: The same as they were given, for the message.
-    """
+def _in_one_unit(times: pl.Series, written: _Written) -> pl.Series:
+    """Check that dates in seconds are not mixed with dates in milliseconds, say."""
     by_unit = _by_unit(times)
     counts = {unit: int(is_in_unit.sum()) for unit, is_in_unit in by_unit.items()}
     main = max(counts, key=lambda unit: counts[unit])
     if 2 * sum(counts.values()) >= times.count():
-        wrong = pl.Series(np.any([by_unit[unit] for unit in counts if unit != main], axis=0))
-        if wrong.any():
-            _refuse(written, wrong.arg_true(), f"{main}, as in {counts[main]} other rows")
+        wrong = _any(by_unit[unit] for unit in counts if unit != main)
+        written.refuse_if(wrong, f"{main}, as in {counts[main]} other rows")
     return times
 
 
 def _probable(times: pl.Series) -> pl.Series:
     """Whether a time is between 1990 and 2100 in any unit, ``[m]`` bool."""
-    return pl.Series(np.any(list(_by_unit(times).values()), axis=0))
+    return _any(_by_unit(times).values())
+
+
+def _any(conditions: Iterable[pl.Series]) -> pl.Series:
+    return reduce(operator.or_, conditions)
 
 
 def _by_unit(times: pl.Series) -> dict[str, pl.Series]:
@@ -168,19 +284,3 @@ def _by_unit(times: pl.Series) -> dict[str, pl.Series]:
         unit: times.is_between(_EARLIEST * scale, _LATEST * scale, closed="left").fill_null(False)
         for unit, scale in _UNITS.items()
     }
-
-
-def _check(written: pl.Series, read: pl.Series, expected: str) -> None:
-    """Refuse values that are there and could not be read."""
-    wrong = (written.is_not_null() & read.is_null()).arg_true()
-    if len(wrong):
-        _refuse(written, wrong, expected)
-
-
-def _refuse(times: pl.Series, wrong: pl.Series, expected: str) -> NoReturn:
-    row = int(wrong[0])
-    raise DataError(
-        f"column {times.name!r} holds {times[row]!r} in row {row + 1}: expected {expected}. "
-        f"Wrong values: {len(wrong)} of {times.count()}. Correct or remove them, or choose another "
-        "column."
-    )
