@@ -70,6 +70,7 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
         ("retrieval", "model.device=cpu", set()),
         ("retrieval", "compare.seeds=[1]", set()),
         ("retrieval", "evaluation.refit=train+valid", {"evaluation"}),
+        ("retrieval", "data.extra_train_sources=[{source: x}]", {"retrieval", "evaluation"}),
         ("latent", "grounding.head=l2", {"evaluation"}),
         (
             "latent",

@@ -50,7 +50,10 @@ from bigrec.settings import Settings
             ["retrieval.train_on=examples", "data.example_selection.method=influence_effort"],
             "influence_effort reads the loss .* Use influence, or mode: generative",
         ),
-        (["data.extra_train_sources=[]"], "extra_train_sources: .* mode: generative"),
+        (
+            ["mode=text", "data.extra_train_sources=[]"],
+            "extra_train_sources: .* mode: generative, or mode: retrieval",
+        ),
         (
             ["mode=generative", "data.train_sources=extra"],
             "train_sources: .* mode: generative, with data.extra_train_sources",
@@ -93,6 +96,7 @@ def test_what_has_no_effect_is_refused(overrides: list[str], needs: str) -> None
     "overrides",
     [
         ["mode=generative", "compare.retrieval=true", "retrieval.epochs=3"],
+        ["data.extra_train_sources=[{source: sample}]"],
         ["retrieval.train_on=examples", "data.max_train_examples=9"],
         ["retrieval.train_on=examples", "data.example_selection.method=influence"],
         ["mode=generative", "data.example_selection={method: influence_effort, effort_pool: 9}"],

@@ -196,17 +196,20 @@ class Pipeline(Workspace):
         """What a reader must know to judge the figures."""
         prepared, catalog = self.fitting.tested.prepared, self.dataset.catalog
         data = self.settings.data
-        origin = str(prepared.sizes["train"])
+        origin, interactions = str(prepared.sizes["train"]), int(prepared.train_rows.sum())
+        of_interactions = f"{interactions} training interactions"
         if data.extra_train_sources:
-            origin = f"data.extra_train_sources ({len(data.extra_train_sources)})"
-            origin = origin if data.train_sources == "extra" else f"this dataset and {origin}"
+            extra = f"data.extra_train_sources ({len(data.extra_train_sources)})"
+            origin = extra if data.train_sources == "extra" else f"this dataset and {extra}"
+            if self.settings.mode == "retrieval":
+                of_extra = sum(int(source.train_rows.sum()) for source in prepared.extra_sources)
+                of_interactions += f" of this dataset and {of_extra} of {extra}"
         trained_on = f"{len(prepared.train)} training examples of {origin}"
         if not self.settings.trains_on_examples:
-            interactions = f"{int(prepared.train_rows.sum())} training interactions"
             trained_on = (
-                f"{trained_on}, and states of {interactions}"
+                f"{trained_on}, and states of {of_interactions}"
                 if self.settings.decodes_states
-                else interactions
+                else of_interactions
             )
         examples = (
             f"{trained_on}; {len(prepared.test_queries)} test examples of {prepared.sizes['test']}."

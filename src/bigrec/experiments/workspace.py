@@ -170,6 +170,8 @@ class Workspace:
             mode="json", exclude={"per_device_batch_size"}
         )
         key = [self._training_key(), self._model_key(), fingerprint(retrieval)]
+        if self.settings.mode == "retrieval":
+            key += map(source_key, self.settings.data.extra_train_sources)
         return [*key, *self._text_columns_key()]
 
     def _text_key(self) -> list[Any]:

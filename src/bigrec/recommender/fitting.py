@@ -241,16 +241,18 @@ class Fitting:
         """
         label = MethodId(LLM_RETRIEVAL, training_data="few-shot" if few_shot else "all").label
         stage = self._store.stage("retrieval")
-        selected = self._selected
+        settings, selected = self._settings, self._selected
         throughput = Throughput("targets", self._progress_factory(f"Training {label}"))
         started = time.monotonic()
         retriever = fit_retriever(
             self.retriever_data(few_shot=few_shot),
             self._dataset.catalog,
-            self._settings,
+            settings,
             features_store=self._title_store,
             stop_after=None if selected is None else selected.retriever_epochs(few_shot=few_shot),
             folder=stage.folder / ("few-shot" if few_shot else "all"),
+            extra_sources=self.prepared.extra_sources if settings.mode == "retrieval" else (),
+            on_examples=self._trains_on_examples(few_shot=few_shot),
             progress=throughput,
             progress_factory=self._progress_factory,
         )
@@ -284,10 +286,13 @@ class Fitting:
         Args:
             few_shot: Take the few shots, even if the settings say all interactions.
         """
-        settings = self._settings
-        on_examples = settings.mode == "retrieval" and settings.trains_on_examples
-        make = few_shot_training_data if few_shot or on_examples else all_training_data
+        on_examples = self._trains_on_examples(few_shot=few_shot)
+        make = few_shot_training_data if on_examples else all_training_data
         return make(self._dataset, self.prepared)
+
+    def _trains_on_examples(self, *, few_shot: bool) -> bool:
+        settings = self._settings
+        return few_shot or (settings.mode == "retrieval" and settings.trains_on_examples)
 
     def _encode_in_parts(
         self, split: EvalSplit, histories: Sequence[IntArray], throughput: Throughput

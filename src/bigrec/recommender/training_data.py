@@ -74,6 +74,21 @@ class EvalQueries:
 
 
 @dataclass(frozen=True, eq=False)
+class ExtraSource:
+    """A dataset of ``data.extra_train_sources``.
+
+    Attributes:
+        dataset: The dataset.
+        train_items: Item numbers of each training example, oldest first, the target last.
+        train_rows: The interactions in the training split, ``[m]``.
+    """
+
+    dataset: Dataset
+    train_items: list[IntArray]
+    train_rows: BoolArray
+
+
+@dataclass(frozen=True, eq=False)
 class PreparedData:
     """The examples of a run.
 
@@ -87,6 +102,7 @@ class PreparedData:
             these are few because the language model has to write for each.
         test_queries: Test examples of the main dataset, or of a file.
         train_rows: The main dataset's interactions in the training split, ``[m]``.
+        extra_sources: The further datasets, in the order of ``data.extra_train_sources``.
         counts: Occurrences of each item in the training split, ``[n]``.
         sizes: Number of examples in each split before sampling.
         exclude_seen: The protocol that networks are trained and stopped for.
@@ -99,6 +115,7 @@ class PreparedData:
     early_stopping_queries: EvalQueries
     test_queries: EvalQueries
     train_rows: BoolArray
+    extra_sources: list[ExtraSource]
     counts: IntArray
     sizes: dict[str, int]
     exclude_seen: bool
@@ -194,14 +211,14 @@ def _prepare(
         for source in zip(datasets, splits, strict=True)
     ]
     sources = list(zip(datasets, splits, rows, strict=True))
-    trained_on = sources[1:] if data.train_sources == "extra" else sources
+    trained_on = sources[1:] if data.train_sources == "extra" else list(sources)
     # Several datasets make the same model, whichever of them is recommended from.
     trained_on.sort(key=lambda source: source[0].catalog.fingerprint)
     train = [window_examples(of_source, source) for source, _, of_source in trained_on]
     valid = [title_examples(_sample_valid(of, data), source) for source, of, _ in trained_on]
     return PreparedData(
         train=mix(train, seed=settings.seed),
-        train_items=[dataset.interactions.items[example] for example in rows[0]],
+        train_items=_items_of(dataset, rows[0]),
         valid=mix(valid, seed=_EVALUATION_SEED),
         valid_queries=_eval_queries(dataset, _sample_valid(split, data)),
         early_stopping_queries=_eval_queries(
@@ -209,6 +226,10 @@ def _prepare(
         ),
         test_queries=_test_queries(dataset, split, data),
         train_rows=split.row_splits == TRAIN,
+        extra_sources=[
+            ExtraSource(source, _items_of(source, examples), of.row_splits == TRAIN)
+            for source, of, examples in sources[1:]
+        ],
         counts=split.train_counts(dataset.catalog.n_items),
         sizes={"train": len(split.train), "valid": len(split.valid), "test": len(split.test)},
         exclude_seen=settings.recommend.exclude_seen,
@@ -222,9 +243,21 @@ def all_training_data(dataset: Dataset, prepared: PreparedData) -> TrainingData:
 
 def few_shot_training_data(dataset: Dataset, prepared: PreparedData) -> TrainingData:
     """The examples of generative fine-tuning, each as the sequence of a user."""
-    interactions = _as_users(prepared.train_items)
-    every_row = np.ones(len(interactions), dtype=np.bool_)
-    return _training_data(dataset, prepared, interactions, train=every_row)
+    interactions, train = few_shot_interactions(prepared.train_items)
+    return _training_data(dataset, prepared, interactions, train=train)
+
+
+def few_shot_interactions(train_items: Sequence[IntArray]) -> tuple[Interactions, BoolArray]:
+    """Training examples, each as the sequence of a user, and the mask of all their rows."""
+    interactions = Interactions(
+        user_ids=[str(number) for number in range(len(train_items))],
+        user_start=np.cumsum([0, *map(len, train_items)]),
+        items=np.concatenate(train_items).astype(np.int32),
+        times=None,
+        ratings=None,
+        splits=None,
+    )
+    return interactions, np.ones(len(interactions), dtype=np.bool_)
 
 
 def _training_data(
@@ -241,15 +274,9 @@ def _training_data(
     )
 
 
-def _as_users(sequences: Sequence[IntArray]) -> Interactions:
-    return Interactions(
-        user_ids=[str(number) for number in range(len(sequences))],
-        user_start=np.cumsum([0, *map(len, sequences)]),
-        items=np.concatenate(sequences).astype(np.int32),
-        times=None,
-        ratings=None,
-        splits=None,
-    )
+def _items_of(dataset: Dataset, examples: Sequence[IntArray]) -> list[IntArray]:
+    """Item numbers of examples that are rows of interactions."""
+    return [dataset.interactions.items[example] for example in examples]
 
 
 def _split(dataset: Dataset, data: DataSettings) -> Split:

@@ -100,7 +100,11 @@ _CONDITIONS = (
         lambda s: s.generative.finetune.softmax != "trie",
         "generative.finetune.softmax: vocabulary or titles",
     ),
-    _Condition("data.extra_train_sources", _is_generative, "mode: generative"),
+    _Condition(
+        "data.extra_train_sources",
+        lambda s: _is_generative(s) or _is_retrieval(s),
+        "mode: generative, or mode: retrieval",
+    ),
     _Condition(
         "data.train_sources",
         lambda s: _is_generative(s) and bool(s.data.extra_train_sources),

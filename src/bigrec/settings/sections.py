@@ -135,8 +135,9 @@ class DataSettings(SourceSettings):
     """BIGRec examples (JSON, the format of the paper's authors) to test on instead of the
     dataset's own."""
     extra_train_sources: tuple[SourceSettings, ...] = ()
-    """Further datasets whose training examples are mixed in, up to ``max_train_examples`` from each
-    dataset. Generative mode only."""
+    """Further datasets that the language model is trained on too. Generative mode mixes in up to
+    ``max_train_examples`` training examples of each. Retrieval mode trains one network on the
+    sequences of all, each scored among the titles of its dataset."""
     train_sources: Literal["all", "extra"] = "all"
     """Datasets that the language model is fine-tuned on. ``all`` is this dataset and
     ``extra_train_sources``. ``extra`` is the latter alone, which makes a zero-shot model for this

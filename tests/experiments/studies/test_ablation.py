@@ -97,6 +97,12 @@ def test_settings_without_a_retriever_to_ablate_are_refused(
         plan_ablation(Settings.read(overrides=change), run_dir=tmp_path)
 
 
+def test_variants_are_of_one_dataset(tmp_path: Path) -> None:
+    several = Settings.read(overrides=["data.extra_train_sources=[{source: sample}]"])
+    with pytest.raises(SettingsError, match=r"data.extra_train_sources .* Leave it empty"):
+        plan_ablation(several, run_dir=tmp_path)
+
+
 def test_the_command_plans_the_variants_without_weights(
     tiny_files: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Tiny retrievers: seconds of training on one core."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +11,7 @@ from bigrec.data.interactions import Interactions
 from bigrec.grounding.index import ItemIndex
 from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.models.llm import ItemTextFeatures, LLMRetriever
+from bigrec.models.llm.catalogs import ExtraCatalog
 from bigrec.models.registry import TrainingData
 from bigrec.settings.sections import RetrievalSettings
 from bigrec.types import BoolArray
@@ -41,6 +44,15 @@ def load(model: Path) -> LanguageModel:
     return load_language_model(str(model), device="cpu")
 
 
+def extra_catalog(lm: LanguageModel, of: Interactions | None = None) -> ExtraCatalog:
+    """The ring walked backwards, over other titles, or other interactions with these."""
+    ring_of_titles = ring()
+    backwards = replace(ring_of_titles, items=(N - 1 - ring_of_titles.items).astype(np.int32))
+    of = backwards if of is None else of
+    index = ItemIndex.build([f"Game {title}" for title in TITLES[:N]], ItemTextFeatures(lm))
+    return ExtraCatalog("Games", index, of, all_rows(of), np.arange(N))
+
+
 def fit(
     lm: LanguageModel,
     of: Interactions | None = None,
@@ -50,6 +62,7 @@ def fit(
     index: ItemIndex | None = None,
     folder: Path | None = None,
     stop_after: int | None = None,
+    extra: Sequence[ExtraCatalog] = (),
     progress: Any = None,
     **settings: Any,
 ) -> LLMRetriever:
@@ -69,6 +82,7 @@ def fit(
         RetrievalSettings(**(SETTINGS | settings)),
         title_ids=TITLE_IDS,
         seed=0,
+        extra_catalogs=extra,
         stop_after=stop_after,
         folder=folder,
         progress=progress,

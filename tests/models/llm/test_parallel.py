@@ -13,7 +13,7 @@ import torch
 from bigrec.lm.distributed import Processes, all_processes
 from bigrec.models.neural.gradients import sum_gradients
 from bigrec.models.neural.networks import build_network
-from tests.models.llm.fakes import fit, load
+from tests.models.llm.fakes import extra_catalog, fit, load
 
 
 @pytest.mark.parametrize("size", [1, 5])
@@ -28,17 +28,21 @@ def test_gradients_of_parts_of_a_batch_add_up_to_those_of_the_batch(
     np.testing.assert_allclose(whole.scores(histories), parts.scores(histories), atol=1e-3)
 
 
-def test_two_processes_have_the_loss_curve_of_one(tiny_model: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize("n_extra", [0, 1])
+def test_two_processes_have_the_loss_curve_of_one(
+    n_extra: int, tiny_model: Path, tmp_path: Path
+) -> None:
     script = tmp_path / "train.py"
     script.write_text(
         "import json, sys\n"
         "from pathlib import Path\n"
         "from bigrec.lm.distributed import all_processes\n"
         "from bigrec.lm.model import load_language_model\n"
-        "from tests.models.llm.fakes import fit\n"
+        "from tests.models.llm.fakes import extra_catalog, fit\n"
         "model, out = map(Path, sys.argv[1:])\n"
         "lm = load_language_model(str(model), device='cpu', dtype='float32')\n"
-        "fitted = fit(lm, epochs=3, folder=out / 'checkpoints')\n"
+        f"extra = [extra_catalog(lm)] * {n_extra}\n"
+        "fitted = fit(lm, epochs=3, folder=out / 'checkpoints', extra=extra)\n"
         "file = out / f'{all_processes().index}.json'\n"
         "file.write_text(json.dumps([list(fitted.log), fitted.fingerprint]))\n"
     )
@@ -57,7 +61,8 @@ def test_two_processes_have_the_loss_curve_of_one(tiny_model: Path, tmp_path: Pa
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = (json.loads((tmp_path / f"{index}.json").read_text()) for index in (0, 1))
     assert first == second
-    alone = fit(load(tiny_model), epochs=3)
+    lm = load(tiny_model)
+    alone = fit(lm, epochs=3, extra=[extra_catalog(lm)] * n_extra)
     assert len(alone.log) == len(first[0]) == 4
     for entry, expected in zip(first[0], alone.log, strict=True):
         assert entry == pytest.approx(expected, rel=1e-4)

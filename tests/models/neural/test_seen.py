@@ -14,7 +14,7 @@ from bigrec.models.neural.losses import (
     softmax_loss,
 )
 from bigrec.models.neural.networks import build_network
-from bigrec.models.neural.trainer import _items_before_targets
+from bigrec.models.neural.source import _items_before_targets
 from bigrec.models.neural.validation import exclude_seen
 from bigrec.storage import read_json
 from tests.models.neural.fakes import fit

@@ -211,8 +211,14 @@ def _pipeline(settings: Settings, run_dir: Path, progress_factory: ProgressFacto
     """The data and the signals of all variants.
 
     Raises:
-        SettingsError: If the settings are of another mode, or are fitted a second time.
+        SettingsError: If the settings are of another mode, are fitted a second time, or name
+            further datasets.
     """
+    if settings.data.extra_train_sources:
+        raise SettingsError(
+            "data.extra_train_sources names further datasets: the ablation trains its variants on "
+            "one. Leave it empty."
+        )
     if settings.mode != "retrieval" or settings.evaluation.refit != "none":
         raise SettingsError(
             f"mode is {settings.mode!r} and evaluation.refit {settings.evaluation.refit!r}: the "

@@ -89,7 +89,7 @@ class TwoTowerNetwork(SequenceNetwork):
         super().__init__(n_items=len(features), max_length=max_length, shape=shape)
         self.decoder = lm.base.get_decoder()
         table = lm.base.get_input_embeddings().weight
-        token_std = float(table.float().std())
+        self._token_std = float(table.float().std())
         width = table.shape[1]
         self.input_projection = nn.Linear(features.shape[1], width, bias=False)
         self.norm = nn.LayerNorm(width)
@@ -103,14 +103,10 @@ class TwoTowerNetwork(SequenceNetwork):
         )
         self.embedding_dropout = nn.Dropout(embedding_dropout)
         self.id_embedding_dropout = id_embedding_dropout
-        self.id_inputs = self._id_embedding(width, std=_ID_INPUT_STD * token_std)
-        self.id_embeddings = self._id_embedding(embedding_dim, std=_ID_STD)
+        self._add_id_embeddings()
         self.decay = nn.Parameter(torch.tensor([_INITIAL_DECAY]).logit())
-        self._initialize(width, token_std=token_std)
-        self.register_buffer("mean", features.mean(dim=0))
-        self.register_buffer("deviation", features.std(dim=0).clamp(min=_MIN_DEVIATION))
-        self.register_buffer("whitening", _whitening(features, content_dim=content_dim))
-        self._set_features(features)
+        self._initialize(width)
+        self._add_features(features, content_dim=content_dim)
         self.to(table.device)
         self.set_known(np.ones(len(features), dtype=np.bool_))
 
@@ -202,6 +198,23 @@ class TwoTowerNetwork(SequenceNetwork):
         """See the base class."""
         return (hidden * self.item_vectors(items)).sum(dim=1)
 
+    def for_catalog(self, features: Tensor) -> Self:
+        """A network for another catalog that shares all weights but ID embeddings with this one.
+
+        Statistics of the features are those of the other catalog: its content part does not depend
+        on what it is trained with, and the shared projections read standardized features.
+
+        Args:
+            features: Text features of all titles of the other catalog, ``[m, f]``.
+        """
+        other = self._shallow_copy()
+        other.n_items = len(features)
+        other._add_id_embeddings()
+        other._add_features(features, content_dim=self.whitening.shape[1])
+        other.to(self.device)
+        other.set_known(np.ones(len(features), dtype=np.bool_))
+        return other
+
     def with_features(self, features: Tensor, rows: Tensor) -> Self:
         """A network for other titles that shares all other weights with this one.
 
@@ -209,9 +222,7 @@ class TwoTowerNetwork(SequenceNetwork):
             features: Text features of the other titles, ``[m, f]``.
             rows: ``[m]`` row of each of them among the present titles; -1 for a new title.
         """
-        # A shallow copy would share the dictionaries of modules and buffers.
-        other = copy(self)
-        other._modules, other._buffers = dict(self._modules), dict(self._buffers)
+        other = self._shallow_copy()
         other._set_features(features.to(self.device))
         other.n_items = len(features)
         for name in ("id_inputs", "id_embeddings"):
@@ -251,6 +262,20 @@ class TwoTowerNetwork(SequenceNetwork):
         enabled = self.training and self.decoder.dtype == torch.bfloat16
         return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=enabled)
 
+    def _shallow_copy(self) -> Self:
+        """A network of the same weights, in which any of them can be replaced."""
+        # A shallow copy would share the dictionaries of modules and buffers.
+        other = copy(self)
+        other._modules, other._buffers = dict(self._modules), dict(self._buffers)
+        return other
+
+    def _add_id_embeddings(self) -> None:
+        """Add untrained ID embeddings of the titles, if there are to be any."""
+        projection = self.query_projection
+        input_std = _ID_INPUT_STD * self._token_std
+        self.id_inputs = self._id_embedding(projection.in_features, std=input_std)
+        self.id_embeddings = self._id_embedding(projection.out_features, std=_ID_STD)
+
     def _id_embedding(self, size: int, *, std: float) -> nn.Embedding | None:
         if self.id_embedding_dropout == 1:
             return None
@@ -266,15 +291,22 @@ class TwoTowerNetwork(SequenceNetwork):
         return ids * kept[..., None]
 
     @torch.no_grad()
-    def _initialize(self, width: int, *, token_std: float) -> None:
+    def _initialize(self, width: int) -> None:
         """Start from items as the mean of their tokens, and histories as their content alone."""
         self.input_projection.weight.zero_()
         # Features are standardized; tokens have the deviation that the model expects.
-        self.input_projection.weight[:, -width:] = torch.eye(width) * token_std
+        self.input_projection.weight[:, -width:] = torch.eye(width) * self._token_std
         for projection in (self.query_projection, self.log_content_scale):
             nn.init.zeros_(projection.weight)
             nn.init.zeros_(projection.bias)
         self.log_content_scale.bias.fill_(math.log(_INITIAL_CONTENT_SCALE))
+
+    def _add_features(self, features: Tensor, *, content_dim: int) -> None:
+        """Add features of titles, and the statistics of these features."""
+        self.register_buffer("mean", features.mean(dim=0))
+        self.register_buffer("deviation", features.std(dim=0).clamp(min=_MIN_DEVIATION))
+        self.register_buffer("whitening", _whitening(features, content_dim=content_dim))
+        self._set_features(features)
 
     def _set_features(self, features: Tensor) -> None:
         """Set the standardized features and the content part of all titles."""

@@ -32,6 +32,7 @@ from bigrec.models.base import (
     write_model_folder,
 )
 from bigrec.models.llm.arguments import training_arguments
+from bigrec.models.llm.catalogs import ExtraCatalog, extra_sources
 from bigrec.models.llm.features import ItemTextFeatures, title_features
 from bigrec.models.llm.network import TwoTowerNetwork, build_network
 from bigrec.models.neural.checkpoint import as_arrays, as_tensors
@@ -95,6 +96,7 @@ class LLMRetriever(HistoryScorer):
         *,
         title_ids: IntArray,
         seed: int,
+        extra_catalogs: Sequence[ExtraCatalog] = (),
         text_features: TextEmbedder | None = None,
         stop_after: int | None = None,
         folder: Path | None = None,
@@ -110,6 +112,9 @@ class LLMRetriever(HistoryScorer):
                 decide ``training_data`` and ``lm``.
             title_ids: Title id of every item, ``[n]``.
             seed: Seed of initial weights, order, cuts and dropout.
+            extra_catalogs: Further catalogs that the weights are trained on too, all but the ID
+                embeddings, which each catalog has for itself. A sequence is scored among the titles
+                of its catalog. Their text features are made by ``text_features``.
             text_features: None is `ItemTextFeatures` of ``lm``. A retriever with others than
                 `title_features` is for an experiment: it cannot be saved, and new titles cannot be
                 added.
@@ -121,13 +126,14 @@ class LLMRetriever(HistoryScorer):
         All processes of a run train together and call this with the same arguments.
 
         Raises:
-            DataError: If no user has two training interactions.
+            DataError: If no user of a catalog has two training interactions.
             ModelError: If the target modules do not exist in the model.
             StaleIndexError: If the index was made with another model.
             StorageError: If the folder cannot be written.
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.
         """
-        index.check(text_features or ItemTextFeatures(lm), index.titles, normalization="none")
+        for each in (index, *(catalog.index for catalog in extra_catalogs)):
+            each.check(text_features or ItemTextFeatures(lm), each.titles, normalization="none")
         users, items = training_rows(
             training_data.interactions, training_data.train, n_items=len(title_ids)
         )
@@ -150,9 +156,10 @@ class LLMRetriever(HistoryScorer):
             feature_dropout=settings.feature_dropout,
             embedding_dropout=settings.embedding_dropout,
         )
+        sources = extra_sources(network, extra_catalogs, seed=seed)
         arguments = training_arguments(
             settings,
-            n_rows=len(items),
+            n_rows=len(items) + sum(len(source.items) for source in sources),
             n_titles=len(index.titles),
             exclude_seen=training_data.exclude_seen,
             seed=seed,
@@ -165,6 +172,7 @@ class LLMRetriever(HistoryScorer):
                 network,
                 dataset,
                 arguments,
+                extra_sources=sources,
                 stop_after=stop_after,
                 folder=folder,
                 processes=all_processes(),

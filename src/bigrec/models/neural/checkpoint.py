@@ -1,6 +1,6 @@
 """Checkpoints of a training, from which an interrupted one is resumed exactly."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,7 @@ def save_checkpoint(
     folder: Path,
     state: TrainingState,
     *,
-    network: SequenceNetwork,
+    networks: Sequence[SequenceNetwork],
     optimizer: Optimizer,
     fingerprint: str,
 ) -> None:
@@ -74,14 +74,16 @@ def save_checkpoint(
     Args:
         folder: The training's folder.
         state: Progress of the training.
-        network: Its current weights are written.
+        networks: Their current weights are written. The first is the one that is trained for.
         optimizer: Its current averages are written.
         fingerprint: Identifies the data and the arguments of the training.
 
     Raises:
         StorageError: If the folder cannot be written.
     """
-    arrays = as_arrays(network.state_dict(), prefix=_WEIGHTS)
+    arrays: dict[str, NDArray[Any]] = {}
+    for place, network in enumerate(networks):
+        arrays |= as_arrays(network.state_dict(), prefix=_prefix(place))
     arrays |= as_arrays(state.best, prefix=_BEST) | as_arrays(state.random, prefix=_RANDOM)
     for number, averages in optimizer.state_dict()["state"].items():
         arrays |= as_arrays(averages, prefix=f"{_OPTIMIZER}{number}.")
@@ -99,16 +101,16 @@ def save_checkpoint(
 
 
 def load_checkpoint(
-    folder: Path, *, network: SequenceNetwork, optimizer: Optimizer, fingerprint: str
+    folder: Path, *, networks: Sequence[SequenceNetwork], optimizer: Optimizer, fingerprint: str
 ) -> TrainingState:
-    """Restore network and optimizer from a checkpoint.
+    """Restore networks and optimizer from a checkpoint.
 
     A checkpoint of another training, or one that cannot be read, is ignored with a warning. The
     next checkpoint replaces it.
 
     Args:
         folder: The training's folder.
-        network: Its weights are restored.
+        networks: Their weights are restored.
         optimizer: Its averages are restored.
         fingerprint: The expected fingerprint of the checkpoint.
 
@@ -127,7 +129,8 @@ def load_checkpoint(
             "Training starts anew: the checkpoint in %s is of other data or other settings.", folder
         )
         return TrainingState()
-    network.load_state_dict(as_tensors(arrays, prefix=_WEIGHTS))
+    for place, network in enumerate(networks):
+        network.load_state_dict(as_tensors(arrays, prefix=_prefix(place)))
     averages: dict[int, dict[str, Tensor]] = {}
     for name, tensor in as_tensors(arrays, prefix=_OPTIMIZER).items():
         number, _, key = name.partition(".")
@@ -140,6 +143,11 @@ def load_checkpoint(
         best=as_tensors(arrays, prefix=_BEST),
         random=as_tensors(arrays, prefix=_RANDOM),
     )
+
+
+def _prefix(place: int) -> str:
+    """Prefix of the weights of a network."""
+    return f"{place}.{_WEIGHTS}" if place else _WEIGHTS
 
 
 def as_arrays(tensors: Mapping[str, Tensor], *, prefix: str = "") -> dict[str, NDArray[Any]]:

@@ -55,16 +55,7 @@ class SequenceDataset:
             DataError: If there are fewer than two items, or no user has two training interactions.
             ValueError: If a number is out of range, the lengths differ, or no history has an item.
         """
-        if n_items < 2:
-            raise DataError(
-                f"there is nothing to choose from: the catalog has {n_items} item or title. A "
-                "network needs at least two."
-            )
-        if not (users[1:] == users[:-1]).any():
-            raise DataError(
-                "there is no next item to train a network on: no user has two training "
-                "interactions. Use another split, or popularity, which needs no order."
-            )
+        check_trainable(users, n_items=n_items)
         targets = np.asarray(targets)
         if targets.ndim != 1 or (targets.size and targets.dtype.kind not in "iu"):
             raise ValueError(
@@ -89,9 +80,35 @@ class SequenceDataset:
 
     def digest(self) -> str:
         """SHA-256 of all arrays."""
-        arrays = (self.users, self.items, self.histories.numpy(), self.targets.numpy())
-        total = hashlib.sha256()
-        for array in arrays:
-            total.update(f"{array.dtype}{array.shape}".encode())
-            total.update(np.ascontiguousarray(array).tobytes())
-        return total.hexdigest()
+        return digest(self.users, self.items, self.histories.numpy(), self.targets.numpy())
+
+
+def check_trainable(users: IntArray, *, n_items: int) -> None:
+    """Check that there is something to learn.
+
+    Args:
+        users: ``[m]`` user number of every training interaction, ascending.
+        n_items: Items of the catalog.
+
+    Raises:
+        DataError: If there are fewer than two items, or no user has two training interactions.
+    """
+    if n_items < 2:
+        raise DataError(
+            f"there is nothing to choose from: the catalog has {n_items} item or title. A "
+            "network needs at least two."
+        )
+    if not (users[1:] == users[:-1]).any():
+        raise DataError(
+            "there is no next item to train a network on: no user has two training "
+            "interactions. Use another split, or popularity, which needs no order."
+        )
+
+
+def digest(*arrays: IntArray) -> str:
+    """SHA-256 of arrays, their types and their shapes."""
+    total = hashlib.sha256()
+    for array in arrays:
+        total.update(f"{array.dtype}{array.shape}".encode())
+        total.update(np.ascontiguousarray(array).tobytes())
+    return total.hexdigest()

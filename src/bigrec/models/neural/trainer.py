@@ -6,9 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
@@ -23,15 +21,8 @@ from bigrec.models.neural.checkpoint import (
     set_random_states,
 )
 from bigrec.models.neural.dataset import SequenceDataset
-from bigrec.models.neural.gradients import sum_gradients
-from bigrec.models.neural.losses import (
-    all_candidates,
-    robust_loss,
-    sampled_candidates,
-    softmax_loss,
-)
 from bigrec.models.neural.networks import SequenceNetwork
-from bigrec.models.neural.sequences import Windows, batches_by_length
+from bigrec.models.neural.source import TrainingSource, spread_evenly
 from bigrec.models.neural.validation import ndcg_at_10
 from bigrec.printable import get_logger
 from bigrec.storage import fingerprint, interrupts
@@ -43,7 +34,6 @@ SAVE_EVERY_S = 300.0
 """Longest time between two checkpoints, in seconds, but for the validation after an epoch."""
 
 _STOPPING = "Stopping after this step. Press Ctrl-C again to stop without saving."
-_MAX_CELLS = 1 << 26
 _BETAS = (0.9, 0.98)
 _MAX_GRADIENT_NORM = 1.0
 # Warm-up of the cosine schedule, as a share of an epoch.
@@ -59,6 +49,7 @@ def train_network(
     dataset: SequenceDataset,
     arguments: TrainingArguments,
     *,
+    extra_sources: Sequence[TrainingSource] = (),
     stop_after: int | None = None,
     folder: Path | None = None,
     processes: Processes = _ALONE,
@@ -75,6 +66,8 @@ def train_network(
         network: Trained in place, on its device.
         dataset: Training sequences and validation queries.
         arguments: Hyperparameters.
+        extra_sources: Sequences over further catalogs, whose networks share weights with this one
+            and are trained with it. A batch is of one source. Validation is of ``dataset`` alone.
         stop_after: Train exactly so many epochs without validation and keep the last weights. The
             learning rate follows the schedule of ``arguments.epochs`` all the same.
         folder: Folder for a checkpoint, written after every epoch and at least every
@@ -94,7 +87,13 @@ def train_network(
         KeyboardInterrupt: On Ctrl-C, with a folder after a checkpoint is written.
     """
     trainer = _Trainer(
-        network, dataset, arguments, stop_after=stop_after, folder=folder, processes=processes
+        network,
+        dataset,
+        arguments,
+        extra_sources=extra_sources,
+        stop_after=stop_after,
+        folder=folder,
+        processes=processes,
     )
     state = trainer.load()
     with nullcontext() if folder is None else interrupts.deferred(_STOPPING):
@@ -132,6 +131,7 @@ class _Trainer:
         dataset: SequenceDataset,
         arguments: TrainingArguments,
         *,
+        extra_sources: Sequence[TrainingSource],
         stop_after: int | None,
         folder: Path | None,
         processes: Processes,
@@ -140,7 +140,9 @@ class _Trainer:
         self._processes = processes
         self._saved_at = time.monotonic()
         self._network = network
-        self._dataset = dataset
+        own = TrainingSource(network, dataset.users, dataset.items, arguments.n_negatives)
+        self._sources = [own, *extra_sources]
+        self._networks = [source.network for source in self._sources]
         self._arguments = arguments
         self._stop_after = stop_after
         self._device = network.device
@@ -149,32 +151,30 @@ class _Trainer:
         values = asdict(arguments)
         # Parts of a batch have the gradients of the whole.
         del values["forward_size"]
+        further = [source.digest() for source in extra_sources]
         self._fingerprint = fingerprint(
             {
                 "network": network.shape,
                 "arguments": values,
                 "dataset": dataset.digest(),
                 **({} if stop_after is None else {"stop_after": stop_after}),
+                **({"extra_sources": further} if further else {}),
             }
         )
         self._optimizer = torch.optim.AdamW(
-            network.parameters(),
+            # Shared weights once.
+            torch.nn.ModuleList(self._networks).parameters(),
             lr=arguments.learning_rate,
             betas=_BETAS,
             weight_decay=arguments.weight_decay,
         )
-        # Every interaction but a user's first is a target once.
-        self._targets_per_epoch = len(dataset.users) - len(np.unique(dataset.users))
-        counts = torch.bincount(torch.from_numpy(dataset.items), minlength=network.n_items)
-        # One more for every item, so that popularity can shift to any of them.
-        shares = (counts + 1).double() / (counts + 1).sum()
-        self._log_popularity = shares.log().float().to(self._device)
+        self._targets_per_epoch = sum(source.n_targets for source in self._sources)
         self._popularity_ndcg = ndcg_at_10(
             network,
             self._histories,
             self._targets,
             seen_excluded=arguments.exclude_seen,
-            score=lambda histories: self._log_popularity.repeat(len(histories), 1),
+            score=lambda histories: own.log_popularity.repeat(len(histories), 1),
         )
 
     def load(self) -> TrainingState:
@@ -183,7 +183,7 @@ class _Trainer:
             return TrainingState()
         return load_checkpoint(
             self._folder,
-            network=self._network,
+            networks=self._networks,
             optimizer=self._optimizer,
             fingerprint=self._fingerprint,
         )
@@ -196,7 +196,7 @@ class _Trainer:
             save_checkpoint(
                 self._folder,
                 state,
-                network=self._network,
+                networks=self._networks,
                 optimizer=self._optimizer,
                 fingerprint=self._fingerprint,
             )
@@ -246,16 +246,17 @@ class _Trainer:
 
     def _train_epoch(self, state: TrainingState, progress: ProgressCallback | None) -> None:
         """Train for one pass over all windows, or what is left of it."""
-        self._network.train()
+        for network in self._networks:
+            network.train()
         epoch = state.epoch
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             # The seed of every epoch is different, so that its order needs no random state.
             torch.manual_seed(self._arguments.seed * _EPOCHS_PER_SEED + epoch + 1)
             epochs = self._arguments.epochs if self._stop_after is None else self._stop_after
             all_targets = epochs * self._targets_per_epoch
-            for batch, epoch_share in self._batches(state):
+            for source, batch, epoch_share in self._batches(state):
                 self._set_learning_rate(epoch + epoch_share)
-                loss, n_targets = self._step(batch.to(self._device))
+                loss, n_targets = self._step(source, batch.to(self._device))
                 state.n_batches += 1
                 state.n_targets += n_targets
                 state.loss_sum += loss
@@ -280,114 +281,33 @@ class _Trainer:
         for parameters in self._optimizer.param_groups:
             parameters["lr"] = arguments.learning_rate * factor
 
-    def _batches(self, state: TrainingState) -> Iterator[tuple[Tensor, float]]:
-        """The batches of windows that are left of an epoch, in random order.
+    def _batches(self, state: TrainingState) -> Iterator[tuple[TrainingSource, Tensor, float]]:
+        """The batches of windows that are left of an epoch, each of one source.
 
         Yields:
-            Each with the share of the epoch done after it.
+            Each with its source, and the share of the epoch done after it.
         """
-        windows = self._windows()
-        n_targets = torch.ones(len(windows), dtype=torch.long)
-        if self._network.predicts_all_positions:
-            n_targets = windows.end - windows.first - 1
-        batches = batches_by_length(
-            windows.end - windows.first, n_targets, batch_size=self._arguments.batch_size
+        batches = spread_evenly(
+            [
+                [(source, windows, numbers) for numbers in of_source]
+                for source in self._sources
+                for windows, of_source in [source.batches(batch_size=self._arguments.batch_size)]
+            ]
         )
         set_random_states(state.random, self._device)
         done = state.n_batches
         if self._processes.index:
             # Not the dropout of another process's rows.
             torch.manual_seed((torch.initial_seed() + (self._processes.index << 48) + done) % 2**63)
-        for count, numbers in enumerate(batches[done:], start=done + 1):
-            yield windows.batch(numbers, padding=self._network.n_items), count / len(batches)
+        for count, (source, windows, numbers) in enumerate(batches[done:], start=done + 1):
+            batch = windows.batch(numbers, padding=source.network.n_items)
+            yield source, batch, count / len(batches)
 
-    def _windows(self) -> Windows:
-        users, items = self._dataset.users, self._dataset.items
-        max_length = self._network.max_length
-        if not self._network.predicts_all_positions:
-            return Windows.sliding(users, items, max_length=max_length)
-        # Cut differently in every epoch, so that a target follows histories of many lengths.
-        shift = int(torch.randint(max_length, ()))
-        return Windows.chunks(users, items, max_length=max_length, shift=shift)
-
-    def _step(self, batch: Tensor) -> tuple[float, int]:
+    def _step(self, source: TrainingSource, batch: Tensor) -> tuple[float, int]:
         """Take one optimizer step; returns the summed loss and the number of targets."""
-        network, arguments = self._network, self._arguments
-        positions = batch.shape[1] - 1 if network.predicts_all_positions else 1
-        n_targets = int((batch[:, -1 - positions : -1] != network.n_items).sum())
+        # Weights of other sources alone are without a gradient, and the optimizer skips them.
         self._optimizer.zero_grad()
-        loss = 0.0
-        own = batch[self._processes.index :: self._processes.count]
-        forward_size = arguments.forward_size or batch.numel()
-        for rows in torch.split(own, max(1, forward_size // positions)) if len(own) else ():
-            loss += self._add_gradients(rows, n_targets)
-        if self._processes.count > 1:
-            loss = sum_gradients(network, loss, self._processes)
-        clip_grad_norm_(network.parameters(), _MAX_GRADIENT_NORM)
+        loss, n_targets = source.set_gradients(batch, self._arguments, self._processes)
+        clip_grad_norm_(source.network.parameters(), _MAX_GRADIENT_NORM)
         self._optimizer.step()
         return loss, n_targets
-
-    def _add_gradients(self, batch: Tensor, n_targets: int) -> float:
-        """Add the gradients of some rows of a batch; returns their summed loss."""
-        inputs = batch[:, :-1]
-        hidden = self._network(inputs)
-        has_target = inputs[:, -hidden.shape[1] :] != self._network.n_items
-        targets = batch[:, -hidden.shape[1] :][has_target]
-        seen = _items_before_targets(inputs, has_target, padding=self._network.n_items)
-        return self._backward(hidden[has_target], targets, seen, n_targets=n_targets)
-
-    def _backward(self, hidden: Tensor, targets: Tensor, seen: Tensor, *, n_targets: int) -> float:
-        """Add the gradients of the mean loss over ``n_targets``; returns the summed loss.
-
-        Scores are computed for some of the targets at a time: those of all can fill the memory.
-        """
-        network, arguments = self._network, self._arguments
-        negatives = None
-        if arguments.n_negatives is not None:
-            negatives = torch.randint(network.n_items, (arguments.n_negatives,)).to(self._device)
-        rows = max(1, _MAX_CELLS // (arguments.n_negatives or network.n_items))
-        leaf = hidden.detach().requires_grad_()
-        total = 0.0
-        blocks = zip(
-            *(torch.split(all_rows, rows) for all_rows in (leaf, targets, seen)), strict=True
-        )
-        for block_hidden, block_targets, block_seen in blocks:
-            loss = self._loss(block_hidden, block_targets, block_seen, negatives=negatives)
-            torch.autograd.backward(loss / n_targets)
-            total += float(loss.detach())
-        torch.autograd.backward(hidden, leaf.grad)
-        return total
-
-    def _loss(
-        self, hidden: Tensor, targets: Tensor, seen: Tensor, *, negatives: Tensor | None
-    ) -> Tensor:
-        network, arguments = self._network, self._arguments
-        options: dict[str, Any] = {
-            "log_popularity": self._log_popularity,
-            "seen": seen if arguments.exclude_seen else None,
-        }
-        candidates = (
-            all_candidates(network, hidden, targets, **options)
-            if negatives is None
-            else sampled_candidates(network, hidden, targets, negatives=negatives, **options)
-        )
-        loss = softmax_loss(candidates)
-        if arguments.robust_weight:
-            robust = robust_loss(candidates, temperature=arguments.robust_temperature)
-            loss = loss + arguments.robust_weight * robust
-        return loss
-
-
-def _items_before_targets(inputs: Tensor, has_target: Tensor, *, padding: int) -> Tensor:
-    """The items of a sequence before each of its targets, ``[m, h]``.
-
-    Args:
-        inputs: ``[b, h]`` item numbers.
-        has_target: ``[b, c]`` whether each of the last ``c`` positions has a target, ``m`` in all.
-        padding: Number that stands for no item.
-    """
-    width = inputs.shape[1]
-    row, position = has_target.nonzero(as_tuple=True)
-    newest = position + width - has_target.shape[1]
-    later = torch.arange(width, device=inputs.device) > newest[:, None]
-    return inputs[row].masked_fill(later, padding)
