@@ -31,12 +31,20 @@ MODES: Mapping[str, tuple[str, ...]] = {
         *("mode=generative", "generative.decoding.method=latent"),
         *("generative.finetune.epochs=1", "generative.truncate_layers=10"),
     ),
+    "likelihood": (
+        *("mode=generative", "generative.decoding.method=likelihood"),
+        *("generative.finetune.softmax=trie", "generative.finetune.loss=titles"),
+        *("generative.finetune.epochs=1", "generative.truncate_layers=6"),
+    ),
 }
 _TINY_BATCH = ("generative.finetune.batch_size=4", "generative.finetune.per_device_batch_size=4")
 _TINY: Mapping[str, tuple[str, ...]] = {
     "retrieval": ("retrieval.epochs=1", "retrieval.truncate_layers=1"),
     "generative": (*_TINY_BATCH, "data.max_train_examples=8", "generative.decoding.num_beams=2"),
-    "latent": (*_TINY_BATCH, "data.max_train_examples=8", "generative.truncate_layers=1"),
+    **dict.fromkeys(
+        ("latent", "likelihood"),
+        (*_TINY_BATCH, "data.max_train_examples=8", "generative.truncate_layers=1"),
+    ),
 }
 _SIZES = {
     False: ("data.max_valid_examples=500", "data.max_test_examples=1000"),

@@ -1,6 +1,6 @@
 #!/bin/sh
 # The whole matrix on one GPU in ten minutes: train, generate, embed, ground and serve, with retrieval,
-# generative mode and latent decoding, on SmolLM2-135M and MovieLens-100K. One table at the end.
+# generative mode, latent decoding and likelihood, on SmolLM2-135M and MovieLens-100K. One table at the end.
 #
 #   benchmarks/gpu.sh                       on the GPU
 #   benchmarks/gpu.sh --device cpu --tiny   a dry run anywhere

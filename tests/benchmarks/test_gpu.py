@@ -38,6 +38,7 @@ def test_every_mode_has_its_stages_and_answers(
         "retrieval": ["data", "retrieval", "evaluation"],
         "generative": ["data", "finetune", "index", "texts", "evaluation"],
         "latent": ["data", "finetune", "latent", "states", "evaluation"],
+        "likelihood": ["data", "finetune", "index", "likelihoods", "evaluation"],
     }
     assert set(expected[mode]) <= set(stages)
     assert stages[-2:] == ["serve, one history", "serve, 4 histories"]
