@@ -166,7 +166,7 @@ def finetune(
         write_json(folder / "loss.json", log)
         save_trained(lm, folder, weights=weights)
     trainer.accelerator.wait_for_everyone()
-    if settings.method == "full" or weights is not None:
+    if lm.pretrained is not None:
         # Rounded as they are stored, and without what Trainer wraps the model in.
         load_trained(lm, folder, method=settings.method)
     return FinetuneResult(trained, log, time.monotonic() - started)
