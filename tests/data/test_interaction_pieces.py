@@ -34,30 +34,30 @@ TIMES: dict[str, list[Any]] = {
 
 
 @st.composite
-def tables(draw: st.DrawFn) -> tuple[pl.DataFrame, dict[str, Any]]:
+def tables(drawn_by: st.DrawFn) -> tuple[pl.DataFrame, dict[str, Any]]:
     """Messy interactions, and options to read them with."""
-    n_rows = draw(st.integers(1, 25))
+    n_rows = drawn_by(st.integers(1, 25))
 
     def column(values: list[Any]) -> list[Any]:
         # Few different values in most tables, so that most can be read.
-        some = values[: draw(st.integers(1, len(values)))]
-        return draw(st.lists(st.sampled_from(some), min_size=n_rows, max_size=n_rows))
+        some = values[: drawn_by(st.integers(1, len(values)))]
+        return drawn_by(st.lists(st.sampled_from(some), min_size=n_rows, max_size=n_rows))
 
     columns: dict[str, list[Any]] = {
         "user_id": column(USERS),
         "item_id": column(ITEMS),
-        "timestamp": column(TIMES[draw(st.sampled_from(list(TIMES)))]),
+        "timestamp": column(TIMES[drawn_by(st.sampled_from(list(TIMES)))]),
     }
-    if draw(st.booleans()):
+    if drawn_by(st.booleans()):
         columns["rating"] = column(["1", "2.5", " 4", "NaN", None, "bad"])
-    if draw(st.booleans()):
+    if drawn_by(st.booleans()):
         columns["split"] = column(["train", "Valid ", "test", "other", None])
-    if draw(st.booleans()):
+    if drawn_by(st.booleans()):
         columns["p"] = column(["0", "1", None, "x"])
     options = {
-        "order": draw(st.sampled_from([None, "row", *({"p"} & columns.keys())])),
-        "min_rating": draw(st.sampled_from([None, 2])),
-        "tie_seed": draw(st.integers(0, 2)),
+        "order": drawn_by(st.sampled_from([None, "row", *({"p"} & columns.keys())])),
+        "min_rating": drawn_by(st.sampled_from([None, 2])),
+        "tie_seed": drawn_by(st.integers(0, 2)),
     }
     return pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)), options
 

@@ -1,5 +1,6 @@
 """A fresh LoRA adapter for a base model."""
 
+import copy
 from collections.abc import Sequence
 
 import torch
@@ -17,6 +18,7 @@ def attach_adapter(
     lora_alpha: int,
     lora_dropout: float,
     target_modules: Sequence[str] | str | None,
+    to_copy: bool = False,
 ) -> None:
     """Attach an untrained adapter, which does not yet change the outputs. It replaces any other.
 
@@ -27,11 +29,14 @@ def attach_adapter(
         lora_dropout: LoRA dropout, in [0, 1).
         target_modules: Module names, ``"all-linear"``, or None for peft's choice for the
             architecture.
+        to_copy: Attach it to a copy of the base model.
 
     Raises:
         ModelError: If the target modules do not exist in the model.
     """
     lm.restore_base()
+    if to_copy:
+        lm.attach_weights(copy.deepcopy(lm.model))
     base = lm.model
     modules = target_modules
     config = LoraConfig(

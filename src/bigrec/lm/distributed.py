@@ -4,10 +4,15 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from accelerate import PartialState
 from accelerate.utils import reduce
+from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+from torch.distributed.tensor import DTensor
+
+from bigrec.errors import SettingsError
 
 
 @dataclass(frozen=True)
@@ -45,6 +50,35 @@ def main_process_first() -> Iterator[None]:
         return
     with state.main_process_first():
         yield
+
+
+def is_sharding() -> bool:
+    """Whether ``accelerate`` was told to shard what is trained over the processes (FSDP).
+
+    Raises:
+        SettingsError: If it is of version 1, which wraps modules in others of other names.
+    """
+    if os.environ.get("ACCELERATE_USE_FSDP", "false").lower() != "true":
+        return False
+    if (version := os.environ.get("FSDP_VERSION", "1")) != "2":
+        raise SettingsError(
+            f"accelerate was configured for version {version} of FSDP: expected 2. Set "
+            "fsdp_version: 2 in its configuration, as in examples/accelerate-fsdp.yaml."
+        )
+    return True
+
+
+def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
+    """The weights of a sharded model as a whole, on the CPU; every process must call this.
+
+    Returns:
+        None if the model is not sharded, and nothing but in the main process.
+    """
+    if not any(isinstance(weight, DTensor) for weight in model.parameters()):
+        return None
+    options = StateDictOptions(full_state_dict=True, cpu_offload=True)
+    weights: dict[str, Any] = get_model_state_dict(model, options=options)
+    return weights
 
 
 def _state() -> PartialState | None:

@@ -41,6 +41,7 @@ from bigrec.lm.batches import (
     tokenize_examples,
 )
 from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
+from bigrec.lm.distributed import whole_weights
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
@@ -165,13 +166,14 @@ def finetune(
     # Not the summary at the end, which in a resumed training is of its last steps alone.
     losses = (entry for entry in trainer.state.log_history if "train_runtime" not in entry)
     log = [_finite_numbers(entry) for entry in losses]
+    weights = whole_weights(lm.model)
     if trainer.is_world_process_zero():
         write_json(folder / "loss.json", log)
-        save_trained(lm, folder)
+        save_trained(lm, folder, weights=weights)
     trainer.accelerator.wait_for_everyone()
-    if settings.method == "full":
+    if lm.pretrained is not None:
         # Rounded as they are stored, and without what Trainer wraps the model in.
-        load_trained(lm, folder, method="full")
+        load_trained(lm, folder, method=settings.method)
     return FinetuneResult(trained, log, time.monotonic() - started)
 
 
@@ -337,7 +339,7 @@ def _training_arguments(
         output_dir=str(output_dir),
         use_cpu=lm.device.type == "cpu",
         # All weights are float32 while they are trained. An adapter's products are as the base's.
-        bf16=lm.pretrained is not None and _computing_dtype(lm) == torch.bfloat16,
+        bf16=settings.method == "full" and _computing_dtype(lm) == torch.bfloat16,
         num_train_epochs=settings.epochs if stop_after is None else stop_after,
         per_device_train_batch_size=settings.per_device_batch_size,
         per_device_eval_batch_size=settings.per_device_batch_size,

@@ -5,7 +5,7 @@ import importlib.util
 import inspect
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -117,10 +117,10 @@ class LanguageModel:
 
     def restore_base(self) -> None:
         """Detach an adapter or trained weights. The base model is as before."""
-        if self.has_adapter:
-            self.model = self.model.unload()
         if self.pretrained is not None:
             self.model, self.pretrained = self.pretrained, None
+        elif self.has_adapter:
+            self.model = self.model.unload()
 
     @contextmanager
     def base_only(self) -> Iterator[PreTrainedModel]:
@@ -166,8 +166,14 @@ class LanguageModel:
             ) from error
         self.model.eval()
 
-    def save_adapter(self, folder: Path) -> None:
+    def save_adapter(
+        self, folder: Path, *, weights: Mapping[str, torch.Tensor] | None = None
+    ) -> None:
         """Write the adapter in peft's layout, completely or not at all.
+
+        Args:
+            folder: Where to.
+            weights: All weights by name, where the model holds shards alone.
 
         Raises:
             ModelError: If there is no adapter.
@@ -176,7 +182,9 @@ class LanguageModel:
         if not self.has_adapter:
             raise ModelError("there is no adapter to save: train one or load one first.")
         with atomic_folder(folder) as temporary:
-            self.model.save_pretrained(str(temporary), save_embedding_layers=False)
+            self.model.save_pretrained(
+                str(temporary), save_embedding_layers=False, state_dict=weights
+            )
             config = temporary / ADAPTER_CONFIG
             # peft writes a path of this machine, which is of no use on another.
             write_json(config, {**read_json(config), "base_model_name_or_path": self.source.origin})

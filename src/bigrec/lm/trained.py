@@ -1,6 +1,7 @@
 """What fine-tuning trains of a language model: an adapter, or a copy of all weights."""
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -9,6 +10,7 @@ import torch
 from bigrec.errors import BundleError, ModelError
 from bigrec.lm.adapter import attach_adapter
 from bigrec.lm.adapter_files import ADAPTER_FOLDER
+from bigrec.lm.distributed import is_sharding
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.weight_files import WEIGHTS_FOLDER, read_weights, write_weights
 from bigrec.settings.generative import FinetuneSettings
@@ -24,7 +26,8 @@ def trained_folder(folder: Path, method: Method) -> Path:
 def make_trainable(lm: LanguageModel, settings: FinetuneSettings) -> None:
     """Attach an untrained adapter, or a copy of all weights in float32, to a base model.
 
-    The base model's own weights stay as they are: with them titles are embedded.
+    The base model's own weights stay as they are: with them titles are embedded. Where weights are
+    sharded over processes, an adapter is attached to a copy: a module cannot be put together again.
 
     Args:
         lm: The base model.
@@ -37,6 +40,7 @@ def make_trainable(lm: LanguageModel, settings: FinetuneSettings) -> None:
     if settings.method == "lora":
         attach_adapter(
             lm,
+            to_copy=is_sharding(),
             lora_r=settings.lora_r,
             lora_alpha=settings.lora_alpha,
             lora_dropout=settings.lora_dropout,
@@ -55,17 +59,31 @@ def make_trainable(lm: LanguageModel, settings: FinetuneSettings) -> None:
     lm.attach_weights(copy.deepcopy(base).float().requires_grad_(requires_grad=True))
 
 
-def save_trained(lm: LanguageModel, folder: Path) -> None:
+def save_trained(
+    lm: LanguageModel,
+    folder: Path,
+    *,
+    weights: Mapping[str, torch.Tensor] | None = None,
+) -> None:
     """Write the adapter or the weights below a folder, completely or not at all.
+
+    Args:
+        lm: The trained model.
+        folder: The folder.
+        weights: Its weights by name, where it holds shards alone.
 
     Raises:
         ModelError: If nothing was trained.
         StorageError: If the folder cannot be written.
     """
-    if lm.pretrained is None:
-        lm.save_adapter(folder / ADAPTER_FOLDER)
-    else:
-        write_weights(lm.model, folder / WEIGHTS_FOLDER, dtype=lm.pretrained.dtype)
+    if lm.pretrained is None or lm.has_adapter:
+        lm.save_adapter(folder / ADAPTER_FOLDER, weights=weights)
+        return
+    trained = dict(lm.model.named_parameters())
+    if weights is not None:
+        # Tied weights occur once.
+        trained = {name: weights[name] for name in trained}
+    write_weights(trained, folder / WEIGHTS_FOLDER, dtype=lm.pretrained.dtype)
 
 
 def load_trained(lm: LanguageModel, folder: Path, *, method: Method) -> None:

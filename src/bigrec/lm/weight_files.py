@@ -4,6 +4,7 @@ They are those of `torch.nn.Module.named_parameters`, in the precision that the 
 """
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +22,20 @@ _WEIGHTS = "model.safetensors"
 _FLOATS = frozenset({"F32", "BF16", "F16"})
 
 
-def write_weights(model: Any, folder: Path, *, dtype: torch.dtype) -> None:
+def write_weights(trained: Mapping[str, torch.Tensor], folder: Path, *, dtype: torch.dtype) -> None:
     """Write a model's weights, completely or not at all.
 
     Args:
-        model: The model.
+        trained: The weights by name, tied ones once.
         folder: Where to.
         dtype: Their precision in the file.
 
     Raises:
         StorageError: If the folder cannot be written.
     """
-    # Tied weights occur once.
     weights = {
         name: weight.detach().to(device="cpu", dtype=dtype).contiguous()
-        for name, weight in model.named_parameters()
+        for name, weight in trained.items()
     }
     # Serialized in memory and written by Python, so that a full disk is an OSError.
     content = save(weights)

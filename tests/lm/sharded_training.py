@@ -1,0 +1,90 @@
+"""A process of `test_sharded`: trains in generative or retrieval mode and writes its loss curve.
+
+accelerate shards weights on accelerators alone, although torch can on a CPU. Here it takes the CPUs
+for accelerators.
+"""
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from accelerate.state import AcceleratorState
+from accelerate.utils import DistributedType
+from torch.distributed.tensor import DTensor
+
+from bigrec.lm.checkpoints import CheckpointCallback
+from bigrec.lm.distributed import all_processes
+from bigrec.lm.finetune import finetune
+from bigrec.lm.model import load_language_model
+from bigrec.lm.prompts import PromptRenderer
+from bigrec.settings.generative import FinetuneSettings
+from tests.lm.test_finetune import EXAMPLES, SETTINGS
+from tests.models.llm.fakes import fit
+
+# The rest are times, those of each process.
+_LOSSES = ("loss", "eval_loss")
+
+
+def main() -> None:
+    """Train as the arguments say: what, the base model, a folder, and settings in JSON."""
+    what, model, out = sys.argv[1], *map(Path, sys.argv[2:4])
+    changes = json.loads(sys.argv[4])
+    if os.environ.get("ACCELERATE_USE_FSDP") == "true":
+        take_for_accelerators()
+    lm = load_language_model(str(model), device="cpu", dtype="float32")
+    if what == "retrieval":
+        log = [dict(entry) for entry in fit(lm, epochs=2).log]
+        n_sharded = 0
+    else:
+        counts: list[int] = []
+        train: Any = CheckpointCallback.on_train_begin
+
+        def counting(*args: Any, model: Any, **options: Any) -> None:
+            counts.append(sum(isinstance(weight, DTensor) for weight in model.parameters()))
+            train(*args, **options)
+
+        setattr(CheckpointCallback, "on_train_begin", counting)  # noqa: B010
+        log = finetune(
+            lm,
+            PromptRenderer(lm.tokenizer, None),
+            settings=FinetuneSettings(**{**SETTINGS, "epochs": 2, "lora_dropout": 0, **changes}),
+            train=EXAMPLES[:8],
+            valid=EXAMPLES[8:],
+            folder=out / "training",
+            seed=0,
+        ).log
+        n_sharded = counts[0]
+        # What follows in the same processes works with the whole model.
+        with torch.inference_mode():
+            lm.model(torch.tensor([[5, 6, 7]]))
+    losses = [{name: entry[name] for name in entry if name in _LOSSES} for entry in log]
+    file = out / f"{all_processes().index}.json"
+    file.write_text(json.dumps({"losses": losses, "sharded": n_sharded}))
+
+
+def take_for_accelerators() -> None:
+    """Have accelerate shard weights on CPUs."""
+    init: Any = PartialState.__init__
+    init_all: Any = AcceleratorState.__init__
+
+    def as_accelerators(state: Any, *args: Any, **options: Any) -> None:
+        is_first = not PartialState._shared_state
+        init(state, *args, **options)
+        if is_first:
+            state.distributed_type = DistributedType.MULTI_GPU
+
+    def sharding(state: Any, *args: Any, **options: Any) -> None:
+        init_all(state, *args, **options)
+        if state.distributed_type == DistributedType.FSDP:
+            PartialState._shared_state["distributed_type"] = DistributedType.FSDP
+
+    setattr(PartialState, "__init__", as_accelerators)  # noqa: B010
+    setattr(AcceleratorState, "__init__", sharding)  # noqa: B010
+
+
+if __name__ == "__main__":
+    main()
