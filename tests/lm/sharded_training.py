@@ -30,22 +30,34 @@ _LOSSES = ("loss", "eval_loss")
 
 
 def main() -> None:
-    """Train as the arguments say: what, the base model, a folder, and settings in JSON."""
-    what, model, out = sys.argv[1], *map(Path, sys.argv[2:4])
-    changes = json.loads(sys.argv[4])
+    """Train as the arguments say: the base model, a folder, and trainings by name in JSON."""
+    model, out = map(Path, sys.argv[1:3])
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         take_for_accelerators()
+    results = {
+        name: train(model, out / name, changes) for name, changes in json.loads(sys.argv[3]).items()
+    }
+    (out / f"{all_processes().index}.json").write_text(json.dumps(results))
+
+
+def train(model: Path, folder: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
+    """Losses and the number of sharded weights.
+
+    Args:
+        model: The base model.
+        folder: For checkpoints.
+        changes: Settings of fine-tuning; None trains for retrieval.
+    """
     lm = load_language_model(str(model), device="cpu", dtype="float32")
-    if what == "retrieval":
+    counts = [0]
+    if changes is None:
         log = [dict(entry) for entry in fit(lm, epochs=2).log]
-        n_sharded = 0
     else:
-        counts: list[int] = []
-        train: Any = CheckpointCallback.on_train_begin
+        begin: Any = CheckpointCallback.on_train_begin
 
         def counting(*args: Any, model: Any, **options: Any) -> None:
             counts.append(sum(isinstance(weight, DTensor) for weight in model.parameters()))
-            train(*args, **options)
+            begin(*args, **options)
 
         setattr(CheckpointCallback, "on_train_begin", counting)  # noqa: B010
         log = finetune(
@@ -54,16 +66,15 @@ def main() -> None:
             settings=FinetuneSettings(**{**SETTINGS, "epochs": 2, "lora_dropout": 0, **changes}),
             train=EXAMPLES[:8],
             valid=EXAMPLES[8:],
-            folder=out / "training",
+            folder=folder,
             seed=0,
         ).log
-        n_sharded = counts[0]
+        setattr(CheckpointCallback, "on_train_begin", begin)  # noqa: B010
         # What follows in the same processes works with the whole model.
         with torch.inference_mode():
             lm.model(torch.tensor([[5, 6, 7]]))
     losses = [{name: entry[name] for name in entry if name in _LOSSES} for entry in log]
-    file = out / f"{all_processes().index}.json"
-    file.write_text(json.dumps({"losses": losses, "sharded": n_sharded}))
+    return {"losses": losses, "sharded": counts[-1]}
 
 
 def take_for_accelerators() -> None:

@@ -20,6 +20,12 @@ from tests.lm import sharded_training
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[2]
+# Settings of fine-tuning; None trains for retrieval.
+TRAININGS: dict[str, dict[str, Any] | None] = {
+    "adapter": {"method": "lora"},
+    "full": {"method": "full", "learning_rate": 1e-3},
+    "retrieval": None,
+}
 
 
 def environment(config: str) -> dict[str, str]:
@@ -32,16 +38,14 @@ def environment(config: str) -> dict[str, str]:
     return set_there
 
 
-def train(
-    what: str, model: Path, out: Path, changes: dict[str, Any], *, config: str | None
-) -> dict[str, Any]:
-    """Losses, and the number of sharded weights."""
+def train(model: Path, out: Path, *, config: str | None) -> dict[str, dict[str, Any]]:
+    """Losses and the number of sharded weights of each training, all in the same processes."""
     out.mkdir()
     launcher = "torch.distributed.run", "--standalone", "--nproc_per_node", "2"
     command = [
         *(sys.executable, "-m", *(launcher if config else ())),
         *(() if config is None else ("-m",)),
-        sharded_training.__name__, what, str(model), str(out), json.dumps(changes),
+        sharded_training.__name__, str(model), str(out), json.dumps(TRAININGS),
     ]  # fmt: skip
     variables = dict(os.environ) if config is None else environment(config)
     # After the paths of this process, which may test a copy that is not the installed one.
@@ -54,33 +58,28 @@ def train(
     results = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
     assert len(results) == (1 if config is None else 2)
     assert all(result == results[0] for result in results)
-    first: dict[str, Any] = results[0]
+    first: dict[str, dict[str, Any]] = results[0]
     return first
 
 
-@pytest.mark.parametrize(
-    ("what", "changes"),
-    [
-        ("generative", {"method": "lora"}),
-        ("generative", {"method": "full", "learning_rate": 1e-3}),
-        ("retrieval", {}),
-    ],
-)
 def test_two_processes_of_either_configuration_have_the_losses_of_one(
-    tiny_model: Path, tmp_path: Path, what: str, changes: dict[str, Any]
+    tiny_model: Path, tmp_path: Path
 ) -> None:
-    alone = train(what, tiny_model, tmp_path / "alone", changes, config=None)
-    assert alone["sharded"] == 0
+    alone = train(tiny_model, tmp_path / "alone", config=None)
     for config in ("accelerate-ddp.yaml", "accelerate-fsdp.yaml"):
-        together = train(what, tiny_model, tmp_path / config, changes, config=config)
-        is_sharded = what == "generative" and "fsdp" in config
-        assert (together["sharded"] > 0) == is_sharded
-        assert len(together["losses"]) == len(alone["losses"]) > 2
-        for entry, expected in zip(together["losses"], alone["losses"], strict=True):
-            assert entry == pytest.approx(expected, rel=1e-4)
-        if what == "generative":
-            lm = load_language_model(str(tiny_model), device="cpu")
-            load_trained(lm, tmp_path / config / "training", method=changes["method"])
+        together = train(tiny_model, tmp_path / config, config=config)
+        for name, changes in TRAININGS.items():
+            is_sharded = changes is not None and "fsdp" in config
+            assert alone[name]["sharded"] == 0
+            assert (together[name]["sharded"] > 0) == is_sharded
+            assert len(together[name]["losses"]) == len(alone[name]["losses"]) > 2
+            for entry, expected in zip(
+                together[name]["losses"], alone[name]["losses"], strict=True
+            ):
+                assert entry == pytest.approx(expected, rel=1e-4)
+            if changes is not None:
+                lm = load_language_model(str(tiny_model), device="cpu")
+                load_trained(lm, tmp_path / config / name, method=changes["method"])
 
 
 def test_the_first_version_of_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
