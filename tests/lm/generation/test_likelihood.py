@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -107,4 +108,19 @@ def test_a_model_that_cannot_read_trees_is_refused(
         computed(lm, renderer)
     monkeypatch.setattr("bigrec.lm.generation.likelihood.has_plain_cache", lambda _: False)
     with pytest.raises(ModelError, match="does not read a tree"):
+        computed(lm, renderer)
+
+
+def test_a_model_that_changes_its_logits_is_refused(
+    lm: LanguageModel, renderer: PromptRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = lm.base.forward
+
+    def capped(*args: Any, **options: Any) -> Any:
+        output = forward(*args, **options)
+        output.logits = torch.tanh(output.logits / 2)
+        return output
+
+    monkeypatch.setattr(lm.base, "forward", capped)
+    with pytest.raises(ModelError, match=r"changes the logits .* use beams or latent"):
         computed(lm, renderer)

@@ -44,7 +44,8 @@ class TitleLikelihood:
             read in any case.
 
     Raises:
-        ModelError: If the model does not read a tree of tokens as it reads its branches.
+        ModelError: If the model does not read a tree of tokens as it reads its branches, or its
+            logits are not the product of its states with the output layer.
         ValueError: If ``max_read`` is below 1, or ``titles`` is empty.
     """
 
@@ -56,13 +57,7 @@ class TitleLikelihood:
         self._max_read = max_read
         trie = TitleTrie([renderer.title_token_ids(title) for title in titles], end=renderer.end_id)
         self._tree = _Tree.of(trie)
-        head: Any = lm.base.get_output_embeddings()
-        weight = head.weight.detach()[torch.from_numpy(self._tree.vocabulary)]
-        self._weights: FloatArray = weight.float().cpu().numpy()
-        self._bias: FloatArray | None = None
-        if getattr(head, "bias", None) is not None:
-            bias = head.bias.detach()[torch.from_numpy(self._tree.vocabulary)]
-            self._bias = bias.float().cpu().numpy()
+        self._weights, self._bias = _output_layer(lm, self._tree)
         if not _reads_trees(lm, self._tree):
             raise ModelError(
                 f"{lm.source.name} does not read a tree of tokens as it reads its branches, which "
@@ -356,6 +351,37 @@ def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What is added to attention logits, ``[b, 1, width, keys]``, from what is seen."""
     zeros = torch.zeros(mask.shape, dtype=dtype)
     return zeros.masked_fill(~mask, torch.finfo(dtype).min)[:, None]
+
+
+def _output_layer(lm: LanguageModel, tree: _Tree) -> tuple[FloatArray, FloatArray | None]:
+    """Weights ``[v, d]`` and bias ``[v]``, if there is any, that give the logits of the vocabulary.
+
+    Raises:
+        ModelError: If the model's logits are others, by a trial.
+    """
+    head: Any = lm.base.get_output_embeddings()
+    weights = _rows(head.weight, tree.vocabulary)
+    bias = None if getattr(head, "bias", None) is None else _rows(head.bias, tree.vocabulary)
+    prompt = tree.vocabulary[:3].tolist()
+    with torch.inference_mode():
+        logits = lm.base(input_ids=torch.tensor([prompt], device=lm.device)).logits[0, -1]
+    expected = logits.float().cpu().numpy()[tree.vocabulary]
+    found = _Reader(lm, tree, [prompt]).read_prompts()[0] @ weights.T
+    found += 0 if bias is None else bias
+    if np.linalg.norm(found - expected) > _TOLERANCE * np.linalg.norm(expected):
+        raise ModelError(
+            f"{lm.source.name} changes the logits of its output layer, or has another one than a "
+            "plain product. generative.decoding.method: likelihood needs a plain one: use beams or "
+            "latent."
+        )
+    return weights, bias
+
+
+def _rows(weights: torch.Tensor, rows: IntArray) -> FloatArray:
+    """Some rows of a weight, float32."""
+    chosen = torch.from_numpy(rows).to(weights.device)
+    found: FloatArray = weights.detach()[chosen].float().cpu().numpy()
+    return found
 
 
 def _reads_trees(lm: LanguageModel, tree: _Tree) -> bool:
