@@ -101,7 +101,7 @@ def test_the_settings_of_a_run_can_change_their_mode(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "file",
-    sorted((Path(__file__).parents[2] / "examples").glob("*.yaml")),
+    sorted((Path(__file__).parents[2] / "examples").glob("video-games*.yaml")),
     ids=lambda file: file.stem,
 )
 def test_the_examples_can_be_read(file: Path) -> None:

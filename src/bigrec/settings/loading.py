@@ -159,7 +159,7 @@ class Settings(Section):
 
         Args:
             path: A file, the name of a preset (`preset_names`), or None for the defaults. What a
-                preset says is left out where the overrides leave it without effect. The file of a
+                preset says is omitted where the overrides leave it without effect. The file of a
                 bundle cannot have code of a base model trusted or name a server.
             overrides: ``section.field=value``, the value as YAML.
             previous: A file that `write` wrote, to start from instead of ``path``. Only what it
@@ -177,11 +177,11 @@ class Settings(Section):
             _apply(values, override)
         if overrides and previous is None and path is not None and _preset(path) is not None:
             overridden = [override.partition("=")[0].strip() for override in overrides]
-            cls._leave_out_without_effect(values, kept=overridden)
+            cls._omit_without_effect(values, kept=overridden)
         return cls.checked(values)
 
     @classmethod
-    def _leave_out_without_effect(cls, values: dict[str, Any], *, kept: Sequence[str]) -> None:
+    def _omit_without_effect(cls, values: dict[str, Any], *, kept: Sequence[str]) -> None:
         """Remove what has no effect from nested values, but for some dotted names."""
         try:
             settings = cls.model_validate(values, context=_ANY_EFFECT)
