@@ -2,11 +2,14 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from transformers import PreTrainedModel
 
+from bigrec.errors import ModelError
 from bigrec.lm.hardware import QuickProducts
 from bigrec.lm.padding import right_padded
+from bigrec.types import FloatArray
 
 
 @torch.inference_mode()
@@ -27,3 +30,16 @@ def last_hidden_states(
     with QuickProducts():
         output = base.get_decoder()(input_ids=ids, attention_mask=mask)
     return output.last_hidden_state, mask
+
+
+def check_states(states: FloatArray) -> None:
+    """Refuse what a language model makes of histories, if it is not finite.
+
+    Raises:
+        ModelError: If a value is NaN or infinite.
+    """
+    if not np.isfinite(states).all():
+        raise ModelError(
+            "the language model encodes a history as NaN or infinity. Run it in float32, or "
+            "train it again."
+        )

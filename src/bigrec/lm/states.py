@@ -9,8 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from bigrec.errors import ModelError
-from bigrec.lm.decoder import last_hidden_states
+from bigrec.lm.decoder import check_states, last_hidden_states
 from bigrec.lm.hardware import default_batch_tokens
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import by_token_budget
@@ -120,9 +119,5 @@ class NextTitleStates:
             done += len(batch)
             if progress is not None:
                 progress(done, len(prompts))
-        if not np.isfinite(states).all():
-            raise ModelError(
-                "the language model encodes a history as NaN or infinity. Run it in float32, or "
-                "train it again."
-            )
+        check_states(states)
         return states

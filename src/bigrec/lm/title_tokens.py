@@ -30,6 +30,8 @@ class TitleTokens:
 
     trie: TitleTrie = field(repr=False)
     ids: IntArray = field(repr=False)
+    # The same titles are asked for again and again.
+    _paths: dict[tuple[int, ...], IntArray] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
     def of(cls, renderer: PromptRenderer, titles: Sequence[str]) -> Self:
@@ -39,9 +41,9 @@ class TitleTokens:
             renderer: Renders titles to tokens.
             titles: The titles.
         """
-        rows = [renderer.title_token_ids(title) for title in titles]
-        tokens = {token for row in rows for token in row} | set(renderer.stop_ids)
-        return cls(TitleTrie(rows, end=renderer.end_id), np.array(sorted(tokens)))
+        trie = TitleTrie.of(renderer, titles)
+        written = trie.tokens(np.arange(1, trie.n_nodes))
+        return cls(trie, np.union1d(written, renderer.stop_ids))
 
     def branches(self, tokens: Sequence[int]) -> list[bool]:
         """Whether several tokens could stand at each place of a title, the end token's included.
@@ -53,7 +55,7 @@ class TitleTokens:
             ``n + 1`` values. All are true for a text that is none of the titles, and if there is
             one title only: nothing else is left to learn.
         """
-        nodes = self._path(tokens)
+        nodes = self._path(tokens)[:-1]
         several = self.trie.n_steps(nodes) > 1 if nodes[-1] >= 0 else np.zeros(0, dtype=np.bool_)
         return [bool(value) for value in several] if np.any(several) else [True] * len(nodes)
 
@@ -66,11 +68,14 @@ class TitleTokens:
         Returns:
             ``n + 1`` nodes.
         """
-        return [int(node) for node in self._path([*tokens, self.trie.end])[1:]]
+        return [int(node) for node in self._path(tokens)[1:]]
 
     def _path(self, tokens: Sequence[int]) -> IntArray:
-        nodes: IntArray = self.trie.paths(np.array([tokens], dtype=np.int64).reshape(1, -1))[0]
-        return nodes
+        """Nodes from the root to the end of a title, ``[n + 2]``."""
+        key = tuple(tokens)
+        if key not in self._paths:
+            (self._paths[key],) = self.trie.paths(np.array([[*key, self.trie.end]]))
+        return self._paths[key]
 
     def places(self, tokens: Sequence[int]) -> list[int]:
         """Places in ``ids`` of tokens that are all among them; a negative number stays."""

@@ -119,8 +119,7 @@ class FittedRecommender:
         Text mode and latent decoding compare vectors of titles, the others what ranks histories.
         """
         encoder, settings = self.encoder.state_encoder, self.settings
-        is_grounded = settings.mode == "text" or settings.decodes_states
-        if not is_grounded:
+        if settings.mode != "text" and not settings.decodes_states:
             return encoder.ranker
         index = encoder.title_embeddings
         index = replace(index, embeddings=normalized(index.embeddings))

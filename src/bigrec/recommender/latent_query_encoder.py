@@ -210,6 +210,4 @@ def history_states(
         titles = [[catalog.titles[item] for item in history] for history in some]
         return states.after(titles, progress=progress)
 
-    if parts_folder is None:
-        return compute(histories, progress=progress)
     return compute_in_parts(compute, histories, STATES, folder=parts_folder, progress=progress)

@@ -37,12 +37,9 @@ class LikelihoodQueryEncoder(GenerativeQueryEncoder):
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
-        if parts_folder is None:
-            log_probs = self._log_probs(histories, progress=progress)
-        else:
-            log_probs = compute_in_parts(
-                self._log_probs, histories, STATES, folder=parts_folder, progress=progress
-            )
+        log_probs = compute_in_parts(
+            self._log_probs, histories, STATES, folder=parts_folder, progress=progress
+        )
         return EncodedQueries.from_distances(-log_probs)
 
     def _log_probs(

@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, Self
 
-import numpy as np
-
 from bigrec.data.catalog import Catalog
 from bigrec.data.interactions import Interactions
 from bigrec.errors import ModelError
@@ -19,6 +17,7 @@ from bigrec.grounding.beams import BeamMode, EncodedQueries
 from bigrec.grounding.cold_items import ColdItemImputer
 from bigrec.grounding.index import ItemIndex
 from bigrec.grounding.ranker import Ranker
+from bigrec.lm.decoder import check_states
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.trained import save_trained
 from bigrec.models.base import read_model_folder, write_model_folder
@@ -115,12 +114,9 @@ class GenerativeQueryEncoder(_Trained):
         progress: ProgressCallback | None = None,
     ) -> EncodedQueries:
         """See `QueryEncoder`."""
-        if parts_folder is None:
-            texts = self._write(histories, progress=progress)
-        else:
-            texts = compute_in_parts(
-                self._write, histories, TEXTS, folder=parts_folder, progress=progress
-            )
+        texts = compute_in_parts(
+            self._write, histories, TEXTS, folder=parts_folder, progress=progress
+        )
         if not all(math.isfinite(text.log_prob) for beams in texts for text in beams):
             raise ModelError(
                 "the language model writes texts whose probability is NaN or 0. Run it in float32, "
@@ -234,11 +230,7 @@ class RetrievalQueryEncoder(_Trained):
         else:
             states = RetrieverStates(self._retriever, max_history_length=self._max_history_length)
             vectors = self.head.query_points(states.after(histories))
-        if not np.isfinite(vectors).all():
-            raise ModelError(
-                "the language model encodes a history as NaN or infinity. Run it in float32, or "
-                "train it again."
-            )
+        check_states(vectors)
         encoded = EncodedQueries.from_vectors(vectors)
         if progress is not None:
             progress(len(histories), len(histories))

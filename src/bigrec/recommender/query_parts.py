@@ -56,22 +56,24 @@ def compute_in_parts(
     histories: Sequence[_QueryT],
     part_format: PartFormat[_ResultT],
     *,
-    folder: Path,
+    folder: Path | None,
     progress: ProgressCallback | None = None,
 ) -> _ResultT:
-    """Compute part by part; parts that are in the folder are read.
+    """Compute part by part; parts that are in the folder are read. Without a folder, all at once.
 
     Args:
         compute: Computes the rows of some histories.
         histories: At least one: item numbers of each, or examples.
         part_format: `TEXTS`, `STATES` or `EFFORTS`.
-        folder: Holds one file for each part.
+        folder: Holds one file for each part; None stores nothing.
         progress: Called with (histories done, histories in total).
 
     Raises:
         BundleError: If a part is damaged.
         StorageError: If the folder cannot be written.
     """
+    if folder is None:
+        return compute(histories, progress=progress)
     parts: list[_ResultT] = []
     for start in range(0, len(histories), _HISTORIES_PER_PART):
         file = folder / f"part-{start // _HISTORIES_PER_PART:05d}{part_format.suffix}"

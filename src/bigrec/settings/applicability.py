@@ -215,12 +215,26 @@ def without_inapplicable(settings: "Settings") -> dict[str, Any]:
     values = settings.model_dump(mode="json")
     for condition in _CONDITIONS:
         if not condition.holds(settings):
-            *sections, name = condition.path.split(".")
-            section = values
-            for part in sections:
-                section = section.get(part, {})
-            section.pop(name, None)
+            removed(values, condition.path)
     return values
+
+
+def removed(values: dict[str, Any], name: str, default: object = None) -> object:
+    """Remove a dotted name from nested values, and sections that it leaves empty.
+
+    Returns:
+        The value that it had, or the default.
+    """
+    first, _, rest = name.partition(".")
+    if not rest:
+        return values.pop(first, default)
+    inner = values.get(first)
+    if not isinstance(inner, dict):
+        return default
+    value = removed(inner, rest, default)
+    if not inner:
+        del values[first]
+    return value
 
 
 def _effort_without_loss(settings: "Settings") -> list[str]:

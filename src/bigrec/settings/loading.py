@@ -14,6 +14,7 @@ from bigrec.errors import SettingsError
 from bigrec.printable import get_logger
 from bigrec.settings.applicability import (
     inapplicable,
+    removed,
     without_effect,
     without_inapplicable,
 )
@@ -190,7 +191,7 @@ class Settings(Section):
             return
         for name in chain.from_iterable(names for _, names in without_effect(settings)):
             if not any(f"{name}.".startswith(f"{other}.") for other in kept):
-                _remove(values, name)
+                removed(values, name)
 
     @classmethod
     def checked(cls, values: dict[str, Any]) -> Self:
@@ -253,22 +254,8 @@ def _read_file(name: Path | str) -> dict[str, Any]:
 
 def _ignore(values: dict[str, Any], setting: str, default: object, path: Path) -> None:
     """Remove a value that a bundle has no say in."""
-    if _remove(values, setting, default) != default:
+    if removed(values, setting, default) != default:
         logger.warning("%s of %s is ignored: a bundle has no say in it", setting, path)
-
-
-def _remove(values: dict[str, Any], name: str, default: object = None) -> object:
-    """Remove a dotted name and sections that it leaves empty; its value, or the default."""
-    first, _, rest = name.partition(".")
-    if not rest:
-        return values.pop(first, default)
-    inner = values.get(first)
-    if not isinstance(inner, dict):
-        return default
-    removed = _remove(inner, rest, default)
-    if not inner:
-        del values[first]
-    return removed
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

@@ -7,7 +7,6 @@ probabilities of thousands of titles, which sum to 1.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -15,16 +14,18 @@ import torch
 from transformers import DynamicCache
 
 from bigrec.errors import ModelError
+from bigrec.lm.decoder import check_states
 from bigrec.lm.generation.base import batches_by_length, check_least, check_prompts
 from bigrec.lm.generation.kv_cache import has_plain_cache
-from bigrec.lm.generation.trie import TitleTrie
+from bigrec.lm.generation.title_tree import TitleSearch, TitleTree
 from bigrec.lm.hardware import QuickProducts, default_batch_tokens
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.types import BoolArray, FloatArray, IntArray, ProgressCallback
+from bigrec.lm.title_tokens import TitleTokens
+from bigrec.types import FloatArray, IntArray, ProgressCallback
 
-# Share of the tokens that are read in one pass, where not all that matter can be read.
+# Passes in which the likeliest tokens are read, where not all that matter can be read.
 _PASSES = 8
 # States differ by rounding, by less than a hundredth of their length in bfloat16.
 _TOLERANCE = 0.05
@@ -55,8 +56,7 @@ class TitleLikelihood:
         check_least(1, max_read=max_read)
         self._lm = lm
         self._max_read = max_read
-        trie = TitleTrie([renderer.title_token_ids(title) for title in titles], end=renderer.end_id)
-        self._tree = _Tree.of(trie)
+        self._tree = TitleTree.of(TitleTokens.of(renderer, titles))
         self._weights, self._bias = _output_layer(lm, self._tree)
         if not _reads_trees(lm, self._tree):
             raise ModelError(
@@ -92,7 +92,7 @@ class TitleLikelihood:
     def _batch(self, prompts: Sequence[Sequence[int]]) -> FloatArray:
         tree = self._tree
         reader = _Reader(self._lm, tree, prompts)
-        searches = [_Search(tree, self._weights, self._bias) for _ in prompts]
+        searches = [TitleSearch(tree, self._weights, self._bias) for _ in prompts]
         states = reader.read_prompts()
         for search, state in zip(searches, states, strict=True):
             search.add(np.zeros(1, dtype=np.int64), state[None])
@@ -101,7 +101,7 @@ class TitleLikelihood:
                 search.add(read, state)
         return np.stack([search.log_probs() for search in searches])
 
-    def _passes(self, searches: Sequence["_Search"]) -> Iterator[list[IntArray]]:
+    def _passes(self, searches: Sequence[TitleSearch]) -> Iterator[list[IntArray]]:
         """Nodes to read in each pass, for each prompt."""
         every_node = self._tree.read
         if len(every_node) <= self._max_read:
@@ -115,151 +115,6 @@ class TitleLikelihood:
             yield nodes
 
 
-@dataclass(frozen=True, eq=False)
-class _Tree:
-    """The trie of the titles, and what is derived from it for its ``n`` nodes.
-
-    Attributes:
-        trie: The titles.
-        parents: Node before each, ``[n]``; 0 before the root.
-        depths: Tokens from the root to each, ``[n]``.
-        forks: The first node at or after each where several tokens go on, ``[n]``; the last node
-            of a title where none is.
-        is_fork: Whether several tokens go on at a node, ``[n]``.
-        starts: Place of the first title at or after each in ``order``, ``[n]``.
-        order: The titles, those after each node next to each other, ``[t]``.
-        vocabulary: The different tokens that lead to a node, sorted.
-        places: Place in it of the token that leads to each, ``[n]``; 0 for the root.
-        read: Nodes but the root with a fork at or after them, ascending.
-    """
-
-    trie: TitleTrie
-    parents: IntArray = field(repr=False)
-    depths: IntArray = field(repr=False)
-    forks: IntArray = field(repr=False)
-    is_fork: BoolArray = field(repr=False)
-    starts: IntArray = field(repr=False)
-    order: IntArray = field(repr=False)
-    vocabulary: IntArray = field(repr=False)
-    places: IntArray = field(repr=False)
-    read: IntArray = field(repr=False)
-
-    @property
-    def n_titles(self) -> int:
-        """Number of titles, ``t``."""
-        return len(self.order)
-
-    @classmethod
-    def of(cls, trie: TitleTrie) -> "_Tree":
-        """Derive the rest from a trie."""
-        nodes = np.arange(trie.n_nodes)
-        parents = np.concatenate([[0], trie.parents(nodes[1:])])
-        depths = np.zeros(trie.n_nodes, dtype=np.int64)
-        ancestors = nodes
-        while ancestors.any():
-            depths += ancestors > 0
-            ancestors = parents[ancestors]
-        # Nodes are numbered level by level, those of a level by their parents.
-        before = np.cumsum(trie.n_below) - trie.n_below
-        starts = np.zeros(trie.n_nodes, dtype=np.int64)
-        for level in np.split(nodes, np.flatnonzero(np.diff(depths)) + 1)[1:]:
-            above = parents[level]
-            starts[level] = starts[above] + before[level] - before[trie.first_children(above)]
-        n_steps = trie.n_steps(nodes)
-        forks = np.where(n_steps == 1, trie.first_children(nodes), nodes)
-        while not np.array_equal(forks, forks[forks]):
-            forks = forks[forks]
-        vocabulary, places = np.unique(trie.tokens(nodes[1:]), return_inverse=True)
-        return cls(
-            trie=trie,
-            parents=parents,
-            depths=depths,
-            forks=forks,
-            is_fork=n_steps > 1,
-            starts=starts,
-            order=np.argsort(starts[trie.ends], kind="stable"),
-            vocabulary=vocabulary,
-            places=np.concatenate([[0], places]),
-            read=nodes[1:][n_steps[forks[1:]] > 1],
-        )
-
-
-class _Search:
-    """Beginnings of titles after one prompt that together begin every title once.
-
-    Args:
-        tree: The titles.
-        weights: Row of the output layer of each token of the vocabulary, ``[v, d]``.
-        bias: Of each, ``[v]``; None for none.
-    """
-
-    def __init__(self, tree: _Tree, weights: FloatArray, bias: FloatArray | None) -> None:
-        self._tree = tree
-        self._weights = weights
-        self._bias = bias
-        # The beginnings, as nodes, and the log-probability of each.
-        self._nodes = np.zeros(1, dtype=np.int64)
-        self._log_probs = np.zeros(1)
-        self._states = np.empty((0, weights.shape[1]), dtype=np.float32)
-        # Row of the states of each node; -1 if it is not read.
-        self._rows = np.full(len(tree.parents), -1)
-
-    def add(self, nodes: IntArray, states: FloatArray) -> None:
-        """Add the states ``[m, d]`` of nodes ``[m]``, and read on from what they follow."""
-        self._rows[nodes] = np.arange(len(nodes)) + len(self._states)
-        self._states = np.concatenate([self._states, states])
-        while self._read_on():
-            pass
-
-    def _read_on(self) -> bool:
-        """Replace beginnings whose fork has a state by those after it; whether there was any."""
-        tree = self._tree
-        forks = tree.forks[self._nodes]
-        ready = tree.is_fork[forks] & (self._rows[forks] >= 0)
-        if not ready.any():
-            return False
-        row, _, child = tree.trie.steps(forks[ready])
-        states = self._states[self._rows[forks[ready]]]
-        logits = np.einsum("ed,ed->e", states[row], self._weights[tree.places[child]])
-        if self._bias is not None:
-            logits += self._bias[tree.places[child]]
-        starts = np.flatnonzero(np.diff(row, prepend=-1))
-        totals = np.logaddexp.reduceat(logits.astype(np.float64), starts)
-        log_probs = self._log_probs[ready][row] + logits - totals[row]
-        self._nodes = np.concatenate([self._nodes[~ready], child])
-        self._log_probs = np.concatenate([self._log_probs[~ready], log_probs])
-        return True
-
-    def likeliest(self, n_tokens: int) -> IntArray:
-        """Nodes to read next: to the forks after the likeliest beginnings, ascending.
-
-        Args:
-            n_tokens: Nodes, at most, but those of one beginning in any case.
-        """
-        tree = self._tree
-        forks = tree.forks[self._nodes]
-        unread = np.flatnonzero(tree.is_fork[forks])
-        unread = unread[np.argsort(-self._log_probs[unread], kind="stable")]
-        sizes = tree.depths[forks[unread]] - tree.depths[self._nodes[unread]] + 1
-        n_taken = max(1, int(np.searchsorted(np.cumsum(sizes), n_tokens, side="right")))
-        found = []
-        for place in unread[:n_taken]:
-            node, first = int(forks[place]), int(self._nodes[place])
-            while node >= first:
-                found.append(node)
-                node = int(tree.parents[node])
-        return np.sort(np.array(found, dtype=np.int64))
-
-    def log_probs(self) -> FloatArray:
-        """Log-probability of every title, ``[t]`` float32."""
-        tree = self._tree
-        order = np.argsort(tree.starts[self._nodes], kind="stable")
-        counts = tree.trie.n_below[self._nodes[order]]
-        of_titles = np.empty(tree.n_titles, dtype=np.float32)
-        of_titles[tree.order] = np.repeat(self._log_probs[order] - np.log(counts), counts)
-        return of_titles
-
-
 class _Reader:
     """Reads prompts, and trees of tokens after each of them.
 
@@ -269,7 +124,9 @@ class _Reader:
         prompts: Token ids of each prompt.
     """
 
-    def __init__(self, lm: LanguageModel, tree: _Tree, prompts: Sequence[Sequence[int]]) -> None:
+    def __init__(
+        self, lm: LanguageModel, tree: TitleTree, prompts: Sequence[Sequence[int]]
+    ) -> None:
         self._lm = lm
         self._tree = tree
         self._ids, self._mask = left_padded(prompts, pad=lm.tokenizer.pad_token_id or 0)
@@ -282,7 +139,9 @@ class _Reader:
         """States at the end of each prompt, ``[b, d]`` float32."""
         options = self._lm.forward_options(self._mask, keep=1)
         options.pop("logits_to_keep", None)
-        return self._states(self._ids, self._mask, options)[:, -1]
+        states: FloatArray = self._states(self._ids, self._mask, options)[:, -1]
+        check_states(states)
+        return states
 
     def read(self, nodes: Sequence[IntArray]) -> list[FloatArray]:
         """States after some nodes of each prompt, ``[m, d]`` float32 each.
@@ -314,10 +173,11 @@ class _Reader:
             dim=-1,
         )
         known = np.maximum(padded, 0)
-        ids = torch.from_numpy(self._tree.vocabulary[self._tree.places[known]])
+        ids = torch.from_numpy(self._tree.tokens(known))
         first = self._mask.sum(dim=1, keepdim=True)
         positions = first + torch.from_numpy(self._tree.depths[known]) - 1
         states = self._states(ids, _additive(mask, self._dtype), {"position_ids": positions})
+        check_states(states)
         return [state[: len(some)] for state, some in zip(states, nodes, strict=True)]
 
     @property
@@ -339,11 +199,6 @@ class _Reader:
                 **{name: value.to(device) for name, value in options.items()},
             )
         states: FloatArray = output.last_hidden_state.float().cpu().numpy()
-        if not np.isfinite(states[:, -1]).all():
-            raise ModelError(
-                "the language model reads a history as NaN or infinity. Run it in float32, or "
-                "train it again."
-            )
         return states
 
 
@@ -353,19 +208,19 @@ def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return zeros.masked_fill(~mask, torch.finfo(dtype).min)[:, None]
 
 
-def _output_layer(lm: LanguageModel, tree: _Tree) -> tuple[FloatArray, FloatArray | None]:
+def _output_layer(lm: LanguageModel, tree: TitleTree) -> tuple[FloatArray, FloatArray | None]:
     """Weights ``[v, d]`` and bias ``[v]``, if there is any, that give the logits of the vocabulary.
 
     Raises:
         ModelError: If the model's logits are others, by a trial.
     """
     head: Any = lm.base.get_output_embeddings()
-    weights = _rows(head.weight, tree.vocabulary)
-    bias = None if getattr(head, "bias", None) is None else _rows(head.bias, tree.vocabulary)
-    prompt = tree.vocabulary[:3].tolist()
+    weights = _rows(head.weight, tree.titles.ids)
+    bias = None if getattr(head, "bias", None) is None else _rows(head.bias, tree.titles.ids)
+    prompt = tree.titles.ids[:3].tolist()
     with torch.inference_mode():
         logits = lm.base(input_ids=torch.tensor([prompt], device=lm.device)).logits[0, -1]
-    expected = logits.float().cpu().numpy()[tree.vocabulary]
+    expected = logits.float().cpu().numpy()[tree.titles.ids]
     found = _Reader(lm, tree, [prompt]).read_prompts()[0] @ weights.T
     found += 0 if bias is None else bias
     if np.linalg.norm(found - expected) > _TOLERANCE * np.linalg.norm(expected):
@@ -384,7 +239,7 @@ def _rows(weights: torch.Tensor, rows: IntArray) -> FloatArray:
     return found
 
 
-def _reads_trees(lm: LanguageModel, tree: _Tree) -> bool:
+def _reads_trees(lm: LanguageModel, tree: TitleTree) -> bool:
     """Whether the model gives the same states of a tree as of its branches, by a trial.
 
     The configuration does not describe every form of attention, so it cannot decide this.
@@ -394,15 +249,15 @@ def _reads_trees(lm: LanguageModel, tree: _Tree) -> bool:
     if not len(tree.read):
         return True
     # Two next to each other, and the deepest.
-    branches = [_path(tree, int(node)) for node in (*tree.read[:2], tree.read[-1])]
-    prompt = tree.vocabulary[:3].tolist()
+    branches = [tree.path(int(node)) for node in (*tree.read[:2], tree.read[-1])]
+    prompt = tree.titles.ids[:3].tolist()
     try:
         together = np.unique(np.concatenate(branches))
         reader = _Reader(lm, tree, [prompt])
         reader.read_prompts()
         (states,) = reader.read([together])
         for branch in branches:
-            alone = _Reader(lm, tree, [[*prompt, *tree.vocabulary[tree.places[branch]].tolist()]])
+            alone = _Reader(lm, tree, [[*prompt, *tree.tokens(branch).tolist()]])
             expected = alone.read_prompts()[0]
             found = states[np.searchsorted(together, branch[-1])]
             if np.linalg.norm(found - expected) > _TOLERANCE * np.linalg.norm(expected):
@@ -410,12 +265,3 @@ def _reads_trees(lm: LanguageModel, tree: _Tree) -> bool:
     except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError):
         return False
     return True
-
-
-def _path(tree: _Tree, node: int) -> IntArray:
-    """Nodes from the first after the root to a node."""
-    path = []
-    while node:
-        path.append(node)
-        node = int(tree.parents[node])
-    return np.array(path[::-1], dtype=np.int64)

@@ -103,7 +103,7 @@ class TransformersGenerator:
         self._length_penalty = length_penalty
         self._titles = titles
         self._renormalize = renormalize
-        self._trie = None if titles is None else _trie(titles, renderer)
+        self._trie = None if titles is None else TitleTrie.of(renderer, titles)
         self._max_new_tokens = self._trie.longest if self._trie else max_new_tokens
         self._stop_ids = [renderer.end_id] if self._trie else renderer.stop_ids
 
@@ -294,7 +294,3 @@ class TransformersGenerator:
         tokens = result.sequences[:, -steps.shape[1] :].unsqueeze(-1)
         per_token = steps.gather(-1, tokens).squeeze(-1)
         return [float(row[:length].sum()) for row, length in zip(per_token, lengths, strict=True)]
-
-
-def _trie(titles: Sequence[str], renderer: PromptRenderer) -> TitleTrie:
-    return TitleTrie([renderer.title_token_ids(title) for title in titles], end=renderer.end_id)

@@ -2,11 +2,13 @@
 
 from collections.abc import Sequence
 from itertools import chain
+from typing import Self
 
 import numpy as np
 import torch
 from transformers import LogitsProcessor
 
+from bigrec.lm.prompts import PromptRenderer
 from bigrec.types import BoolArray, IntArray
 
 _NOWHERE = -1
@@ -59,6 +61,16 @@ class TitleTrie:
         self._title = np.full(self.n_nodes, _NOWHERE)
         ended, first_title = np.unique(self.ends, return_index=True)
         self._title[ended] = first_title
+
+    @classmethod
+    def of(cls, renderer: PromptRenderer, titles: Sequence[str]) -> Self:
+        """The trie of some titles, at least one.
+
+        Args:
+            renderer: Renders titles to tokens.
+            titles: The titles.
+        """
+        return cls([renderer.title_token_ids(title) for title in titles], end=renderer.end_id)
 
     def paths(self, rows: IntArray) -> IntArray:
         """Nodes on the paths of token rows, ``[r, width + 1]``: first 0, then -1 off every title.
