@@ -6,7 +6,11 @@ import pytest
 import torch
 from torch.nn import functional
 
-from bigrec.lm.hardware import QuickProducts, attention_by_products
+from bigrec.lm.hardware import (
+    QuickProducts,
+    attention_by_products,
+    prefer_flexible_attention,
+)
 from bigrec.lm.model import load_language_model
 
 pytestmark = pytest.mark.model
@@ -54,3 +58,15 @@ def test_states_are_the_same_with_either_attention(tiny_model: Path) -> None:
             after = lm.base(input_ids=ids, attention_mask=mask).logits
     real = mask.bool()
     torch.testing.assert_close(after[real], before[real], rtol=0.05, atol=0.05)
+
+
+def test_cudnn_attention_is_off_for_models_on_cuda_alone() -> None:
+    before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    try:
+        torch.backends.cuda.enable_cudnn_sdp(True)
+        prefer_flexible_attention(torch.device("cpu"))
+        assert torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+        prefer_flexible_attention(torch.device("cuda"))
+        assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
+    finally:
+        torch.backends.cuda.enable_cudnn_sdp(before)

@@ -80,7 +80,7 @@ def _norm(base: PreTrainedModel, states: torch.Tensor, labels: Sequence[int]) ->
     with QuickProducts():
         logits = base.get_output_embeddings()(hidden)
     errors = functional.softmax(logits.float(), dim=-1)
-    errors[torch.arange(len(places)), targets] -= 1
+    errors[torch.arange(len(places), device=errors.device), targets] -= 1
     hidden = hidden.float()
     squared = ((errors @ errors.T) * (hidden @ hidden.T)).sum()
     # By rounding, the sum can be below 0.

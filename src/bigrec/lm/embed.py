@@ -100,7 +100,7 @@ class LanguageModelEmbedder:
         with self._lm.base_only() as base:
             states, mask = last_hidden_states(base, rows)
         if self._pooling == "last":
-            pooled = states[torch.arange(len(rows)), mask.sum(dim=1) - 1]
+            pooled = states[torch.arange(len(rows), device=states.device), mask.sum(dim=1) - 1]
         else:
             weights = mask.unsqueeze(-1).to(states.dtype)
             pooled = (states * weights).sum(dim=1) / weights.sum(dim=1)

@@ -176,7 +176,9 @@ class _Reader:
         ids = torch.from_numpy(self._tree.tokens(known))
         first = self._mask.sum(dim=1, keepdim=True)
         positions = first + torch.from_numpy(self._tree.depths[known]) - 1
-        states = self._states(ids, _additive(mask, self._dtype), {"position_ids": positions})
+        # A byte for each pair travels to the device, not a number.
+        additive = _additive(mask.to(self._lm.device), self._dtype)
+        states = self._states(ids, additive, {"position_ids": positions})
         check_states(states)
         return [state[: len(some)] for state, some in zip(states, nodes, strict=True)]
 
@@ -204,7 +206,7 @@ class _Reader:
 
 def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     """What is added to attention logits, ``[b, 1, width, keys]``, from what is seen."""
-    zeros = torch.zeros(mask.shape, dtype=dtype)
+    zeros = torch.zeros(mask.shape, dtype=dtype, device=mask.device)
     return zeros.masked_fill(~mask, torch.finfo(dtype).min)[:, None]
 
 
