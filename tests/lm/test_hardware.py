@@ -9,7 +9,7 @@ from torch.nn import functional
 from bigrec.lm.hardware import (
     QuickProducts,
     attention_by_products,
-    prefer_flexible_attention,
+    disable_cudnn_attention,
 )
 from bigrec.lm.model import load_language_model
 
@@ -64,9 +64,9 @@ def test_cudnn_attention_is_off_for_models_on_cuda_alone() -> None:
     before = torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     try:
         torch.backends.cuda.enable_cudnn_sdp(True)
-        prefer_flexible_attention(torch.device("cpu"))
+        disable_cudnn_attention(torch.device("cpu"))
         assert torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
-        prefer_flexible_attention(torch.device("cuda"))
+        disable_cudnn_attention(torch.device("cuda"))
         assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     finally:
         torch.backends.cuda.enable_cudnn_sdp(before)

@@ -70,7 +70,7 @@ def default_batch_tokens(device: torch.device) -> int:
     return 1024 if device.type == "cpu" else 4096
 
 
-def prefer_flexible_attention(device: torch.device) -> None:
+def disable_cudnn_attention(device: torch.device) -> None:
     """On CUDA, compute attention without cuDNN, for the whole process.
 
     Torch prefers cuDNN's attention on datacenter GPUs. On an H200 (torch 2.11) it took twice as

@@ -29,11 +29,11 @@ from bigrec.errors import BigrecError, BundleError, ModelError
 from bigrec.lm.adapter_files import ADAPTER_CONFIG, read_adapter
 from bigrec.lm.hardware import (
     Dtype,
+    disable_cudnn_attention,
     first_line,
     fold_logits,
     pick_device,
     pick_dtype,
-    prefer_flexible_attention,
 )
 from bigrec.lm.identity import identify, truncated_fingerprint
 from bigrec.lm.locate import ModelSource, find_base_model, loading_remedy
@@ -241,7 +241,7 @@ def load_language_model(
         tokenizer = _load_tokenizer(source, options)
         model = _load_weights(source, precision, target, quantize_bits, options)
     fold_logits(model)
-    prefer_flexible_attention(target)
+    disable_cudnn_attention(target)
     model.eval()
     # A folder's own would sample, penalize and forbid where a search does not say otherwise.
     model.generation_config = GenerationConfig()
