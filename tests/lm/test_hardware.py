@@ -27,12 +27,33 @@ def test_quick_products_are_the_products() -> None:
     torch.testing.assert_close(biased.double(), expected + bias, rtol=1e-5, atol=1e-5)
 
 
-def test_quick_products_leave_gradients_to_torch() -> None:
+@pytest.mark.parametrize("shape", [(5, 64), (2, 5, 64)])
+def test_quick_products_have_the_gradients_of_products(shape: tuple[int, ...]) -> None:
+    generator = torch.Generator().manual_seed(0)
+    inputs = [torch.randn(size, generator=generator) for size in (shape, (32, 64), (32,))]
+    found, expected = ([value.clone().requires_grad_() for value in inputs] for _ in range(2))
+    with QuickProducts():
+        outputs = functional.linear(*found)
+    # A sum has a gradient without memory of its own, and the square one that depends on the value.
+    torch.autograd.backward(outputs.square().sum() + outputs.sum())
+    products = functional.linear(*(value.double() for value in expected))
+    torch.autograd.backward(products.square().sum() + products.sum())
+    for ours, reference in zip(found, expected, strict=True):
+        torch.testing.assert_close(ours.grad, reference.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_quick_products_give_a_gradient_only_where_one_is_needed() -> None:
     weight = torch.ones(2, 3, requires_grad=True)
     with QuickProducts():
         torch.autograd.backward(functional.linear(torch.ones(4, 3), weight).sum())
     assert weight.grad is not None
     assert (weight.grad == 4).all()
+
+
+def test_quick_products_leave_autocast_to_torch() -> None:
+    with QuickProducts(), torch.autocast("cpu", dtype=torch.bfloat16):
+        product = functional.linear(torch.ones(4, 3), torch.ones(2, 3))
+    assert product.dtype == torch.bfloat16
 
 
 @pytest.mark.parametrize(("dtype", "inside"), [("bfloat16", "eager"), ("float32", "sdpa")])

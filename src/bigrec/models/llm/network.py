@@ -59,6 +59,8 @@ class TwoTowerNetwork(SequenceNetwork):
     """
 
     useful_untrained = True
+    # All item vectors are computed anew each time.
+    scores_at_once = 1 << 26
     cold: Tensor
     neighbors: Tensor
     neighbor_weights: Tensor
@@ -255,7 +257,7 @@ class TwoTowerNetwork(SequenceNetwork):
 
     def _products(self, hidden: Tensor, vectors: Tensor) -> Tensor:
         with self._autocast():
-            return hidden @ vectors.T
+            return functional.linear(hidden, vectors)
 
     def _autocast(self) -> torch.autocast:
         """Compute products in bfloat16 in training, if the language model does."""

@@ -51,8 +51,8 @@ def all_candidates(
     if seen is not None:
         # Not in the scores: the DROS loss squares them, and infinity squared would be the worst.
         log_counts = torch.zeros_like(scores.detach())
-        log_counts = exclude_seen(log_counts, seen, padding=network.n_items)
-        log_counts = log_counts.scatter(1, targets[:, None], 0.0)
+        exclude_seen(log_counts, seen, padding=network.n_items)
+        log_counts.scatter_(1, targets[:, None], 0.0)
     return Candidates(scores, targets, log_counts, log_popularity)
 
 

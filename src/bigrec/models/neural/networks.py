@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from bigrec.data.arguments import check_least
+from bigrec.models.neural.dropout import Dropout
 from bigrec.types import BoolArray
 
 Architecture = Literal["SASRec", "GRU4Rec", "Caser"]
@@ -29,6 +30,8 @@ class SequenceNetwork(nn.Module, ABC):
         predicts_all_positions: Whether ``forward`` predicts at every position, or at the last only.
         useful_untrained: Whether it ranks better than by chance before training, so that its
             initial weights are a candidate for the best ones.
+        scores_at_once: Scores that training computes at once, as many as a cache holds of the
+            processor.
         n_items: Number of scored items, ``n``, and the number of padding.
         max_length: Maximum items of a sequence.
         shape: Identifies the architecture and its hyperparameters, JSON-like.
@@ -36,6 +39,7 @@ class SequenceNetwork(nn.Module, ABC):
 
     predicts_all_positions: ClassVar[bool] = True
     useful_untrained: ClassVar[bool] = False
+    scores_at_once: ClassVar[int] = 1 << 20
 
     def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:
         super().__init__()
@@ -80,7 +84,7 @@ class EmbeddingNetwork(SequenceNetwork):
         super().__init__(n_items=n_items, max_length=max_length, shape=[hidden_size, dropout])
         self.items = nn.Embedding(n_items + 1, hidden_size, padding_idx=n_items)
         self.bias = nn.Parameter(torch.zeros(n_items))
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
         nn.init.normal_(self.items.weight, std=_INIT_STD)
         with torch.no_grad():
             self.items.weight[n_items].zero_()
@@ -177,7 +181,7 @@ class _Block(nn.Module):
             nn.GELU(),
             nn.Linear(_WIDENING * size, size),
         )
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(self, hidden: Tensor, mask: Tensor) -> Tensor:
         batch, width, size = hidden.shape

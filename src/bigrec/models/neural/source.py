@@ -24,7 +24,6 @@ from bigrec.models.neural.sequences import Windows, batches_by_length
 from bigrec.storage import fingerprint
 from bigrec.types import IntArray
 
-_MAX_CELLS = 1 << 26
 _Value = TypeVar("_Value")
 
 
@@ -132,12 +131,13 @@ class TrainingSource:
     ) -> float:
         """Add the gradients of the mean loss over ``n_targets``; returns the summed loss.
 
-        Scores are computed for some of the targets at a time: those of all can fill the memory.
+        Scores are computed for some of the targets at a time: those of all can fill the memory,
+        and are slower outside of the caches.
         """
         n_items, negatives = self.network.n_items, None
         if self.n_negatives is not None:
             negatives = torch.randint(n_items, (self.n_negatives,)).to(self.network.device)
-        rows = max(1, _MAX_CELLS // (self.n_negatives or n_items))
+        rows = max(1, self.network.scores_at_once // (self.n_negatives or n_items))
         leaf = hidden.detach().requires_grad_()
         total = 0.0
         blocks = zip(

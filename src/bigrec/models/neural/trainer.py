@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from bigrec.lm.distributed import Processes
+from bigrec.lm.hardware import QuickProducts
 from bigrec.models.neural.arguments import TrainingArguments
 from bigrec.models.neural.checkpoint import (
     TrainingState,
@@ -96,7 +97,8 @@ def train_network(
         processes=processes,
     )
     state = trainer.load()
-    with nullcontext() if folder is None else interrupts.deferred(_STOPPING):
+    signals = nullcontext() if folder is None else interrupts.deferred(_STOPPING)
+    with signals, QuickProducts():
         if stop_after is not None:
             while state.epoch < stop_after:
                 trainer.run_epoch(state, progress)

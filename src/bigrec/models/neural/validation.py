@@ -7,24 +7,25 @@ from torch import Tensor
 
 from bigrec.models.neural.networks import SequenceNetwork
 
-_MAX_CELLS = 1 << 24
+# Queries that are scored together: attention and scores of many fill more memory than training.
+_MAX_CELLS, _MAX_ROWS = 1 << 22, 256
 _K = 10
 
 
 def exclude_seen(scores: Tensor, seen: Tensor, *, padding: int) -> Tensor:
-    """Set the scores of seen items to minus infinity.
+    """Set the scores of seen items to minus infinity, in place.
 
     Args:
-        scores: ``[m, n]``, higher is better.
+        scores: ``[m, n]``, higher is better; written to.
         seen: ``[m, h]`` item numbers, at least one in each row that is not padding.
         padding: Number that stands for no item.
 
     Returns:
-        ``[m, n]``.
+        ``scores``.
     """
     # Padding is replaced by a seen item of its row, which is excluded anyway.
     replacement = seen.masked_fill(seen == padding, -1).amax(dim=1, keepdim=True)
-    return scores.scatter(1, torch.where(seen == padding, replacement, seen), -torch.inf)
+    return scores.scatter_(1, torch.where(seen == padding, replacement, seen), -torch.inf)
 
 
 def ndcg_at_10(
@@ -47,7 +48,7 @@ def ndcg_at_10(
         score: Replaces the network's scores: maps ``[m, h]`` histories to ``[m, n]``.
     """
     ndcg_per_query = []
-    rows = max(1, _MAX_CELLS // network.n_items)
+    rows = min(_MAX_ROWS, max(1, _MAX_CELLS // network.n_items))
     batches = zip(torch.split(histories, rows), torch.split(targets, rows), strict=True)
     with torch.inference_mode():
         for history, target in batches:
