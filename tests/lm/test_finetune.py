@@ -393,6 +393,18 @@ def test_two_processes_train_together(tiny_model: Path, tmp_path: Path) -> None:
     lm.load_adapter(tmp_path / "out" / "adapter")
 
 
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_training_that_diverges_stops_and_says_so(
+    method: str, tiny_model: Path, tmp_path: Path
+) -> None:
+    # The first steps are a warm-up from 0.
+    with pytest.raises(
+        ModelError, match=r"diverged in step [2-9] of .*the learning rate is 1e\+30"
+    ):
+        run(tiny_model, tmp_path, method=method, learning_rate=1e30, epochs=4)
+    assert not (tmp_path / "loss.json").exists()
+
+
 def test_no_examples_are_refused(tiny_model: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match="there are no training examples"):
         run(tiny_model, tmp_path, train=[])

@@ -42,6 +42,7 @@ from bigrec.lm.batches import (
 )
 from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
 from bigrec.lm.distributed import whole_weights
+from bigrec.lm.divergence import check_gradients
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
@@ -116,7 +117,7 @@ def finetune(
         ValueError: If ``batch_size`` is no multiple of ``per_device_batch_size`` times the number
             of processes.
         ModelError: If the target modules do not exist in the model, or all weights are to be
-            trained and are quantized.
+            trained and are quantized, or if training diverges.
         SettingsError: If a tracker is not installed.
         KeyboardInterrupt: On Ctrl-C, after a checkpoint is written. Call again to resume.
 
@@ -219,6 +220,20 @@ class _Trainer(Trainer):
         )
 
 
+class _DivergenceCallback(TrainerCallback):
+    """Stops training before a step whose gradients are not finite."""
+
+    def on_pre_optimizer_step(  # the Trainer's signature
+        self,
+        args: Any,
+        state: Any,
+        control: Any,  # noqa: ARG002
+        **objects: Any,
+    ) -> None:
+        place = f"step {state.global_step + 1} of {state.max_steps}"
+        check_gradients(objects["model"], place=place, learning_rate=args.learning_rate)
+
+
 def _train(
     lm: LanguageModel,
     arguments: TrainingArguments,
@@ -240,7 +255,7 @@ def _train(
         progress=progress,
         single_process=arguments.world_size == 1,
     )
-    callbacks: list[TrainerCallback] = [checkpoints]
+    callbacks: list[TrainerCallback] = [_DivergenceCallback(), checkpoints]
     if valid:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
     trainer = _Trainer(

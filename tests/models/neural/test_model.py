@@ -264,3 +264,9 @@ def test_arguments_of_the_wrong_kind_are_refused(
 ) -> None:
     with pytest.raises(error, match=message):
         fit(options.pop("architecture", "GRU4Rec"), **options)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_training_that_diverges_stops_and_says_so(architecture: Architecture) -> None:
+    with pytest.raises(ModelError, match=r"diverged in epoch [12].*the learning rate is 1e\+30"):
+        fit(architecture, learning_rate=1e30)

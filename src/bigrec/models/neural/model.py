@@ -131,7 +131,7 @@ class SequentialModel(HistoryScorer):
 
         Raises:
             DataError: If no user has two training interactions.
-            ModelError: If the device cannot be used.
+            ModelError: If the device cannot be used, or training diverges.
             ValueError: If an argument is out of range, or no validation history has an item.
             StorageError: If the folder cannot be written.
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.

@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from bigrec.lm.distributed import Processes
+from bigrec.lm.divergence import check_gradients
 from bigrec.lm.hardware import QuickProducts
 from bigrec.models.neural.arguments import TrainingArguments
 from bigrec.models.neural.checkpoint import (
@@ -84,6 +85,7 @@ def train_network(
         no figures on validation.
 
     Raises:
+        ModelError: If training diverges.
         StorageError: If the folder cannot be written.
         KeyboardInterrupt: On Ctrl-C, with a folder after a checkpoint is written.
     """
@@ -258,7 +260,7 @@ class _Trainer:
             all_targets = epochs * self._targets_per_epoch
             for source, batch, epoch_share in self._batches(state):
                 self._set_learning_rate(epoch + epoch_share)
-                loss, n_targets = self._step(source, batch.to(self._device))
+                loss, n_targets = self._step(source, batch.to(self._device), epoch=epoch)
                 state.n_batches += 1
                 state.n_targets += n_targets
                 state.loss_sum += loss
@@ -305,11 +307,13 @@ class _Trainer:
             batch = windows.batch(numbers, padding=source.network.n_items)
             yield source, batch, count / len(batches)
 
-    def _step(self, source: TrainingSource, batch: Tensor) -> tuple[float, int]:
+    def _step(self, source: TrainingSource, batch: Tensor, *, epoch: int) -> tuple[float, int]:
         """Take one optimizer step; returns the summed loss and the number of targets."""
         # Weights of other sources alone are without a gradient, and the optimizer skips them.
         self._optimizer.zero_grad()
         loss, n_targets = source.set_gradients(batch, self._arguments, self._processes)
         clip_grad_norm_(source.network.parameters(), _MAX_GRADIENT_NORM)
+        learning_rate = self._arguments.learning_rate
+        check_gradients(source.network, place=f"epoch {epoch + 1}", learning_rate=learning_rate)
         self._optimizer.step()
         return loss, n_targets
