@@ -30,7 +30,7 @@ def bench_index_stage(
     *,
     n_items: int = 1_000_000,
     size: int = 576,
-    n_queries: int = 256,
+    n_queries: int = 1024,
     turns: int = 3,
     k: int = 10,
     n_candidates: int = 100,

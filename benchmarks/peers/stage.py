@@ -134,13 +134,18 @@ def run_side(entry: Entry, folder: Path, *, budget_s: float) -> Turn:
     Raises:
         CalledProcessError: If it fails.
     """
+    folder = folder.absolute()
     out = folder / "out.json"
-    python = sys.executable if entry.peer == OURS else str(python_of(entry.peer))
-    script = SIDES / f"run_{entry.peer}.py"
+    python = sys.executable if entry.peer == OURS else str(python_of(entry.peer).absolute())
+    script = SIDES.absolute() / f"run_{entry.peer}.py"
     arguments = [str(folder), entry.model, str(out), "--budget", str(budget_s)]
     command = [python, str(script), *arguments]
     variables = side_variables(entry.peer)
-    subprocess.run(command, env=variables, capture_output=True, text=True, check=True)  # noqa: S603
+    # Some write logs where they are run, and PYTHONPATH may be relative to where we are.
+    place = None if entry.peer == OURS else folder
+    subprocess.run(  # noqa: S603
+        command, env=variables, cwd=place, capture_output=True, text=True, check=True
+    )
     found = read_json(out)
     return Turn(
         found["fit_s"],

@@ -18,6 +18,8 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 # The backward pass keeps attention probabilities for every pair of tokens. In longer rows they take
 # most of the memory.
 _LONGEST_EAGER_ATTENTION = 256
+# Rows of a product in training are a multiple.
+_ROWS = 256
 
 
 def pick_device(device: str) -> torch.device:
@@ -144,33 +146,48 @@ class QuickProducts(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is functional.linear and not kwargs and _suits_onednn(*args):
-            return _OneDnnLinear.apply(*(*args, None)[:3])  # type: ignore[no-untyped-call]
+            product = _OneDnnLinear.apply if torch.is_grad_enabled() else _onednn_product
+            return product(*(*args, None)[:3])
         return func(*args, **(kwargs or {}))
 
 
 class _OneDnnLinear(torch.autograd.Function):
-    """``functional.linear`` and its gradients by oneDNN."""
+    """``functional.linear`` and its gradients by oneDNN.
+
+    OneDNN and torch keep what they prepared for each shape, hundreds of MiB in a training whose
+    batches all have other shapes. Rows of 0 are added so that there are few.
+    """
 
     @staticmethod
     def forward(
         ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        ctx.save_for_backward(states, weight)
-        return _onednn_product(states, weight, bias)
+        rows = _padded(states.flatten(0, -2))
+        ctx.save_for_backward(rows, weight)
+        ctx.shape = states.shape
+        outputs = _onednn_product(rows, weight, bias)
+        return outputs[: states[..., 0].numel()].view(*states.shape[:-1], -1)
 
     @staticmethod
     @once_differentiable
     def backward(
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
-        states, weight = ctx.saved_tensors
+        rows, weight = ctx.saved_tensors
         of_states, of_weight, of_bias = ctx.needs_input_grad
-        rows = gradient.flatten(0, -2)
+        gradient = gradient.flatten(0, -2)
+        padded = _padded(gradient)
+        states = _onednn_product(padded, weight.T) if of_states else None
         return (
-            _onednn_product(gradient, weight.T) if of_states else None,
-            _onednn_product(states.flatten(0, -2).T, rows.T).T if of_weight else None,
-            rows.sum(dim=0) if of_bias else None,
+            None if states is None else states[: len(gradient)].view(ctx.shape),
+            _onednn_product(rows.T, padded.T).T if of_weight else None,
+            gradient.sum(dim=0) if of_bias else None,
         )
+
+
+def _padded(rows: torch.Tensor) -> torch.Tensor:
+    n_missing = -len(rows) % _ROWS
+    return functional.pad(rows, (0, 0, 0, n_missing)) if n_missing else rows
 
 
 def _suits_onednn(states: torch.Tensor, weight: torch.Tensor, _: Any = None) -> bool:
