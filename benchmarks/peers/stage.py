@@ -1,5 +1,6 @@
 """All sides in turns, and their figures."""
 
+import math
 import os
 import subprocess
 import sys
@@ -121,7 +122,10 @@ def compare(
     targets = np.loadtxt(folder / "test-targets.csv", dtype=np.int64, skiprows=1)
     figures = {
         f"{entry.peer} {entry.model}": summary(
-            runs, targets=targets, common_valid=_common(done, entry.network, budget_s=budget_s)
+            runs,
+            targets=targets,
+            common_valid=_common(done, entry.network, budget_s=budget_s),
+            lowest_valid=_common(done, entry.network, budget_s=math.inf),
         )
         for entry, runs in done.items()
     }
@@ -165,19 +169,24 @@ def side_variables(peer: str) -> dict[str, str]:
 
 
 def summary(
-    runs: Sequence[Turn], *, targets: IntArray, common_valid: float | None
+    runs: Sequence[Turn],
+    *,
+    targets: IntArray,
+    common_valid: float | None,
+    lowest_valid: float | None = None,
 ) -> dict[str, float | None]:
     """Medians over the turns of a side.
 
     Args:
         runs: The turns.
         targets: Target of each test history.
-        common_valid: For a network, the figure on validation that all of its family reach.
+        common_valid: For a network, the figure on validation that all of its family reach whose
+            time was not used up.
+        lowest_valid: For a network, the figure that all of its family reach.
     """
-    times = [_seconds(run, common_valid) for run in runs]
-    reached = [seconds for seconds in times if seconds is not None]
     return {
-        "train_s": float(np.median(reached)) if len(reached) == len(runs) else None,
+        "train_s": _median_seconds(runs, common_valid),
+        "to_lowest_s": None if lowest_valid is None else _median_seconds(runs, lowest_valid),
         "lists_per_s": len(targets) / float(np.median([run.recommend_s for run in runs])),
         "peak_mib": float(np.median([run.peak_mib for run in runs])),
         "test_ndcg@10": float(
@@ -194,8 +203,11 @@ def list_ranks(lists: IntArray, targets: IntArray) -> IntArray:
     return np.where(found.any(axis=1), found.argmax(axis=1), UNRANKED)
 
 
-def _seconds(run: Turn, common_valid: float | None) -> float | None:
-    return run.fit_s if common_valid is None else run.seconds_to(common_valid)
+def _median_seconds(runs: Sequence[Turn], figure: float | None) -> float | None:
+    """Of fitting, or until a figure on validation; None if a run did not reach it."""
+    times = [run.fit_s if figure is None else run.seconds_to(figure) for run in runs]
+    reached = [seconds for seconds in times if seconds is not None]
+    return float(np.median(reached)) if len(reached) == len(runs) else None
 
 
 def _median_valid(runs: Sequence[Turn]) -> float:

@@ -98,6 +98,8 @@ def test_networks_are_timed_to_the_figure_that_all_of_the_family_reach() -> None
     assert (of_fast["train_s"], of_slow["train_s"]) == (4.0, 8.0)
     assert (of_fast["lists_per_s"], of_slow["lists_per_s"]) == (1.0, 0.5)
     assert summary([slow], targets=np.array([1]), common_valid=0.3)["train_s"] is None
+    of_slow = summary([slow], targets=np.array([1]), common_valid=0.3, lowest_valid=0.1)
+    assert of_slow["to_lowest_s"] == 5.0
 
 
 def test_a_side_whose_time_was_used_up_does_not_lower_the_common_figure(
@@ -119,6 +121,8 @@ def test_a_side_whose_time_was_used_up_does_not_lower_the_common_figure(
     figures = compare(folder, turns=2, budget_s=300, entries=entries)
     seconds = {peer: figures[f"{peer} SASRec"]["train_s"] for peer in curves}
     assert seconds == {"bigrec": 400.0, "rectools": 50.0, "recbole": None}
+    to_lowest = {peer: figures[f"{peer} SASRec"]["to_lowest_s"] for peer in curves}
+    assert to_lowest == {"bigrec": 400.0, "rectools": 50.0, "recbole": 301.0}
     assert figures["recbole SASRec"]["turns"] == stage.NETWORK_TURNS
     alone = compare(folder, turns=1, budget_s=300, entries=entries[2:])
     assert alone["recbole SASRec"]["train_s"] == 301.0
