@@ -65,7 +65,9 @@ class Ease(HistoryScorer):
         regularization: float = _DEFAULTS.regularization,
         decay: float = _DEFAULTS.decay,
     ) -> Self:
-        """Solve the closed form in time ``O(n^3)`` and memory of 12 bytes times ``n^2``.
+        """Solve the closed form in time ``O(k^3)`` and memory of 12 bytes times ``n^2``.
+
+        ``k`` of the ``n`` items have training interactions.
 
         Args:
             interactions: All interactions.
@@ -164,7 +166,24 @@ def _check_memory(n_items: int) -> None:
 
 
 def _solve(seen: csr_array, *, regularization: float) -> FloatArray:
-    """``B`` ``[n, n]`` float32 from the binary ``X`` ``[users, n]``."""
+    """``B`` ``[n, n]`` float32 from the binary ``X`` ``[users, n]``.
+
+    The row and the column of an item without interactions are 0: the inverse has nothing there but
+    ``1 / lambda`` on the diagonal. It is computed of the other items alone.
+    """
+    n_items = seen.shape[1]
+    known = np.unique(seen.indices)
+    if len(known) == n_items:
+        return _solve_known(seen, regularization=regularization)
+    of_known = _solve_known(seen[:, known], regularization=regularization)
+    weights = np.zeros((n_items, n_items), dtype=np.float32)
+    for item, row in zip(known, of_known, strict=True):
+        weights[item, known] = row
+    return weights
+
+
+def _solve_known(seen: csr_array, *, regularization: float) -> FloatArray:
+    """`_solve` of items that all have interactions."""
     n_items = seen.shape[1]
     by_item = seen.T.tocsr()
     gram = np.empty((n_items, n_items))
