@@ -254,7 +254,7 @@ class IndexSettings(Section):
     beams stay exact."""
     n_candidates: PositiveInt = 100
     """Candidates of the graph and of each signal, more for longer lists and histories."""
-    expansion: PositiveInt = 256
+    expansion: PositiveInt = 128
     """Points that a search of the graph keeps open. More points find more of the nearest titles and
     take longer. ``metrics.json`` has the share that is found, the recall."""
 
