@@ -81,7 +81,12 @@ def test_data_that_changed_are_other_data(tmp_path: Path, mode: Mode) -> None:
         (
             "generative",
             "data.example_selection.method=influence",
-            {"finetune", "texts-valid", "texts-test", "texts-shuffled", "models", "evaluation"},
+            {"finetune", "texts-valid", "texts-test", "texts-shuffled", "evaluation"},
+        ),
+        (
+            "generative",
+            "data.max_train_examples=9",
+            {"finetune", "texts-valid", "texts-test", "texts-shuffled", "evaluation"},
         ),
         ("generative", "generative.decoding.batch_size=2", set()),
         ("generative", "compare.shuffle_history=true", set()),
@@ -113,13 +118,12 @@ def test_examples_chosen_by_effort_depend_on_the_model_that_they_would_move(tmp_
         after = stage_names("generative", tmp_path, chosen, change)
         return {name for name in before if before[name] != after[name]}
 
-    # Signals and baselines are trained on the same examples.
     for change in ("generative.truncate_layers=3", "generative.prompt.style=plain"):
-        assert "models" in changed_by(change, "influence_effort")
-        assert "models" not in changed_by(change, "influence")
-    # Which titles of an example are targets decides its influence.
-    assert "models" in changed_by("generative.finetune.loss=titles", "influence")
-    assert "models" not in changed_by("generative.finetune.loss=titles", "random")
+        assert "finetune" in changed_by(change, "influence_effort")
+    # Models of all interactions are the same, and few-shot ones tell examples by themselves.
+    for method in ("random", "influence", "influence_effort"):
+        assert "models" not in changed_by("generative.truncate_layers=3", method)
+        assert "models" not in changed_by("generative.finetune.loss=titles", method)
 
 
 def domain_stages(tested: str, further: str, *changes: str) -> dict[str, str]:

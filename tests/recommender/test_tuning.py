@@ -151,6 +151,30 @@ def baseline_fitter(
     )
 
 
+def test_other_examples_leave_what_is_tuned_on_all_data(tmp_path: Path) -> None:
+    few, more = (
+        Settings.read(
+            overrides=[
+                "mode=generative",
+                "baselines.tune=grid",
+                f"data.max_train_examples={count}",
+            ]
+        )
+        for count in (8, 12)
+    )
+    first = baseline_fitter(few, tmp_path)
+    first.fit("co-occurrence")
+    first.fit("co-occurrence", few_shot=True)
+    files = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")}
+    second = baseline_fitter(more, tmp_path)
+    second.fit("co-occurrence")
+    assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.json")} == files
+    second.fit("co-occurrence", few_shot=True)
+    assert {path: path.stat().st_mtime_ns for path in files} == files
+    n_few_shot = sum("few-shot" in str(path) for path in files)
+    assert len(list(tmp_path.rglob("*.json"))) == len(files) + n_few_shot
+
+
 @pytest.mark.parametrize("few_shot", [False, True])
 def test_a_tuned_baseline_is_fitted_with_the_selected_hyperparameters(
     tmp_path: Path, few_shot: bool

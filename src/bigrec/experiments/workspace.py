@@ -181,8 +181,10 @@ class Workspace:
         return [self._training_key(), text, baselines, model, *self._text_columns_key()]
 
     def _baselines_key(self) -> list[Any]:
-        # Each network checks by itself whether it can resume from what is in the folder.
-        return [self._training_key(), self.settings.generative.finetune.window]
+        # Each network checks by itself whether it can resume from what is in the folder, and
+        # few-shot models have a folder for their examples in it.
+        of_all = self._examples_key([self.settings.data], are_drawn=False)
+        return [*of_all, self.settings.recommend.exclude_seen]
 
     def previous_index(self) -> Path | None:
         """The last item index of this folder, whose embeddings are reused."""
@@ -206,8 +208,15 @@ class Workspace:
     def _stage(self, name: str, key: Any) -> Stage:
         return Stage(self.folder / f"{name}-{fingerprint([_FORMAT, key])[:8]}")
 
-    def _examples_key(self, sources: Sequence[SourceSettings]) -> list[Any]:
-        """What the training and validation examples of datasets depend on, in any order."""
+    def _examples_key(
+        self, sources: Sequence[SourceSettings], *, are_drawn: bool = True
+    ) -> list[Any]:
+        """What the training and validation examples of datasets depend on, in any order.
+
+        Args:
+            sources: The datasets.
+            are_drawn: Whether training examples are drawn. Otherwise it is all interactions.
+        """
         data = self.settings.data
         values = data.model_dump(
             mode="json",
@@ -215,11 +224,13 @@ class Workspace:
                 *SourceSettings.model_fields,
                 *("max_test_examples", "test_file", "extra_train_sources", "train_sources", "text"),
                 "example_selection",
+                *(() if are_drawn else ("max_train_examples",)),
             },
         )
         keys = sorted(map(source_key, sources), key=fingerprint)
         refitted = ["refit"] if self._refitted else []
-        return [keys, values, self.settings.seed, *refitted, *self._selection_key()]
+        selection = self._selection_key() if are_drawn else []
+        return [keys, values, self.settings.seed, *refitted, *selection]
 
     def _selection_key(self) -> list[Any]:
         """What the choice of the examples depends on beside the data."""

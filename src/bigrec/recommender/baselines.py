@@ -1,5 +1,6 @@
 """Baselines and signals of a dataset: fitted once, with tuned hyperparameters if asked for."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -96,6 +97,9 @@ class BaselineFitter:
         label = method.label
         data = self._data(self._prepared, few_shot=few_shot)
         folder = self._folder / method.folder_name
+        if few_shot:
+            # Other examples leave what is fitted to all data where it is.
+            folder = folder / _examples_digest(data)
         if self._selected is not None:
             choice = self._selected.choice(name, few_shot=few_shot)
             return self._fit(name, label, data, choice.settings, folder, stop_after=choice.epochs)
@@ -207,3 +211,11 @@ class BaselineFitter:
             self._title_embedder,
             progress=self._progress_factory("Encoding titles"),
         )
+
+
+def _examples_digest(data: TrainingData) -> str:
+    """Identifies the few shots."""
+    interactions = data.interactions
+    digest = hashlib.sha256(interactions.user_start.tobytes())
+    digest.update(interactions.items.tobytes())
+    return digest.hexdigest()[:8]
