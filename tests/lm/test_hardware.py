@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from bigrec.lm import hardware
 from bigrec.lm.hardware import (
     QuickProducts,
     attention_by_products,
@@ -27,19 +28,54 @@ def test_quick_products_are_the_products() -> None:
     torch.testing.assert_close(biased.double(), expected + bias, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("shape", [(5, 64), (2, 5, 64)])
-def test_quick_products_have_the_gradients_of_products(shape: tuple[int, ...]) -> None:
+@pytest.mark.parametrize("shape", [(5, 64), (2, 5, 64), (256, 64), (2, 128, 64)])
+@pytest.mark.parametrize("is_expanded", [False, True])
+def test_quick_products_have_the_gradients_of_products(
+    shape: tuple[int, ...], is_expanded: bool
+) -> None:
     generator = torch.Generator().manual_seed(0)
     inputs = [torch.randn(size, generator=generator) for size in (shape, (32, 64), (32,))]
     found, expected = ([value.clone().requires_grad_() for value in inputs] for _ in range(2))
     with QuickProducts():
         outputs = functional.linear(*found)
-    # A sum has a gradient without memory of its own, and the square one that depends on the value.
-    torch.autograd.backward(outputs.square().sum() + outputs.sum())
     products = functional.linear(*(value.double() for value in expected))
-    torch.autograd.backward(products.square().sum() + products.sum())
+    for of in (outputs, products):
+        # The gradient of a sum has no memory of its own.
+        torch.autograd.backward(of.sum() if is_expanded else of.square().sum())
     for ours, reference in zip(found, expected, strict=True):
-        torch.testing.assert_close(ours.grad, reference.grad, rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(ours.grad, reference.grad, rtol=1e-4, atol=1e-3)
+
+
+@pytest.mark.parametrize("count", [256, 300])
+def test_quick_products_never_get_strides_that_are_slow(
+    count: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    operands = []
+
+    def record(states: torch.Tensor, weight: torch.Tensor, *_: object) -> torch.Tensor:
+        operands.append(weight)
+        return states @ weight.T
+
+    monkeypatch.setattr(hardware, "_onednn_linear", lambda: record)
+    states = torch.ones(count, 8, requires_grad=True)
+    weight = torch.ones(16, 8, requires_grad=True)
+    with QuickProducts():
+        scores = functional.linear(states, weight)
+    # The gradient of each part is a slice of that of both.
+    torch.autograd.backward(torch.cat([states[:, :1], scores], dim=1).square().sum())
+    assert len(operands) == 3
+    assert all(value.is_contiguous() or value.T.is_contiguous() for value in operands)
+    assert operands[2].shape[1] % hardware.ROWS == 0
+
+
+def test_quick_products_leave_the_shapes_to_torch_that_onednn_does_not_know() -> None:
+    weight = torch.ones(3, 4, requires_grad=True)
+    with QuickProducts():
+        assert functional.linear(torch.ones(0, 4), weight).shape == (0, 3)
+        assert functional.linear(torch.ones(2, 0, 4), weight).shape == (2, 0, 3)
+        assert functional.linear(torch.ones(4), weight).tolist() == [4, 4, 4]
+        product = functional.linear(torch.ones(2, 4), weight)
+        assert product.add_(1).tolist() == [[5, 5, 5]] * 2
 
 
 def test_quick_products_give_a_gradient_only_where_one_is_needed() -> None:

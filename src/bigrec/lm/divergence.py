@@ -20,10 +20,20 @@ def check_gradients(model: torch.nn.Module, *, place: str, learning_rate: float)
     # Of a sharded weight, the share of this process.
     own = [getattr(gradient, "_local_tensor", gradient) for gradient in gradients]
     # All before the first is read, so that a GPU is waited for once.
-    sums = torch.stack([gradient.sum(dtype=torch.float32) for gradient in own])
-    if not bool(sums.isfinite().all()):
-        raise ModelError(
-            f"training diverged in {place}: a gradient is NaN or infinite; the learning rate is "
-            f"{learning_rate:g}. Lower learning_rate. If the error stays, check the weights of the "
-            "base model, or compute in another precision (model.dtype)."
-        )
+    sums = [gradient.sum(dtype=torch.float32) for gradient in own]
+    if sums and not bool(torch.stack(sums).isfinite().all()):
+        raise diverged(place, learning_rate=learning_rate)
+
+
+def diverged(place: str, *, learning_rate: float) -> ModelError:
+    """The error of a gradient that is not finite.
+
+    Args:
+        place: Where training is.
+        learning_rate: The peak learning rate.
+    """
+    return ModelError(
+        f"training diverged in {place}: a gradient is NaN or infinite; the learning rate is "
+        f"{learning_rate:g}. Lower learning_rate. If the error stays and a language model is "
+        "trained, check its weights, or compute in another precision (model.dtype)."
+    )

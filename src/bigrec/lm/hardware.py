@@ -18,8 +18,8 @@ Dtype = Literal["auto", "float32", "bfloat16", "float16"]
 # The backward pass keeps attention probabilities for every pair of tokens. In longer rows they take
 # most of the memory.
 _LONGEST_EAGER_ATTENTION = 256
-# Rows of a product in training are a multiple.
-_ROWS = 256
+ROWS = 256
+"""In training, float32 products on a CPU have a multiple of so many rows."""
 
 
 def pick_device(device: str) -> torch.device:
@@ -146,27 +146,52 @@ class QuickProducts(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         if func is functional.linear and not kwargs and _suits_onednn(*args):
-            product = _OneDnnLinear.apply if torch.is_grad_enabled() else _onednn_product
-            return product(*(*args, None)[:3])
+            product = _product_for_training if torch.is_grad_enabled() else _onednn_product
+            return product(*args)
         return func(*args, **(kwargs or {}))
 
 
-class _OneDnnLinear(torch.autograd.Function):
-    """``functional.linear`` and its gradients by oneDNN.
+def _suits_onednn(
+    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> bool:
+    operands = (states, weight) if bias is None else (states, weight, bias)
+    return (
+        all(value.dtype == torch.float32 and value.device.type == "cpu" for value in operands)
+        and states.dim() > 1
+        and states.numel() > 0
+        and weight.dim() == 2
+        and (bias is None or bias.shape == weight.shape[:1])
+        and not torch.is_autocast_enabled("cpu")
+        and _onednn_linear() is not None
+    )
+
+
+def _product_for_training(
+    states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The product with gradients, of few shapes.
 
     OneDNN and torch keep what they prepared for each shape, hundreds of MiB in a training whose
-    batches all have other shapes. Rows of 0 are added so that there are few.
+    batches all have other shapes. So rows of 0 are added.
     """
+    rows = states.flatten(0, -2)
+    count = len(rows)
+    if n_missing := -count % ROWS:
+        rows = functional.pad(rows, (0, 0, 0, n_missing))
+    outputs: torch.Tensor = _OneDnnLinear.apply(rows, weight, bias)  # type: ignore[no-untyped-call]
+    return outputs[:count].view(*states.shape[:-1], len(weight))
+
+
+class _OneDnnLinear(torch.autograd.Function):
+    """``functional.linear`` of a matrix, and its gradients, by oneDNN."""
 
     @staticmethod
     def forward(
-        ctx: Any, states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
+        ctx: Any, rows: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None
     ) -> torch.Tensor:
-        rows = _padded(states.flatten(0, -2))
-        ctx.save_for_backward(rows, weight)
-        ctx.shape = states.shape
-        outputs = _onednn_product(rows, weight, bias)
-        return outputs[: states[..., 0].numel()].view(*states.shape[:-1], -1)
+        of_rows, of_weight, _ = ctx.needs_input_grad
+        ctx.save_for_backward(rows if of_weight else None, weight if of_rows else None)
+        return _onednn_product(rows, weight, bias)
 
     @staticmethod
     @once_differentiable
@@ -174,35 +199,20 @@ class _OneDnnLinear(torch.autograd.Function):
         ctx: Any, gradient: torch.Tensor
     ) -> tuple[torch.Tensor | None, torch.Tensor | None, torch.Tensor | None]:
         rows, weight = ctx.saved_tensors
-        of_states, of_weight, of_bias = ctx.needs_input_grad
-        gradient = gradient.flatten(0, -2)
-        padded = _padded(gradient)
-        states = _onednn_product(padded, weight.T) if of_states else None
+        # With other strides oneDNN multiplies a thousand times slower.
+        gradient = gradient.contiguous()
         return (
-            None if states is None else states[: len(gradient)].view(ctx.shape),
-            _onednn_product(rows.T, padded.T).T if of_weight else None,
-            gradient.sum(dim=0) if of_bias else None,
+            None if weight is None else _onednn_product(gradient, weight.T),
+            None if rows is None else _onednn_product(rows.T, gradient.T).T,
+            gradient.sum(dim=0) if ctx.needs_input_grad[2] else None,
         )
-
-
-def _padded(rows: torch.Tensor) -> torch.Tensor:
-    n_missing = -len(rows) % _ROWS
-    return functional.pad(rows, (0, 0, 0, n_missing)) if n_missing else rows
-
-
-def _suits_onednn(states: torch.Tensor, weight: torch.Tensor, _: Any = None) -> bool:
-    return (
-        states.dtype == weight.dtype == torch.float32
-        and states.device.type == weight.device.type == "cpu"
-        and states.dim() > 1
-        and not torch.is_autocast_enabled("cpu")
-        and _onednn_linear() is not None
-    )
 
 
 def _onednn_product(
     states: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None
 ) -> torch.Tensor:
+    if not (weight.is_contiguous() or weight.T.is_contiguous()):
+        weight = weight.contiguous()
     product: torch.Tensor = _onednn_linear()(states, weight, bias, "none", [], "")
     return product
 

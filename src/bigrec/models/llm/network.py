@@ -59,8 +59,6 @@ class TwoTowerNetwork(SequenceNetwork):
     """
 
     useful_untrained = True
-    # All item vectors are computed anew each time.
-    scores_at_once = 1 << 26
     cold: Tensor
     neighbors: Tensor
     neighbor_weights: Tensor

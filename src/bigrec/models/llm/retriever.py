@@ -127,7 +127,7 @@ class LLMRetriever(HistoryScorer):
 
         Raises:
             DataError: If no user of a catalog has two training interactions.
-            ModelError: If the target modules do not exist in the model.
+            ModelError: If the target modules do not exist in the model, or training diverges.
             StaleIndexError: If the index was made with another model.
             StorageError: If the folder cannot be written.
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.

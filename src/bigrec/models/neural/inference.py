@@ -6,7 +6,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bigrec.lm.hardware import QuickProducts
 from bigrec.models.base import history_rows, read_histories
 from bigrec.models.neural.networks import SequenceNetwork
 from bigrec.types import FloatArray, IntArray
@@ -43,9 +42,8 @@ def encode_histories(
     encoded = np.zeros((len(histories), output_dim), dtype=np.float32)
     for start in range(0, len(rows), _BATCH_SIZE):
         batch = slice(start, start + _BATCH_SIZE)
-        with QuickProducts():
-            states = network(padded[batch].to(network.device))[:, -1]
-            encoded[rows[batch].numpy()] = transform(states).cpu().numpy()
+        states = network(padded[batch].to(network.device))[:, -1]
+        encoded[rows[batch].numpy()] = transform(states).cpu().numpy()
     return encoded
 
 

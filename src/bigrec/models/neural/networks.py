@@ -30,8 +30,6 @@ class SequenceNetwork(nn.Module, ABC):
         predicts_all_positions: Whether ``forward`` predicts at every position, or at the last only.
         useful_untrained: Whether it ranks better than by chance before training, so that its
             initial weights are a candidate for the best ones.
-        scores_at_once: Scores that training computes at once, as many as a cache holds of the
-            processor.
         n_items: Number of scored items, ``n``, and the number of padding.
         max_length: Maximum items of a sequence.
         shape: Identifies the architecture and its hyperparameters, JSON-like.
@@ -39,7 +37,6 @@ class SequenceNetwork(nn.Module, ABC):
 
     predicts_all_positions: ClassVar[bool] = True
     useful_untrained: ClassVar[bool] = False
-    scores_at_once: ClassVar[int] = 1 << 20
 
     def __init__(self, *, n_items: int, max_length: int, shape: Sequence[Any]) -> None:
         super().__init__()
@@ -51,6 +48,11 @@ class SequenceNetwork(nn.Module, ABC):
     @abstractmethod
     def device(self) -> torch.device:
         """Device of inputs and outputs."""
+
+    @property
+    def scores_at_once(self) -> int:
+        """Scores of all items that training computes at once: what fits into memory."""
+        return 1 << 26
 
     @abstractmethod
     def forward(self, items: Tensor) -> Tensor:
@@ -93,6 +95,11 @@ class EmbeddingNetwork(SequenceNetwork):
     def device(self) -> torch.device:
         """See the base class."""
         return self.bias.device
+
+    @property
+    def scores_at_once(self) -> int:
+        """See the base class; on a CPU what its caches hold."""
+        return 1 << 20 if self.device.type == "cpu" else super().scores_at_once
 
     def set_known(self, known: BoolArray) -> None:
         """Tell which items have training interactions, before training.

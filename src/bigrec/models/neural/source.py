@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bigrec.lm.distributed import Processes
+from bigrec.lm.hardware import ROWS
 from bigrec.models.neural.arguments import TrainingArguments
 from bigrec.models.neural.dataset import digest
 from bigrec.models.neural.gradients import sum_gradients
@@ -137,7 +138,9 @@ class TrainingSource:
         n_items, negatives = self.network.n_items, None
         if self.n_negatives is not None:
             negatives = torch.randint(n_items, (self.n_negatives,)).to(self.network.device)
-        rows = max(1, self.network.scores_at_once // (self.n_negatives or n_items))
+        # Sampled scores are few, and every block adds up gradients of all embeddings.
+        block = len(hidden) if negatives is not None else self.network.scores_at_once // n_items
+        rows = max(ROWS, block // ROWS * ROWS)
         leaf = hidden.detach().requires_grad_()
         total = 0.0
         blocks = zip(

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn.utils import clip_grad_norm_
 
 from bigrec.lm.distributed import Processes
-from bigrec.lm.divergence import check_gradients
+from bigrec.lm.divergence import diverged
 from bigrec.lm.hardware import QuickProducts
 from bigrec.models.neural.arguments import TrainingArguments
 from bigrec.models.neural.checkpoint import (
@@ -312,8 +312,8 @@ class _Trainer:
         # Weights of other sources alone are without a gradient, and the optimizer skips them.
         self._optimizer.zero_grad()
         loss, n_targets = source.set_gradients(batch, self._arguments, self._processes)
-        clip_grad_norm_(source.network.parameters(), _MAX_GRADIENT_NORM)
-        learning_rate = self._arguments.learning_rate
-        check_gradients(source.network, place=f"epoch {epoch + 1}", learning_rate=learning_rate)
+        norm = clip_grad_norm_(source.network.parameters(), _MAX_GRADIENT_NORM)
+        if not bool(norm.isfinite()):
+            raise diverged(f"epoch {epoch + 1}", learning_rate=self._arguments.learning_rate)
         self._optimizer.step()
         return loss, n_targets

@@ -8,7 +8,7 @@ from torch import Tensor
 from bigrec.models.neural.networks import SequenceNetwork
 
 # Queries that are scored together: attention and scores of many fill more memory than training.
-_MAX_CELLS, _MAX_ROWS = 1 << 22, 256
+_MAX_CELLS, _MAX_ROWS = 1 << 24, 256
 _K = 10
 
 
@@ -45,7 +45,8 @@ def ndcg_at_10(
         histories: ``[q, h]`` item numbers, padded on the left.
         targets: ``[q]`` item numbers.
         seen_excluded: Whether the items of the histories are excluded from the ranking.
-        score: Replaces the network's scores: maps ``[m, h]`` histories to ``[m, n]``.
+        score: Replaces the network's scores: maps ``[m, h]`` histories to ``[m, n]``, which is
+            written to.
     """
     ndcg_per_query = []
     rows = min(_MAX_ROWS, max(1, _MAX_CELLS // network.n_items))
