@@ -40,7 +40,7 @@ def test_quick_products_have_the_gradients_of_products(
         outputs = functional.linear(*found)
     products = functional.linear(*(value.double() for value in expected))
     for of in (outputs, products):
-        # The gradient of a sum has no memory of its own.
+        # The gradient of a sum is one number for all elements.
         torch.autograd.backward(of.sum() if is_expanded else of.square().sum())
     for ours, reference in zip(found, expected, strict=True):
         torch.testing.assert_close(ours.grad, reference.grad, rtol=1e-4, atol=1e-3)
