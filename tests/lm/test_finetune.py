@@ -27,6 +27,7 @@ from bigrec.lm.prompts import PromptRenderer
 from bigrec.settings.generative import FinetuneSettings, PromptSettings
 from bigrec.types import ProgressCallback
 from tests.conftest import TITLES
+from tests.trackers import tracked_figures
 
 pytestmark = pytest.mark.model
 
@@ -425,8 +426,15 @@ def test_an_error_for_target_modules_that_do_not_exist_names_those_that_do(
 def test_a_tracker_that_is_not_installed_is_refused_before_training(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(SettingsError, match="pip install no_such_tracker"):
-        run(tiny_model, tmp_path, report_to=["no_such_tracker"])
+    with pytest.raises(SettingsError, match="pip install clearml"):
+        run(tiny_model, tmp_path, report_to=["clearml"])
+
+
+def test_losses_are_reported_to_a_tracker(tiny_model: Path, tmp_path: Path) -> None:
+    _, result = run(tiny_model, tmp_path, valid=EXAMPLES[:3], epochs=2, report_to=["tensorboard"])
+    curves = tracked_figures(tmp_path)
+    assert [value for _, value in curves["eval/loss"]] == pytest.approx(losses(result, "eval_loss"))
+    assert len(curves["train/loss"]) > 1
 
 
 def test_the_selected_number_of_epochs_gives_the_selected_adapter(

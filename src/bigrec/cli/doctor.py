@@ -30,7 +30,7 @@ EXTRAS = {
     "remote": "data at s3:// and https://",
     "serve": "bigrec serve",
     "signing": "bigrec bundle keygen, sign and verify",
-    "tracking": "generative.finetune.report_to=[tensorboard]",
+    "tracking": "training curves, retrieval.report_to=[tensorboard]",
     "tune": "bigrec tune",
     "usearch": "index.backend=usearch, approximate search in large catalogs",
 }

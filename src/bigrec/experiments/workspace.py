@@ -167,7 +167,7 @@ class Workspace:
 
     def _retrieval_key(self) -> list[Any]:
         retrieval = self.settings.retrieval.model_dump(
-            mode="json", exclude={"per_device_batch_size"}
+            mode="json", exclude={"per_device_batch_size", "report_to"}
         )
         key = [self._training_key(), self._model_key(), fingerprint(retrieval)]
         if self.settings.mode == "retrieval":

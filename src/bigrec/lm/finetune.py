@@ -5,7 +5,6 @@ Our additions: logits are computed only at the positions that the loss covers, a
 is resumed, and a checkpoint that was not completely written is ignored.
 """
 
-import importlib.util
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -26,7 +25,7 @@ from transformers import (
 )
 
 from bigrec.data.examples import TitleExample
-from bigrec.errors import DataError, SettingsError
+from bigrec.errors import DataError
 from bigrec.lm.batches import (
     BranchingNodes,
     BranchingTokens,
@@ -47,6 +46,7 @@ from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.lm.title_tokens import TitleTokens, logits_of
+from bigrec.lm.trackers import check_trackers
 from bigrec.lm.trained import load_trained, make_trainable, save_trained, trained_folder
 from bigrec.printable import get_logger
 from bigrec.settings.generative import FinetuneSettings
@@ -123,7 +123,7 @@ def finetune(
 
     Source: arXiv 2308.08434, section 4.1.
     """
-    _check_trackers(settings.report_to)
+    check_trackers(settings.report_to)
     if not train:
         raise DataError("there are no training examples: expected at least one. Check the split.")
     trained = trained_folder(folder, settings.method)
@@ -329,15 +329,6 @@ def _validation_examples(
     )
     # Similar lengths share a batch. The order is the same in every epoch and every run.
     return sorted(tokenized, key=lambda example: -len(example["input_ids"]))
-
-
-def _check_trackers(names: Sequence[str]) -> None:
-    for name in names:
-        if importlib.util.find_spec(name) is None:
-            raise SettingsError(
-                f"report_to names {name!r}, which is not installed. Run: pip install {name}, or "
-                f"remove {name!r} from report_to."
-            )
 
 
 def _training_arguments(

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from bigrec.settings.sections import ModuleName, PositiveInt, Section
+from bigrec.settings.sections import ModuleName, PositiveInt, Section, Tracker
 
 
 class PromptSettings(Section):
@@ -68,8 +68,9 @@ class FinetuneSettings(Section):
     training histories, instead of on a history and a target. Meant for ``loss: titles``."""
     save_every_s: Annotated[float, Field(gt=0)] = 300.0
     """Longest time between two checkpoints, in seconds."""
-    report_to: tuple[str, ...] = ()
-    """Experiment trackers: tensorboard, mlflow, wandb, trackio."""
+    report_to: tuple[Tracker, ...] = ()
+    """Experiment trackers, by the names of their packages, such as ``[tensorboard]``. They get both
+    losses by optimizer step."""
 
     @property
     def reads_catalog(self) -> bool:

@@ -19,6 +19,10 @@ MAX_GAMMA = 1e6
 """The largest gamma; the paper's grid ends at 99."""
 # A name, not a pattern: peft would match a pattern, which can take forever.
 ModuleName = Annotated[str, Field(pattern=r"\A[A-Za-z0-9_.-]{1,200}\z")]
+# Those that transformers and accelerate both know.
+Tracker = Literal[
+    "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "tensorboard", "trackio", "wandb"
+]
 
 
 def _text_with_title(columns: tuple[str, ...]) -> tuple[str, ...]:
@@ -227,6 +231,9 @@ class RetrievalSettings(Section):
     """Maximum passes over the interactions."""
     early_stopping_patience: PositiveInt = 2
     """Epochs without a better validation NDCG@10 before training stops."""
+    report_to: tuple[Tracker, ...] = ()
+    """Experiment trackers, by the names of their packages, such as ``[tensorboard]``. They get the
+    loss by the number of targets trained on, and NDCG@10 on validation after every epoch."""
 
 
 class GroundingSettings(Section):

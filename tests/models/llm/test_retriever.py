@@ -18,6 +18,7 @@ from bigrec.models.llm.network import impute_rows
 from tests.conftest import TITLES, save_tiny_model
 from tests.models.fakes import N, ring
 from tests.models.llm.fakes import TITLE_IDS, fit, load
+from tests.trackers import tracked_figures
 
 
 @pytest.fixture
@@ -33,6 +34,17 @@ def test_the_next_title_is_learned(lm: LanguageModel) -> None:
     for row, history in zip(scores, histories, strict=True):
         row[history] = -1
     assert scores[:, :N].argmax(axis=1).tolist() == [4, 2, 6]
+
+
+def test_loss_and_validation_are_reported_to_a_tracker(lm: LanguageModel, tmp_path: Path) -> None:
+    retriever = fit(lm, epochs=3, folder=tmp_path, report_to=["tensorboard"])
+    curves = tracked_figures(tmp_path)
+    # Epoch 0 is the untrained network. Every user of the ring has as many targets in an epoch.
+    steps, figures = zip(*curves["eval/ndcg_at_10"], strict=True)
+    assert list(figures) == pytest.approx([entry["ndcg@10"] for entry in retriever.log])
+    assert [step / steps[1] for step in steps] == [0, 1, 2, 3]
+    assert curves["train/loss"][-1][0] == steps[-1]
+    assert curves["train/learning_rate"][-1][1] == pytest.approx(0, abs=1e-9)
 
 
 def test_items_of_one_title_have_one_score_and_are_read_alike(lm: LanguageModel) -> None:

@@ -22,6 +22,7 @@ from bigrec.grounding.index import ItemIndex
 from bigrec.lm.distributed import all_processes
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel
+from bigrec.lm.trackers import reporting
 from bigrec.models.base import (
     HistoryScorer,
     StoredSettings,
@@ -119,8 +120,9 @@ class LLMRetriever(HistoryScorer):
                 `title_features` is for an experiment: it cannot be saved, and new titles cannot be
                 added.
             stop_after: Train exactly so many epochs, without early stopping.
-            folder: Folder for a checkpoint after every epoch. A call with the same arguments is
-                resumed from it.
+            folder: Folder for a checkpoint after every epoch, and for the files of trackers. A
+                call with the same arguments is resumed from it. None keeps no checkpoint, and
+                trackers write where the program runs.
             progress: Called with (targets done, targets in all epochs).
 
         All processes of a run train together and call this with the same arguments.
@@ -128,6 +130,7 @@ class LLMRetriever(HistoryScorer):
         Raises:
             DataError: If no user of a catalog has two training interactions.
             ModelError: If the target modules do not exist in the model, or training diverges.
+            SettingsError: If a tracker of ``report_to`` is not installed or cannot be started.
             StaleIndexError: If the index was made with another model.
             StorageError: If the folder cannot be written.
             KeyboardInterrupt: On Ctrl-C; call again with the same folder to resume.
@@ -167,7 +170,13 @@ class LLMRetriever(HistoryScorer):
         known = np.bincount(titles, minlength=len(index.titles)) > 0
         # Before training, so that early stopping judges the vectors that are served.
         network.set_known(known)
-        with attention_by_products(lm.base, longest=settings.max_length):
+        configuration = settings.model_dump(mode="json", exclude={"report_to"})
+        with (
+            attention_by_products(lm.base, longest=settings.max_length),
+            reporting(
+                settings.report_to, folder=folder or Path(), configuration=configuration
+            ) as report,
+        ):
             log = train_network(
                 network,
                 dataset,
@@ -176,6 +185,7 @@ class LLMRetriever(HistoryScorer):
                 stop_after=stop_after,
                 folder=folder,
                 processes=all_processes(),
+                report=report,
                 progress=progress,
             )
         return cls(lm, network, index, title_ids, known, stored, log)

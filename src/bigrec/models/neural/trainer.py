@@ -14,6 +14,7 @@ from torch.nn.utils import clip_grad_norm_
 from bigrec.lm.distributed import Processes
 from bigrec.lm.divergence import diverged
 from bigrec.lm.hardware import QuickProducts
+from bigrec.lm.trackers import Report, ignore_figures
 from bigrec.models.neural.arguments import TrainingArguments
 from bigrec.models.neural.checkpoint import (
     TrainingState,
@@ -24,6 +25,7 @@ from bigrec.models.neural.checkpoint import (
 )
 from bigrec.models.neural.dataset import SequenceDataset
 from bigrec.models.neural.networks import SequenceNetwork
+from bigrec.models.neural.reports import TrainingReports
 from bigrec.models.neural.source import TrainingSource, spread_evenly
 from bigrec.models.neural.validation import ndcg_at_10
 from bigrec.printable import get_logger
@@ -55,6 +57,7 @@ def train_network(
     stop_after: int | None = None,
     folder: Path | None = None,
     processes: Processes = _ALONE,
+    report: Report = ignore_figures,
     progress: ProgressCallback | None = None,
 ) -> list[dict[str, float]]:
     """Train until validation NDCG@10 stops improving. The network gets its best weights.
@@ -77,6 +80,8 @@ def train_network(
         processes: Those that train together. Each computes the gradients of a share of every batch,
             and the sum is that of the batch. All call this with the same arguments; the first
             writes the checkpoints.
+        report: Takes the figures of `TrainingReports`. A training that is resumed repeats those
+            since its checkpoint.
         progress: Called with (targets done, targets in all epochs).
 
     Returns:
@@ -97,6 +102,7 @@ def train_network(
         stop_after=stop_after,
         folder=folder,
         processes=processes,
+        report=report,
     )
     state = trainer.load()
     signals = nullcontext() if folder is None else interrupts.deferred(_STOPPING)
@@ -139,6 +145,7 @@ class _Trainer:
         stop_after: int | None,
         folder: Path | None,
         processes: Processes,
+        report: Report,
     ) -> None:
         self._folder = folder
         self._processes = processes
@@ -173,6 +180,10 @@ class _Trainer:
             weight_decay=arguments.weight_decay,
         )
         self._targets_per_epoch = sum(source.n_targets for source in self._sources)
+        self._epochs = arguments.epochs if stop_after is None else stop_after
+        self._reports = TrainingReports(
+            report, epochs=self._epochs, targets_per_epoch=self._targets_per_epoch
+        )
         self._popularity_ndcg = ndcg_at_10(
             network,
             self._histories,
@@ -240,6 +251,7 @@ class _Trainer:
             self._targets,
             seen_excluded=self._arguments.exclude_seen,
         )
+        self._reports.add_validation(ndcg, epoch=state.epoch)
         if ndcg > state.best_ndcg or state.best_ndcg <= self._popularity_ndcg:
             state.patience_start = state.epoch
         if ndcg > state.best_ndcg or not state.best:
@@ -256,16 +268,19 @@ class _Trainer:
         with torch.random.fork_rng([self._device] if self._device.type == "cuda" else []):
             # The seed of every epoch is different, so that its order needs no random state.
             torch.manual_seed(self._arguments.seed * _EPOCHS_PER_SEED + epoch + 1)
-            epochs = self._arguments.epochs if self._stop_after is None else self._stop_after
-            all_targets = epochs * self._targets_per_epoch
+            done_before = epoch * self._targets_per_epoch
             for source, batch, epoch_share in self._batches(state):
-                self._set_learning_rate(epoch + epoch_share)
+                learning_rate = self._set_learning_rate(epoch + epoch_share)
                 loss, n_targets = self._step(source, batch.to(self._device), epoch=epoch)
                 state.n_batches += 1
                 state.n_targets += n_targets
                 state.loss_sum += loss
+                targets_done = done_before + state.n_targets
+                self._reports.add_batch(
+                    loss, n_targets, targets_done=targets_done, learning_rate=learning_rate
+                )
                 if progress is not None:
-                    progress(epoch * self._targets_per_epoch + state.n_targets, all_targets)
+                    progress(targets_done, self._epochs * self._targets_per_epoch)
                 # After the last batch come the validation and then a checkpoint anyway.
                 if epoch_share < 1 and self._is_save_due():
                     state.random = random_states(self._device)
@@ -275,15 +290,17 @@ class _Trainer:
         is_late = time.monotonic() - self._saved_at > SAVE_EVERY_S
         return self._folder is not None and (is_late or interrupts.requested())
 
-    def _set_learning_rate(self, epochs_done: float) -> None:
-        """Set the learning rate of the batch that ends at a (fractional) number of epochs."""
+    def _set_learning_rate(self, epochs_done: float) -> float:
+        """Set and return the learning rate of the batch that ends at so many epochs."""
         arguments = self._arguments
         factor = min(1.0, epochs_done)
         if arguments.schedule == "cosine":
             cosine = math.cos(math.pi * (epochs_done / arguments.epochs))
             factor = min(1.0, epochs_done / _WARM_UP) * (1 + cosine) / 2
+        learning_rate = arguments.learning_rate * factor
         for parameters in self._optimizer.param_groups:
-            parameters["lr"] = arguments.learning_rate * factor
+            parameters["lr"] = learning_rate
+        return learning_rate
 
     def _batches(self, state: TrainingState) -> Iterator[tuple[TrainingSource, Tensor, float]]:
         """The batches of windows that are left of an epoch, each of one source.
