@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bigrec.errors import DataError
-from bigrec.models import influence
+from bigrec.models import gram, influence
 from bigrec.models.influence import influence_on_risk
 from bigrec.types import FloatArray, IntArray
 
@@ -63,6 +63,21 @@ def test_influence_is_how_fast_the_risk_rises_as_a_sequence_is_taken_away(
         for row in range(len(sequences))
     ]
     np.testing.assert_allclose(found, rises, atol=1e-5)
+
+
+def test_blocks_of_columns_and_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    sequences = [rng.integers(30, size=rng.integers(2, 9)) for _ in range(50)]
+    at_once = influence_on_risk(sequences, all_positions=True)
+    monkeypatch.setattr(gram, "ROWS", 7)
+    monkeypatch.setattr(influence, "ROWS", 11)
+    monkeypatch.setattr(influence, "_COLUMNS", 4)
+    told: list[tuple[int, int]] = []
+    in_blocks = influence_on_risk(
+        sequences, all_positions=True, progress=lambda *counts: told.append(counts)
+    )
+    np.testing.assert_allclose(in_blocks, at_once, atol=1e-12)
+    assert told == [(done, 30) for done in (4, 8, 12, 16, 20, 24, 28, 30)]
 
 
 def test_influence_by_hand() -> None:

@@ -1,6 +1,6 @@
 """The choice of the few training examples."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,20 +10,35 @@ import pytest
 from bigrec.data.examples import TitleExample
 from bigrec.lm.effort import gradient_norms
 from bigrec.lm.model import LanguageModel
+from bigrec.models.influence import influence_on_risk
 from bigrec.recommender.bigrec import BIGRec
-from bigrec.recommender.example_effort import EffortScorer
+from bigrec.recommender.example_scores import ExampleScorer
+from bigrec.recommender.example_selection import InfluenceAlone
 from bigrec.recommender.fit_store import FolderStore
 from bigrec.recommender.training_data import PreparedData, prepare_examples, prepare_test_queries
 from bigrec.settings import Settings
 from bigrec.types import FloatArray, no_progress
 from tests.conftest import tiny_dataset, tiny_settings
 
+Effort = Callable[[Sequence[TitleExample]], FloatArray]
+
 EFFORT = "data.example_selection.method=influence_effort"
 
 
-def prepared(*overrides: str, effort: Any = None) -> PreparedData:
+class OwnEffort(InfluenceAlone):
+    """Scores with an effort that a test gives."""
+
+    def __init__(self, effort: Effort) -> None:
+        self._effort = effort
+
+    def effort(self, examples: Sequence[TitleExample]) -> FloatArray:
+        return self._effort(examples)
+
+
+def prepared(*overrides: str, effort: Effort | None = None) -> PreparedData:
     settings = Settings.read(overrides=["mode=generative", *overrides])
-    return prepare_examples(tiny_dataset(), settings, effort=effort)
+    scores = InfluenceAlone() if effort is None else OwnEffort(effort)
+    return prepare_examples(tiny_dataset(), settings, scores=scores)
 
 
 def by_length(examples: Sequence[TitleExample]) -> FloatArray:
@@ -85,7 +100,7 @@ def test_effort_is_computed_for_the_pool_and_never_for_fewer_than_are_chosen() -
 
 
 def test_examples_cannot_be_chosen_by_an_effort_that_nothing_computes() -> None:
-    with pytest.raises(ValueError, match="effort is None"):
+    with pytest.raises(ValueError, match=r"effort of .* without a language model"):
         prepared("data.max_train_examples=10", EFFORT)
 
 
@@ -102,8 +117,8 @@ def settings(tiny_model: Path) -> Settings:
     return chosen
 
 
-def scorer(settings: Settings, folder: Path) -> EffortScorer:
-    return EffortScorer(settings, store=FolderStore(folder), progress_factory=no_progress)
+def scorer(settings: Settings, folder: Path) -> ExampleScorer:
+    return ExampleScorer(settings, store=FolderStore(folder), progress_factory=no_progress)
 
 
 @pytest.mark.model
@@ -111,7 +126,7 @@ def test_efforts_are_computed_once_and_go_on_where_they_were_interrupted(
     settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examples = prepared("data.max_train_examples=null").train[:100]
-    expected = scorer(settings, tmp_path / "at once")(examples)
+    expected = scorer(settings, tmp_path / "at once").effort(examples)
     computed: list[int] = []
 
     def interrupted(lm: LanguageModel, part: Sequence[Any], **options: Any) -> FloatArray:
@@ -120,14 +135,33 @@ def test_efforts_are_computed_once_and_go_on_where_they_were_interrupted(
             raise KeyboardInterrupt
         return gradient_norms(lm, part, **options)
 
-    monkeypatch.setattr("bigrec.recommender.example_effort.gradient_norms", interrupted)
+    monkeypatch.setattr("bigrec.recommender.example_scores.gradient_norms", interrupted)
     with pytest.raises(KeyboardInterrupt):
-        scorer(settings, tmp_path / "parts")(examples)
-    np.testing.assert_allclose(scorer(settings, tmp_path / "parts")(examples), expected, rtol=1e-5)
+        scorer(settings, tmp_path / "parts").effort(examples)
+    np.testing.assert_allclose(
+        scorer(settings, tmp_path / "parts").effort(examples), expected, rtol=1e-5
+    )
     # Only what the first call had not written.
     assert computed == [64, 36, 36]
-    scorer(settings, tmp_path / "parts")(examples)
+    scorer(settings, tmp_path / "parts").effort(examples)
     assert len(computed) == 3
+
+
+def test_influence_is_computed_once(
+    settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sequences = [np.array([0, 1, 2]), np.array([1, 2]), np.array([0, 2])]
+    expected = influence_on_risk(sequences, all_positions=True).astype(np.float32)
+    first = scorer(settings, tmp_path).influence(sequences, all_positions=True)
+    monkeypatch.delattr("bigrec.recommender.example_scores.influence_on_risk")
+    again = scorer(settings, tmp_path).influence(sequences, all_positions=True)
+    for found in (first, again):
+        np.testing.assert_array_equal(found, expected)
+    # Other sequences, or other targets of the same, are computed anew.
+    with pytest.raises(NameError):
+        scorer(settings, tmp_path).influence(sequences[:2], all_positions=True)
+    with pytest.raises(NameError):
+        scorer(settings, tmp_path).influence(sequences, all_positions=False)
 
 
 @pytest.mark.model
@@ -137,3 +171,4 @@ def test_a_recommender_fits_on_chosen_examples_and_reads_their_effort(
     model = BIGRec(settings).fit(tiny_dataset(), folder=tmp_path)
     assert len(model.recommend(["i0"], k=3)) == 3
     assert list(tmp_path.glob("effort/*/all.safetensors"))
+    assert list(tmp_path.glob("influence/*.safetensors"))

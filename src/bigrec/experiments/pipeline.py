@@ -31,7 +31,7 @@ from bigrec.lm.prompts import control_tokens
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.approximate import measure_recall
 from bigrec.recommender.bigrec import BIGRec
-from bigrec.recommender.example_effort import EffortScorer
+from bigrec.recommender.example_scores import ExampleScorer
 from bigrec.recommender.factory import make_renderer
 from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting
 from bigrec.recommender.title_encoder import check_title_encoder
@@ -102,8 +102,8 @@ class Pipeline(Workspace):
     @cached_property
     def prepared(self) -> PreparedData:
         """The examples."""
-        effort = EffortScorer(self.settings, store=self, progress_factory=self.progress_factory)
-        return prepare_examples(self.dataset, self.settings, effort=effort)
+        scores = ExampleScorer(self.settings, store=self, progress_factory=self.progress_factory)
+        return prepare_examples(self.dataset, self.settings, scores=scores)
 
     @cached_property
     def fitting(self) -> Fitting:

@@ -6,6 +6,7 @@ A changed setting starts a new folder beside the old one; changing back finds th
     timings.json             seconds, units a second and peak memory of every stage
     data-<key>/              the dataset, read and repaired
     effort-<key>/            generative mode: how far training examples would move the model
+    influence-<key>/         what training examples are worth to a linear model
     finetune-<key>/          generative mode: checkpoints, adapter, loss.json
     index-<key>/             generative mode: embeddings of the catalog
     texts-<key>/             generative mode: generated texts, in parts, and with both
@@ -132,6 +133,8 @@ class Workspace:
             return self._queries_stage(name)
         keys: Mapping[StageName, Callable[[], list[Any]]] = {
             "effort": self._effort_key,
+            # The sequences are named by their contents in it.
+            "influence": list,
             "finetune": self._finetuning_key,
             "latent": self._latent_key,
             "index": self._index_key,

@@ -7,7 +7,7 @@ from typing import Annotated, ClassVar, Self
 
 import numpy as np
 from pydantic import Field
-from scipy.linalg import lapack
+from scipy.linalg import LinAlgError
 from scipy.sparse import coo_array, csr_array
 
 from bigrec.data.interactions import Interactions
@@ -22,13 +22,13 @@ from bigrec.models.base import (
     training_rows,
     write_model_folder,
 )
+from bigrec.models.gram import ROWS, inverse_of_gram
 from bigrec.models.histories import check_decay
 from bigrec.settings.baselines import EaseSettings
 from bigrec.storage.arrays import Expected
 from bigrec.types import BoolArray, FloatArray, IntArray
 
 _DEFAULTS = EaseSettings()
-_ROWS = 1024
 # A float64 matrix for the inverse and the float32 result, both [n, n].
 _BYTES_PER_ENTRY = 12
 _MAX_BYTES = 12 * 30_000**2
@@ -185,28 +185,18 @@ def _solve(seen: csr_array, *, regularization: float) -> FloatArray:
 def _solve_known(seen: csr_array, *, regularization: float) -> FloatArray:
     """`_solve` of items that all have interactions."""
     n_items = seen.shape[1]
-    by_item = seen.T.tocsr()
-    gram = np.empty((n_items, n_items))
-    # In blocks of rows: the sparse form of the whole product can be larger than the dense one.
-    for start in range(0, n_items, _ROWS):
-        rows = slice(start, start + _ROWS)
-        gram[rows] = (by_item[rows] @ seen).toarray()
-    gram[np.diag_indices(n_items)] += regularization
-    # LAPACK works in place on columns; the transpose of a symmetric matrix is itself. float64,
-    # because the condition number grows with the number of users.
-    factor, failed = lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
-    if not failed:
-        inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
-    if failed:
+    try:
+        inverse = inverse_of_gram(seen, regularization=regularization)
+    except LinAlgError as error:
         raise DataError(
-            f"EASE could not be solved with regularization {regularization}: the matrix is "
-            "singular up to rounding. Raise the regularization."
-        )
+            f"EASE could not be solved with regularization {regularization}: {error}. Raise the "
+            "regularization."
+        ) from None
     scale = -1 / np.diag(inverse)
     weights = np.empty((n_items, n_items), dtype=np.float32)
     # Only the lower triangle is the inverse; the upper one is its mirror image.
-    for start in range(0, n_items, _ROWS):
-        rows = slice(start, start + _ROWS)
+    for start in range(0, n_items, ROWS):
+        rows = slice(start, start + ROWS)
         lower = np.tril(inverse[rows], k=start)
         weights[rows] = lower * scale
         below = np.tril(inverse[:, rows], k=-start - 1)

@@ -8,23 +8,28 @@ approximation.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from bigrec.errors import DataError
+from bigrec.models.gram import ROWS, inverse_of_gram, mirror_lower
 from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.settings.baselines import CooccurrenceSettings
-from bigrec.types import FloatArray, IntArray
+from bigrec.types import FloatArray, IntArray, ProgressCallback
 
 _DECAY = CooccurrenceSettings().decay
-_ROWS = 1024
-# Three float64 matrices, [n, n] each.
-_BYTES_PER_ENTRY = 24
-_MAX_ITEMS = 20_000
+# Columns of an [n, n] matrix that are computed at once.
+_COLUMNS = 512
+# The inverse, [n, n] float64.
+_BYTES_PER_ENTRY = 8
+_MAX_ITEMS = 30_000
 
 
 def influence_on_risk(
-    sequences: Sequence[IntArray], *, all_positions: bool, decay: float = _DECAY
+    sequences: Sequence[IntArray],
+    *,
+    all_positions: bool,
+    decay: float = _DECAY,
+    progress: ProgressCallback | None = None,
 ) -> FloatArray:
     """How much the risk on all sequences would rise without each of them, to first order.
 
@@ -35,12 +40,14 @@ def influence_on_risk(
 
     The gradient of the risk without the regularization is ``-lambda W`` there, and the influence
     of a sequence is the sum of ``lambda x^T H^-1 W r`` over its targets. ``lambda`` is the mean
-    of the diagonal of ``X^T X``.
+    of the diagonal of ``X^T X``. Time grows with the third power of the number of different items,
+    memory with its square: 8 bytes for each pair.
 
     Args:
         sequences: Item numbers of each, oldest first, at least two.
         all_positions: Whether every item but the first is a target, or the last alone.
         decay: Weight of an item in the bag relative to the next newer one, in (0, 1].
+        progress: Called with (items summed, items) once the matrix is inverted.
 
     Returns:
         ``[m]`` float64; above 0 for sequences that the risk would rise without.
@@ -58,7 +65,7 @@ def influence_on_risk(
     numbered = np.split(rows, np.cumsum(lengths)[:-1])
     histories, targets = _pairs(numbered, all_positions=all_positions)
     bags = decayed_histories(histories, n_items=len(different), decay=decay).astype(np.float64)
-    of_pairs = _influence_of_pairs(bags, targets)
+    of_pairs = _influence_of_pairs(bags, targets, progress)
     if not all_positions:
         return of_pairs
     owners = np.repeat(np.arange(len(sequences)), lengths - 1)
@@ -79,39 +86,41 @@ def _pairs(
     return histories, np.array(targets)
 
 
-def _influence_of_pairs(bags: csr_array, targets: IntArray) -> FloatArray:
+def _influence_of_pairs(
+    bags: csr_array, targets: IntArray, progress: ProgressCallback | None
+) -> FloatArray:
     """Influence of every target, ``[p]``.
+
+    The sum over the items of ``H^-1 W`` and of ``r`` is taken for some of the items at a time, so
+    that the inverse is the only dense matrix over all of them.
 
     Args:
         bags: ``X``, ``[p, n]`` float64.
         targets: Row of each target, ``[p]``.
+        progress: Called with (items summed, items).
     """
     n_pairs, n_items = bags.shape
-    next_items = csr_array(
-        (np.ones(n_pairs), targets, np.arange(n_pairs + 1)), shape=(n_pairs, n_items)
+    next_items = csc_array(
+        (np.ones(n_pairs), (np.arange(n_pairs), targets)), shape=(n_pairs, n_items)
     )
-    gram = _gram(bags, bags)
-    regularization = np.trace(gram) / n_items
-    gram[np.diag_indices(n_items)] += regularization
-    factor = cho_factor(gram, lower=True, overwrite_a=True)
-    weights = cho_solve(factor, _gram(bags, next_items), overwrite_b=True)
-    directions = regularization * cho_solve(factor, weights)
-    influence = np.empty(n_pairs)
-    for start in range(0, n_pairs, _ROWS):
-        part = slice(start, start + _ROWS)
-        residuals = next_items[part].toarray() - bags[part] @ weights
-        influence[part] = np.einsum("pn,pn->p", bags[part] @ directions, residuals)
+    # The mean of the diagonal of X^T X.
+    regularization = float(np.square(bags.data).sum()) / n_items
+    inverse = inverse_of_gram(bags, regularization=regularization)
+    mirror_lower(inverse)
+    influence = np.zeros(n_pairs)
+    for start in range(0, n_items, _COLUMNS):
+        followed = next_items[:, start : start + _COLUMNS].tocsr()
+        # Transposed, so that a sparse matrix is on the left and all rows are contiguous.
+        weights = (followed.T @ bags).tocsr() @ inverse
+        directions = np.ascontiguousarray((regularization * (weights @ inverse)).T)
+        weights = np.ascontiguousarray(weights.T)
+        for first in range(0, n_pairs, ROWS):
+            part = slice(first, first + ROWS)
+            residuals = followed[part].toarray() - bags[part] @ weights
+            influence[part] += np.einsum("pc,pc->p", bags[part] @ directions, residuals)
+        if progress is not None:
+            progress(min(start + _COLUMNS, n_items), n_items)
     return influence
-
-
-def _gram(left: csr_array, right: csr_array) -> FloatArray:
-    """``left^T right``, ``[n, n]``, in blocks: its sparse form can be larger than the dense one."""
-    by_column = left.T.tocsr()
-    product = np.empty((left.shape[1], right.shape[1]))
-    for start in range(0, len(product), _ROWS):
-        rows = slice(start, start + _ROWS)
-        product[rows] = (by_column[rows] @ right).toarray()
-    return product
 
 
 def _check_memory(n_items: int) -> None:

@@ -76,7 +76,7 @@ class BIGRec:
                 fits in the folder.
             TypeError: If the dataset is of another type.
         """
-        from bigrec.recommender.example_effort import EffortScorer  # noqa: PLC0415 - torch, seconds
+        from bigrec.recommender.example_scores import ExampleScorer  # noqa: PLC0415 - torch, seconds
         from bigrec.recommender.fitting import Fitting  # noqa: PLC0415
 
         if not isinstance(dataset, Dataset):
@@ -92,10 +92,12 @@ class BIGRec:
             place = folder or Path(temporary)
             with exclusive(place):
                 store = FolderStore(place)
-                effort = EffortScorer(self.settings, store=store, progress_factory=progress_factory)
+                scores = ExampleScorer(
+                    self.settings, store=store, progress_factory=progress_factory
+                )
                 self._fitted = Fitting(
                     dataset,
-                    prepare_examples(dataset, self.settings, effort=effort),
+                    prepare_examples(dataset, self.settings, scores=scores),
                     self.settings,
                     store=store,
                     progress_factory=progress_factory,

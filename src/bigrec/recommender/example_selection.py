@@ -3,7 +3,8 @@
 Source: arXiv 2401.17197 (DEALRec), section 3.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 
@@ -15,8 +16,36 @@ from bigrec.models.influence import influence_on_risk
 from bigrec.settings import Settings
 from bigrec.types import FloatArray, IntArray
 
-Effort = Callable[[Sequence[TitleExample]], FloatArray]
-"""Computes the effort of examples, ``[m]``, higher for harder ones."""
+
+class ExampleScores(Protocol):
+    """Computes the scores that examples are chosen by."""
+
+    def influence(self, sequences: Sequence[IntArray], *, all_positions: bool) -> FloatArray:
+        """Influence of each sequence, ``[m]``; see `influence_on_risk`."""
+        ...
+
+    def effort(self, examples: Sequence[TitleExample]) -> FloatArray:
+        """Effort of each example, ``[m]``, higher for harder ones."""
+        ...
+
+
+class InfluenceAlone:
+    """`ExampleScores` without a language model."""
+
+    def influence(self, sequences: Sequence[IntArray], *, all_positions: bool) -> FloatArray:
+        """See `ExampleScores`."""
+        return influence_on_risk(sequences, all_positions=all_positions)
+
+    def effort(self, examples: Sequence[TitleExample]) -> FloatArray:
+        """Refuse.
+
+        Raises:
+            ValueError: In any case.
+        """
+        raise ValueError(
+            f"the effort of {len(examples)} examples was asked for without a language model; "
+            "expected ExampleScorer as scores."
+        )
 
 
 def select_examples(
@@ -25,7 +54,7 @@ def select_examples(
     *,
     dataset: Dataset,
     settings: Settings,
-    effort: Effort | None,
+    scores: ExampleScores,
 ) -> list[IntArray]:
     """Choose examples by their scores, as many as possible from each range.
 
@@ -34,20 +63,20 @@ def select_examples(
         size: Examples to choose; all if there are no more.
         dataset: The interactions.
         settings: How they are chosen, and the seed.
-        effort: Computes the effort of examples.
+        scores: Computes what they are chosen by.
 
     Returns:
         The chosen ones, in the order of the candidates.
 
     Raises:
         DataError: If there are too many different titles.
-        ValueError: If examples are chosen by effort and ``effort`` is None.
+        ValueError: If examples are chosen by effort and ``scores`` has none.
     """
     if size >= len(candidates):
         return list(candidates)
     selection = settings.data.example_selection
     title_ids = dataset.catalog.title_ids[dataset.interactions.items]
-    scores = influence_on_risk(
+    influence = scores.influence(
         [title_ids[rows] for rows in candidates], all_positions=settings.targets_all_positions
     )
 
@@ -55,12 +84,10 @@ def select_examples(
         return coverage_sample(of, count, n_strata=selection.n_strata, seed=settings.seed)
 
     if selection.method == "influence":
-        return [candidates[place] for place in choose(scores, size)]
-    if effort is None:
-        raise ValueError("effort is None; expected a function, as examples are chosen by effort.")
+        return [candidates[place] for place in choose(influence, size)]
     pool_size = len(candidates) if selection.effort_pool is None else selection.effort_pool
-    pool = choose(scores, max(size, pool_size))
-    efforts = effort(window_examples([candidates[place] for place in pool], dataset))
-    scaled = min_max(np.stack([scores[pool], efforts]).astype(np.float64))
+    pool = choose(influence, max(size, pool_size))
+    efforts = scores.effort(window_examples([candidates[place] for place in pool], dataset))
+    scaled = min_max(np.stack([influence[pool], efforts]).astype(np.float64))
     combined = scaled[0] + selection.effort_weight * scaled[1]
     return [candidates[place] for place in pool[choose(combined, size)]]

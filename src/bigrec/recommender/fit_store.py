@@ -9,6 +9,7 @@ from bigrec.recommender.training_data import EvalSplit
 
 StageName = Literal[
     "effort",
+    "influence",
     "finetune",
     "index",
     "retrieval",

@@ -22,7 +22,7 @@ from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
-from bigrec.recommender.example_effort import EffortScorer
+from bigrec.recommender.example_scores import ExampleScorer
 from bigrec.recommender.factory import check_trained_on, load_truncated_model, train_model
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.fitted import FittedRecommender
@@ -101,10 +101,10 @@ class Fitting:
         if self._settings.evaluation.refit == "none" or self._selected is not None:
             return self
         store = self._store.refit()
-        effort = EffortScorer(self._settings, store=store, progress_factory=self._progress_factory)
+        scores = ExampleScorer(self._settings, store=store, progress_factory=self._progress_factory)
         return Fitting(
             self._dataset,
-            prepare_examples(self._dataset, self._settings, refit=True, effort=effort),
+            prepare_examples(self._dataset, self._settings, refit=True, scores=scores),
             self._settings,
             store=store,
             progress_factory=self._progress_factory,

@@ -135,3 +135,6 @@ STATES = _arrays("states")
 
 EFFORTS = _arrays("efforts")
 """Efforts ``[m]`` float32 as safetensors files."""
+
+INFLUENCES = _arrays("influences")
+"""Influences ``[m]`` float32 as safetensors files."""

@@ -23,7 +23,7 @@ from bigrec.data.splits import TRAIN, Split, split_dataset
 from bigrec.data.windows import earlier_windows
 from bigrec.errors import DataError
 from bigrec.models.registry import TrainingData
-from bigrec.recommender.example_selection import Effort, select_examples
+from bigrec.recommender.example_selection import ExampleScores, InfluenceAlone, select_examples
 from bigrec.settings import Settings
 from bigrec.settings.sections import DataSettings, SourceSettings
 from bigrec.types import BoolArray, FloatArray, IntArray
@@ -35,6 +35,7 @@ EvalSplit = Literal["valid", "test", "shuffled"]
 _EVALUATION_SEED = 0
 # By fewer, a network that has learned nothing yet can look better for an epoch by luck.
 _MIN_EARLY_STOPPING_EXAMPLES = 2000
+_INFLUENCE_ALONE = InfluenceAlone()
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,7 +139,11 @@ def load_source(settings: SourceSettings) -> Dataset:
 
 
 def prepare_examples(
-    dataset: Dataset, settings: Settings, *, refit: bool = False, effort: Effort | None = None
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    refit: bool = False,
+    scores: ExampleScores = _INFLUENCE_ALONE,
 ) -> PreparedData:
     """Split a dataset and draw the examples.
 
@@ -146,7 +151,7 @@ def prepare_examples(
         dataset: The main dataset, whose catalog is recommended from.
         settings: Sizes, windows, the seed and further training sources, which are loaded.
         refit: Whether the training part is training and validation, once all is selected.
-        effort: Computes the effort of examples; read if they are chosen by it.
+        scores: Computes what examples are chosen by; read if they are not random.
 
     Raises:
         DataError: If the catalog has a single title, a split has no examples or a further source
@@ -163,7 +168,7 @@ def prepare_examples(
     splits = [_split(source, settings.data) for source in datasets]
     if refit:
         splits = [split.with_valid_in_train() for split in splits]
-    return _prepare(datasets, splits, settings, effort=effort)
+    return _prepare(datasets, splits, settings, scores=scores)
 
 
 def prepare_test_queries(dataset: Dataset, settings: Settings) -> EvalQueries:
@@ -201,13 +206,13 @@ def _prepare(
     splits: Sequence[Split],
     settings: Settings,
     *,
-    effort: Effort | None = None,
+    scores: ExampleScores = _INFLUENCE_ALONE,
 ) -> PreparedData:
     """Draw the examples of datasets, the first of which is the main one, by their splits."""
     data = settings.data
     dataset, split = datasets[0], splits[0]
     rows = [
-        _train_rows(*source, settings, effort=effort)
+        _train_rows(*source, settings, scores=scores)
         for source in zip(datasets, splits, strict=True)
     ]
     sources = list(zip(datasets, splits, rows, strict=True))
@@ -289,14 +294,14 @@ def _split(dataset: Dataset, data: DataSettings) -> Split:
 
 
 def _train_rows(
-    dataset: Dataset, split: Split, settings: Settings, *, effort: Effort | None
+    dataset: Dataset, split: Split, settings: Settings, *, scores: ExampleScores
 ) -> list[IntArray]:
     """Rows of the interactions of each training example, the target last."""
     size = settings.data.max_train_examples
     if size is None or settings.data.example_selection.method == "random":
         return _random_rows(dataset, split, settings, size=size)
     candidates = _random_rows(dataset, split, settings, size=None)
-    return select_examples(candidates, size, dataset=dataset, settings=settings, effort=effort)
+    return select_examples(candidates, size, dataset=dataset, settings=settings, scores=scores)
 
 
 def _random_rows(

@@ -1,4 +1,4 @@
-"""The effort of learning examples, computed by the untrained language model and stored."""
+"""The scores that training examples are chosen by, computed and stored."""
 
 import time
 from collections.abc import Sequence
@@ -11,20 +11,21 @@ from bigrec.data.examples import TitleExample
 from bigrec.lm.batches import tokenize_examples
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.effort import gradient_norms
+from bigrec.models.influence import influence_on_risk
 from bigrec.recommender.factory import load_truncated_model, make_renderer
 from bigrec.recommender.fit_store import FitStore
-from bigrec.recommender.query_parts import EFFORTS, compute_in_parts
+from bigrec.recommender.query_parts import EFFORTS, INFLUENCES, compute_in_parts
 from bigrec.recommender.throughput import Throughput
 from bigrec.settings import Settings
 from bigrec.storage import fingerprint
-from bigrec.types import FloatArray, ProgressFactory
+from bigrec.types import FloatArray, IntArray, ProgressFactory
 
 
-class EffortScorer:
-    """Norms of the gradients of examples; an `bigrec.recommender.example_selection.Effort`.
+class ExampleScorer:
+    """Computes scores of examples; `bigrec.recommender.example_selection.ExampleScores`.
 
     Args:
-        settings: The base model, the prompt and the loss of generative mode.
+        settings: The base model, the prompt and the loss of generative mode, which effort reads.
         store: Keeps what is computed, so that an interrupted call resumes.
         progress_factory: Called with the name of each long step; gives its progress callback.
     """
@@ -36,16 +37,38 @@ class EffortScorer:
         self._store = store
         self._progress_factory = progress_factory
 
-    def __call__(self, examples: Sequence[TitleExample]) -> FloatArray:
-        """Effort of each example, ``[m]`` float32.
+    def influence(self, sequences: Sequence[IntArray], *, all_positions: bool) -> FloatArray:
+        """Influence of each sequence on a linear model's risk, ``[m]`` float32.
+
+        Raises:
+            DataError: If they have too many different items.
+        """
+        with main_process_first():
+            stage = self._store.stage("influence")
+            contents = [[items.tolist() for items in sequences], all_positions]
+            file = stage.folder / f"{fingerprint(contents)[:8]}.safetensors"
+            if file.is_file():
+                return INFLUENCES.read(file)
+            started = time.monotonic()
+            influence = influence_on_risk(
+                sequences,
+                all_positions=all_positions,
+                progress=self._progress_factory("Influence of examples"),
+            ).astype(np.float32)
+            INFLUENCES.write(file, influence)
+            stage.finish(started)
+            return influence
+
+    def effort(self, examples: Sequence[TitleExample]) -> FloatArray:
+        """Norm of the gradient of the untrained model's loss on each example, ``[m]`` float32.
 
         Raises:
             BigrecError: If the base model cannot be loaded or computes no finite number.
         """
         with main_process_first():
-            return self._compute(examples)
+            return self._effort(examples)
 
-    def _compute(self, examples: Sequence[TitleExample]) -> FloatArray:
+    def _effort(self, examples: Sequence[TitleExample]) -> FloatArray:
         stage = self._store.stage("effort")
         folder = stage.folder / fingerprint([astuple(example) for example in examples])[:8]
         file = folder / "all.safetensors"
