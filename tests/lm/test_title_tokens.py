@@ -8,10 +8,8 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch.nn import functional
 
 from bigrec.data.examples import TitleExample
-from bigrec.errors import ModelError
 from bigrec.lm.batches import (
     IGNORED,
     BranchingNodes,
@@ -24,7 +22,8 @@ from bigrec.lm.batches import (
 from bigrec.lm.generation.trie import TitleTrie
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.lm.title_tokens import TitleTokens, logits_of
+from bigrec.lm.title_logits import logits_of
+from bigrec.lm.title_tokens import TitleTokens
 from bigrec.settings.generative import PromptSettings
 from tests.conftest import TITLES
 from tests.lm.generation.generators import log_probs, transformers_generator
@@ -90,34 +89,6 @@ def test_the_softmax_over_titles_renormalizes_the_probabilities(lm: LanguageMode
     with torch.inference_mode():
         after = lm.model(input_ids=torch.tensor([row["input_ids"]])).logits[0, :-1]
     assert torch.equal(after, logits)
-
-
-def test_trained_weights_of_the_vocabulary_get_the_gradients_of_their_rows(
-    lm: LanguageModel,
-) -> None:
-    ids = np.array([3, 5, 8])
-    head: Any = lm.base.get_output_embeddings().requires_grad_(requires_grad=True)
-    states = torch.randn(4, head.weight.shape[1], generator=torch.Generator().manual_seed(0))
-    gradients = []
-    for is_reduced in (True, False):
-        if is_reduced:
-            with logits_of(lm.base, ids):
-                logits = head(states)
-        else:
-            logits = head(states)[:, ids]
-        loss = functional.cross_entropy(logits, torch.tensor([0, 1, 2, 0]))
-        gradients.append(torch.autograd.grad(loss, head.weight)[0])
-    torch.testing.assert_close(*gradients)
-    head.requires_grad_(requires_grad=False)
-
-
-def test_an_output_layer_that_is_no_plain_product_is_refused(
-    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lm.base, "get_output_embeddings", torch.nn.Identity)
-    refused = pytest.raises(ModelError, match=r"has Identity\. Set generative\.finetune\.softmax")
-    with refused, logits_of(lm.base, np.array([1])):
-        pass
 
 
 def test_labels_are_where_titles_branch(lm: LanguageModel) -> None:

@@ -210,12 +210,14 @@ class TrieLoss:
         num_items_in_batch: torch.Tensor | int | None = None,
     ) -> torch.Tensor:
         """See `kept_positions_loss`."""
-        labeled = labels[:, 1:] != IGNORED
+        labeled = labeled_positions(labels)
         nodes = labels[:, 1:][labeled].cpu().numpy()
         tokens = self.titles.trie.tokens(nodes)
-        logits = outputs["logits"][:, -labeled.shape[1] :][labeled].float()
+        logits = outputs["logits"]
+        if logits.dim() == 3:
+            logits = logits[:, -labeled.shape[1] :][labeled]
         total = functional.cross_entropy(
-            allowed_logits(logits, nodes, self.titles),
+            allowed_logits(logits.float(), nodes, self.titles),
             torch.tensor(self.titles.places(tokens.tolist()), device=logits.device),
             reduction="sum",
         )
@@ -228,20 +230,32 @@ def kept_positions_loss(
     """Cross-entropy over the labeled tokens of all batches of an optimizer step.
 
     Args:
-        outputs: Output of the model; ``logits`` for the trailing ``keep`` positions or for all.
+        outputs: Output of the model; ``logits`` for the trailing ``keep`` positions, for all, or
+            for the labeled ones alone, ``[n, v]``.
         labels: ``[b, keep + 1]`` from `Collator`.
         num_items_in_batch: Divisor of the summed loss. None divides by the number of labels.
     """
     targets = labels[:, 1:]
-    logits = outputs["logits"][:, -targets.shape[1] :]
-    # One row for each position: torch is many times slower unless the vocabulary is the last
-    # dimension.
-    total = functional.cross_entropy(
-        logits.flatten(0, 1).float(), targets.flatten(), ignore_index=IGNORED, reduction="sum"
-    )
+    logits = outputs["logits"]
+    if logits.dim() == 2:
+        targets = targets[targets != IGNORED]
+    else:
+        # One row for each position: torch is many times slower unless the vocabulary is the last
+        # dimension.
+        logits, targets = logits[:, -targets.shape[1] :].flatten(0, 1), targets.flatten()
+    total = functional.cross_entropy(logits.float(), targets, ignore_index=IGNORED, reduction="sum")
     return total / (
         (targets != IGNORED).sum() if num_items_in_batch is None else num_items_in_batch
     )
+
+
+def labeled_positions(labels: torch.Tensor) -> torch.Tensor:
+    """Which of the trailing positions have a label, ``[b, keep]``.
+
+    Args:
+        labels: ``[b, keep + 1]`` from `Collator`.
+    """
+    return labels[:, 1:] != IGNORED
 
 
 class SortedBatches(Sampler[int]):

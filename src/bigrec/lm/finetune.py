@@ -7,18 +7,18 @@ is resumed, and a checkpoint that was not completely written is ignored.
 
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import (
     EarlyStoppingCallback,
     PrinterCallback,
-    Trainer,
     TrainerCallback,
     TrainingArguments,
     set_seed,
@@ -31,7 +31,6 @@ from bigrec.lm.batches import (
     BranchingTokens,
     Collator,
     LossTarget,
-    SortedBatches,
     TitleLabels,
     TokenizedExample,
     TrieLoss,
@@ -40,14 +39,15 @@ from bigrec.lm.batches import (
     tokenize_examples,
 )
 from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
-from bigrec.lm.distributed import whole_weights
-from bigrec.lm.divergence import check_gradients
+from bigrec.lm.distributed import is_sharding, whole_weights
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.lm.title_tokens import TitleTokens, logits_of
+from bigrec.lm.title_logits import TitleLogits, logits_of
+from bigrec.lm.title_tokens import TitleTokens
 from bigrec.lm.trackers import check_trackers
 from bigrec.lm.trained import load_trained, make_trainable, save_trained, trained_folder
+from bigrec.lm.trainer import DivergenceCallback, FinetuneTrainer
 from bigrec.printable import get_logger
 from bigrec.settings.generative import FinetuneSettings
 from bigrec.storage import read_json, write_json
@@ -191,49 +191,6 @@ def training_steps(n_train: int, settings: FinetuneSettings) -> int:
     return max(1, math.ceil(n_train / settings.batch_size) * settings.epochs)
 
 
-class _Trainer(Trainer):
-    """Samples training batches with `SortedBatches`.
-
-    Args:
-        schedule_epochs: Epochs over which the learning rate falls to 0, where training may end
-            before.
-    """
-
-    def __init__(self, *, schedule_epochs: int, **options: Any) -> None:
-        super().__init__(**options)
-        self._schedule_epochs = schedule_epochs
-
-    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
-        """The schedule of all epochs, of which training takes the first steps."""
-        share = self._schedule_epochs / self.args.num_train_epochs
-        return super().create_scheduler(round(num_training_steps * share), optimizer)
-
-    def _get_train_sampler(self, train_dataset: Any = None) -> SortedBatches:
-        examples: Any = self.train_dataset if train_dataset is None else train_dataset
-        arguments = self.args
-        return SortedBatches(
-            examples,
-            batch_size=arguments.per_device_train_batch_size
-            * arguments.world_size
-            * arguments.gradient_accumulation_steps,
-            seed=arguments.seed,
-        )
-
-
-class _DivergenceCallback(TrainerCallback):
-    """Stops training before a step whose gradients are not finite."""
-
-    def on_pre_optimizer_step(  # the Trainer's signature
-        self,
-        args: Any,
-        state: Any,
-        control: Any,  # noqa: ARG002
-        **objects: Any,
-    ) -> None:
-        place = f"step {state.global_step + 1} of {state.max_steps}"
-        check_gradients(objects["model"], place=place, learning_rate=args.learning_rate)
-
-
 def _train(
     lm: LanguageModel,
     arguments: TrainingArguments,
@@ -243,7 +200,7 @@ def _train(
     softmax: TitleTokens | None,
     settings: FinetuneSettings,
     progress: ProgressCallback | None,
-) -> _Trainer:
+) -> FinetuneTrainer:
     """Train what is attached, from the last complete checkpoint if there is one."""
     compute_loss: Callable[..., torch.Tensor] = kept_positions_loss
     if softmax is not None and settings.softmax == "trie":
@@ -255,30 +212,44 @@ def _train(
         progress=progress,
         single_process=arguments.world_size == 1,
     )
-    callbacks: list[TrainerCallback] = [_DivergenceCallback(), checkpoints]
+    callbacks: list[TrainerCallback] = [DivergenceCallback(), checkpoints]
     if valid:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
-    trainer = _Trainer(
-        schedule_epochs=settings.epochs,
-        model=lm.model,
-        args=arguments,
-        data_collator=Collator(lm),
-        train_dataset=train,
-        eval_dataset=valid or None,
-        compute_loss_func=compute_loss,
-        callbacks=callbacks,
-    )
-    trainer.remove_callback(PrinterCallback)
     longest = max(len(example["input_ids"]) for example in chain(train, valid))
     with (
         checkpoints.saving_on_interrupt(),
         attention_by_products(lm.base, longest=longest, dtype=_computing_dtype(lm)),
         quiet_transformers(),
-        nullcontext() if softmax is None else logits_of(lm.base, softmax.ids),
+        _head_of_titles(lm, softmax, chain(train, valid)) as head,
     ):
+        trainer = FinetuneTrainer(
+            schedule_epochs=settings.epochs,
+            head=head,
+            model=lm.model,
+            args=arguments,
+            data_collator=Collator(lm),
+            train_dataset=train,
+            eval_dataset=valid or None,
+            compute_loss_func=compute_loss,
+            callbacks=callbacks,
+        )
+        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=_resumed_from(arguments))
     lm.model.eval()
     return trainer
+
+
+def _head_of_titles(
+    lm: LanguageModel, softmax: TitleTokens | None, examples: Iterable[TokenizedExample]
+) -> AbstractContextManager[TitleLogits | None]:
+    """The output layer of titles' tokens; None for the whole vocabulary."""
+    if softmax is None:
+        return nullcontext()
+    read = None
+    # A shard of the embeddings could not be put back.
+    if lm.base.get_input_embeddings().weight.requires_grad and not is_sharding():
+        read = np.unique(np.concatenate([example["input_ids"] for example in examples]))
+    return logits_of(lm.base, softmax.ids, read=read)
 
 
 def _resumed_from(arguments: TrainingArguments) -> str | None:

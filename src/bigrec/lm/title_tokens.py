@@ -4,16 +4,13 @@ Decoding that is constrained to the catalog's titles never chooses among other t
 choice at all where a single token continues what is written.
 """
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 import numpy as np
 import torch
-from torch.nn import functional
 
-from bigrec.errors import ModelError
 from bigrec.lm.generation.trie import TitleTrie
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.types import IntArray
@@ -95,36 +92,3 @@ def allowed_logits(logits: torch.Tensor, nodes: IntArray, titles: TitleTokens) -
     forbidden = np.ones(logits.shape, dtype=np.bool_)
     forbidden[row, np.searchsorted(titles.ids, token)] = False
     return logits.masked_fill(torch.from_numpy(forbidden).to(logits.device), -torch.inf)
-
-
-@contextmanager
-def logits_of(model: Any, ids: IntArray) -> Iterator[None]:
-    """Within the block, a model computes the logits of some tokens alone.
-
-    Args:
-        model: A transformers model.
-        ids: The tokens, ``[v]``; logits are in their order.
-
-    Raises:
-        ModelError: If the product with the vocabulary is not a plain one.
-    """
-    head: Any = model.get_output_embeddings()
-    is_plain = isinstance(head, torch.nn.Linear) and head.weight.is_floating_point()
-    if not is_plain:
-        raise ModelError(
-            f"logits of titles' tokens alone need a model with a plain output layer, and this one "
-            f"has {type(head).__name__}. Set generative.finetune.softmax to vocabulary."
-        )
-    rows = torch.from_numpy(ids).to(head.weight.device)
-    frozen = None if head.weight.requires_grad else head.weight[rows]
-
-    def forward(states: torch.Tensor) -> torch.Tensor:
-        # What is trained is read anew: its rows change with every step.
-        weight = head.weight[rows] if frozen is None else frozen
-        return functional.linear(states, weight, None if head.bias is None else head.bias[rows])
-
-    head.forward = forward
-    try:
-        yield
-    finally:
-        del head.forward

@@ -14,7 +14,8 @@ from bigrec.lm.batches import BranchingNodes, Collator, TrieLoss, tokenize_examp
 from bigrec.lm.generation.likelihood import TitleLikelihood
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.prompts import PromptRenderer
-from bigrec.lm.title_tokens import TitleTokens, logits_of
+from bigrec.lm.title_logits import logits_of
+from bigrec.lm.title_tokens import TitleTokens
 from bigrec.settings.generative import PromptSettings
 from bigrec.types import FloatArray
 from tests.conftest import TITLES
