@@ -13,8 +13,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from bigrec.errors import ModelError
 from bigrec.lm import finetune
 from bigrec.lm.title_logits import logits_of
-from bigrec.types import IntArray
-from tests.lm.test_finetune import assert_same, run, weights
+from tests.lm.test_finetune import EXAMPLES, assert_same, run, weights
 
 pytestmark = pytest.mark.model
 
@@ -26,7 +25,7 @@ LABELED = torch.tensor([[False, True, True], [False, True, False]])
 TARGETS = torch.tensor([0, 2, 1])
 
 
-def make_model(*, tied: bool) -> Any:
+def make_model(*, tied: bool, bias: bool = False) -> Any:
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=12,
@@ -38,7 +37,10 @@ def make_model(*, tied: bool) -> Any:
         pad_token_id=0,
         tie_word_embeddings=tied,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    if bias:
+        model.lm_head.bias = torch.nn.Parameter(torch.arange(12) / 10)
+    return model
 
 
 def test_logits_are_those_of_the_tokens_at_the_labeled_positions() -> None:
@@ -51,9 +53,12 @@ def test_logits_are_those_of_the_tokens_at_the_labeled_positions() -> None:
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("tied", [True, False])
-def test_embeddings_that_are_read_get_their_gradients_and_the_others_stay(tied: bool) -> None:
-    model, whole = make_model(tied=tied), make_model(tied=tied)
+def test_embeddings_that_are_read_get_their_gradients_and_the_others_stay(
+    tied: bool, bias: bool
+) -> None:
+    model, whole = make_model(tied=tied, bias=bias), make_model(tied=tied, bias=bias)
     logits = whole(input_ids=TOKENS).logits[:, -3:][LABELED][:, IDS]
     torch.autograd.backward(functional.cross_entropy(logits, TARGETS))
     expected = whole.get_input_embeddings().weight
@@ -65,6 +70,8 @@ def test_embeddings_that_are_read_get_their_gradients_and_the_others_stay(tied: 
         assert (output.weight is table.weight) == tied
         torch.autograd.backward(functional.cross_entropy(model(input_ids=TOKENS).logits, TARGETS))
         torch.testing.assert_close(table.weight.grad, expected.grad[rows])
+        if bias:
+            torch.testing.assert_close(output.bias.grad, whole.lm_head.bias.grad)
         with torch.no_grad():
             table.weight -= 0.5 * table.weight.grad
             expected -= 0.5 * expected.grad
@@ -79,19 +86,26 @@ def test_embeddings_that_are_read_get_their_gradients_and_the_others_stay(tied: 
             functional.linear(
                 model.model(input_ids=TOKENS).last_hidden_state,
                 model.get_output_embeddings().weight,
+                model.get_output_embeddings().bias,
             ),
         )
 
 
-@pytest.mark.parametrize("read", [READ, np.union1d(READ, [0])])
-def test_the_embedding_of_padding_gets_no_gradient_as_in_torch(read: IntArray) -> None:
+def test_the_embedding_of_padding_gets_no_gradient_as_in_torch() -> None:
     model = make_model(tied=False)
     assert model.get_input_embeddings().padding_idx == 0
+    read = np.union1d(READ, [0])
     with logits_of(model, IDS, read=read):
         table = model.get_input_embeddings()
         table(torch.tensor([0, 1, 2])).sum().backward()
         gradients = zip(read, table.weight.grad, strict=True)
         assert [token for token, gradient in gradients if gradient.any()] == [1, 2]
+
+
+def test_a_token_that_is_not_among_those_read_is_an_error() -> None:
+    model = make_model(tied=False)
+    with logits_of(model, IDS, read=READ), pytest.raises(IndexError):
+        model.get_input_embeddings()(torch.tensor([0, 1]))
 
 
 def test_trained_weights_of_the_vocabulary_get_the_gradients_of_their_rows() -> None:
@@ -120,7 +134,7 @@ def test_an_output_layer_that_is_no_plain_product_is_refused(
         pass
 
 
-FULL: dict[str, Any] = {"method": "full", "loss": "titles", "softmax": "trie", "valid": []}
+FULL: dict[str, Any] = {"method": "full", "loss": "titles", "softmax": "trie"}
 
 
 def test_weights_are_those_of_a_training_with_all_embeddings(
@@ -135,15 +149,42 @@ def test_weights_are_those_of_a_training_with_all_embeddings(
         torch.testing.assert_close(weight, expected[name], atol=2e-4, rtol=0)
 
 
+def interrupt(done: int, _: int) -> None:
+    if done == 3:
+        signal.raise_signal(signal.SIGINT)
+
+
 def test_a_training_over_titles_is_resumed_to_the_same_weights(
     tiny_model: Path, tmp_path: Path
 ) -> None:
-    def interrupt(done: int, _: int) -> None:
-        if done == 3:
-            signal.raise_signal(signal.SIGINT)
-
     with pytest.raises(KeyboardInterrupt):
         run(tiny_model, tmp_path / "a", progress=interrupt, **FULL)
     _, resumed = run(tiny_model, tmp_path / "a", **FULL)
     _, whole = run(tiny_model, tmp_path / "b", **FULL)
     assert_same(resumed, whole)
+
+
+def test_a_checkpoint_with_all_embeddings_is_resumed_with_all(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as of_an_older_version:
+        of_an_older_version.setattr(finetune, "keeps_tokens", lambda *_: False)
+        _, whole = run(tiny_model, tmp_path / "whole", **FULL)
+        with pytest.raises(KeyboardInterrupt):
+            run(tiny_model, tmp_path / "a", progress=interrupt, **FULL)
+    _, resumed = run(tiny_model, tmp_path / "a", **FULL)
+    assert_same(resumed, whole)
+
+
+def test_checkpoints_with_the_embeddings_of_other_tokens_are_removed(
+    tiny_model: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        run(tiny_model, tmp_path / "a", progress=interrupt, **FULL)
+    other: dict[str, Any] = {**FULL, "train": EXAMPLES[:4]}
+    steps: list[int] = []
+    _, anew = run(tiny_model, tmp_path / "a", progress=lambda done, _: steps.append(done), **other)
+    assert "of other examples or titles" in caplog.text
+    assert steps[0] == 0
+    _, expected = run(tiny_model, tmp_path / "b", **other)
+    assert_same(anew, expected)

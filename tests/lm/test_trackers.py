@@ -1,5 +1,8 @@
 """Reports of trainings to experiment trackers."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,6 +11,7 @@ from accelerate.tracking import LOGGER_TYPE_TO_CLASS
 
 from bigrec.errors import SettingsError
 from bigrec.lm import trackers
+from bigrec.lm.distributed import Processes
 from bigrec.lm.trackers import check_trackers, reporting
 from bigrec.settings.sections import Tracker
 
@@ -97,6 +101,61 @@ def test_every_tracker_of_the_settings_is_known_to_both_trainers() -> None:
     names = set(get_args(Tracker))
     assert names <= set(LOGGER_TYPE_TO_CLASS)
     assert names <= set(INTEGRATION_TO_CALLBACK)
+
+
+def test_a_tracker_whose_setup_fails_is_finished(
+    recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise ValueError("too long")
+
+    monkeypatch.setattr(Recorder, "store_init_configuration", refuse)
+    with (
+        pytest.raises(SettingsError, match="too long"),
+        reporting(["wandb"], folder=tmp_path, configuration={}) as report,
+    ):
+        report({"train/loss": 2.5}, 7)
+    assert recorder.calls[-1] == ("finish",)
+
+
+def test_of_several_processes_the_first_one_reports(
+    recorder: type[Recorder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    recorder.calls = []
+    monkeypatch.setattr(trackers, "all_processes", lambda: Processes(1, 2))
+    with reporting(["wandb"], folder=tmp_path, configuration={}) as report:
+        report({"train/loss": 2.5}, 7)
+    assert recorder.calls == []
+
+
+def test_accelerates_tracker_starts_in_a_process_that_has_no_state_yet(tmp_path: Path) -> None:
+    # A package that does what accelerate calls.
+    (tmp_path / "wandb.py").write_text(
+        "class Run:\n"
+        "    def log(self, values, step): print('log', values, step)\n"
+        "    def finish(self): print('finish')\n"
+        "class config:\n"
+        "    def update(values, **_): print('configuration', values)\n"
+        "def init(project, **_):\n"
+        "    print('project', project)\n"
+        "    return Run()\n"
+        "__version__ = '1'\n"
+    )
+    script = (
+        "from pathlib import Path\n"
+        "from bigrec.lm.trackers import reporting\n"
+        "with reporting(['wandb'], folder=Path(), configuration={'rate': 1}) as report:\n"
+        "    report({'train/loss': 2.5}, 7)\n"
+    )
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    told = ["project bigrec", "configuration {'rate': 1}", "log {'train/loss': 2.5} 7", "finish"]
+    assert done.stdout.splitlines() == told
 
 
 def test_a_tracker_is_not_started_without_figures(recorder: type[Recorder], tmp_path: Path) -> None:

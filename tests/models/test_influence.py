@@ -1,5 +1,7 @@
 """Influence of sequences on a linear model's risk."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -78,6 +80,19 @@ def test_blocks_of_columns_and_rows_add_up(monkeypatch: pytest.MonkeyPatch) -> N
     )
     np.testing.assert_allclose(in_blocks, at_once, atol=1e-12)
     assert told == [(done, 30) for done in (4, 8, 12, 16, 20, 24, 28, 30)]
+
+
+def test_the_inverse_is_the_only_matrix_over_all_items(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module, name in ((gram, "ROWS"), (influence, "ROWS"), (influence, "_COLUMNS")):
+        monkeypatch.setattr(module, name, 64)
+    n_items = 1500
+    sequences = np.random.default_rng(0).permutation(n_items).reshape(-1, 5)
+    tracemalloc.start()
+    influence_on_risk(list(sequences), all_positions=True)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    # 8 bytes for each pair of items, and blocks of 64 of them.
+    assert peak < 11 * n_items**2
 
 
 def test_influence_by_hand() -> None:

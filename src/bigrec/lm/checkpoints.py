@@ -15,14 +15,15 @@ from accelerate import PartialState
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from bigrec.printable import get_logger
-from bigrec.storage import interrupts, read_json, write_json
+from bigrec.storage import fingerprint, interrupts, read_json, write_json
 from bigrec.storage.temporaries import flush, remove
-from bigrec.types import ProgressCallback
+from bigrec.types import IntArray, ProgressCallback
 
 logger = get_logger(__name__)
 
 _COMPLETE = "bigrec_complete"
 _STATE = "trainer_state.json"
+_TOKENS = "tokens.json"
 _NAME = re.compile(r"checkpoint-(\d+)")
 
 
@@ -129,6 +130,37 @@ def last_complete_checkpoint(folder: Path, *, is_main_process: bool = True) -> C
         write_json(steps[step] / _STATE, {**state, "best_model_checkpoint": str(steps[best])})
     control = state["stateful_callbacks"]["TrainerControl"]["args"]
     return Checkpoint(steps[step], step, ends_training=bool(control["should_training_stop"]))
+
+
+def keeps_tokens(folder: Path, ids: IntArray) -> bool:
+    """Whether the checkpoints of a training have the embeddings of these tokens alone.
+
+    Without checkpoints it is noted that those to come do. Checkpoints that have others are removed.
+
+    Args:
+        folder: Holds the checkpoints.
+        ids: The tokens, ``[v]``.
+
+    Returns:
+        False for checkpoints that have the embeddings of the whole vocabulary.
+
+    Raises:
+        BundleError: If the note is damaged.
+        StorageError: If the folder cannot be written.
+    """
+    note, tokens = folder / _TOKENS, {"tokens": fingerprint(ids.tolist())}
+    has_note = note.exists()
+    if has_note and read_json(note) == tokens:
+        return True
+    if any(map(_is_complete, _checkpoints(folder).values())):
+        if not has_note:
+            return False
+        logger.warning(
+            "Training starts anew: the checkpoints in %s are of other examples or titles.", folder
+        )
+        _remove_others(folder, keep=set())
+    write_json(note, tokens)
+    return True
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:

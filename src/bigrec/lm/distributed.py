@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import torch
@@ -13,6 +14,9 @@ from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_
 from torch.distributed.tensor import DTensor
 
 from bigrec.errors import SettingsError
+
+# The others wait while the first process reads data, embeds a catalog or scores examples.
+_LONGEST_WAIT = timedelta(days=1)
 
 
 @dataclass(frozen=True)
@@ -85,4 +89,4 @@ def _state() -> PartialState | None:
     """The state that the processes share; None for a single one."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return None
-    return PartialState(cpu=not torch.cuda.is_available())
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)

@@ -38,8 +38,8 @@ from bigrec.lm.batches import (
     kept_positions_loss,
     tokenize_examples,
 )
-from bigrec.lm.checkpoints import CheckpointCallback, last_complete_checkpoint
-from bigrec.lm.distributed import is_sharding, whole_weights
+from bigrec.lm.checkpoints import CheckpointCallback, keeps_tokens, last_complete_checkpoint
+from bigrec.lm.distributed import is_sharding, main_process_first, whole_weights
 from bigrec.lm.hardware import attention_by_products
 from bigrec.lm.model import LanguageModel, quiet_transformers
 from bigrec.lm.prompts import PromptRenderer
@@ -215,32 +215,34 @@ def _train(
     callbacks: list[TrainerCallback] = [DivergenceCallback(), checkpoints]
     if valid:
         callbacks.append(EarlyStoppingCallback(settings.early_stopping_patience))
+    trainer = FinetuneTrainer(
+        schedule_epochs=settings.epochs,
+        model=lm.model,
+        args=arguments,
+        data_collator=Collator(lm),
+        train_dataset=train,
+        eval_dataset=valid or None,
+        compute_loss_func=compute_loss,
+        callbacks=callbacks,
+    )
+    trainer.remove_callback(PrinterCallback)
     longest = max(len(example["input_ids"]) for example in chain(train, valid))
     with (
         checkpoints.saving_on_interrupt(),
         attention_by_products(lm.base, longest=longest, dtype=_computing_dtype(lm)),
         quiet_transformers(),
-        _head_of_titles(lm, softmax, chain(train, valid)) as head,
+        _head_of_titles(lm, softmax, chain(train, valid), arguments) as trainer.head,
     ):
-        trainer = FinetuneTrainer(
-            schedule_epochs=settings.epochs,
-            head=head,
-            model=lm.model,
-            args=arguments,
-            data_collator=Collator(lm),
-            train_dataset=train,
-            eval_dataset=valid or None,
-            compute_loss_func=compute_loss,
-            callbacks=callbacks,
-        )
-        trainer.remove_callback(PrinterCallback)
         trainer.train(resume_from_checkpoint=_resumed_from(arguments))
     lm.model.eval()
     return trainer
 
 
 def _head_of_titles(
-    lm: LanguageModel, softmax: TitleTokens | None, examples: Iterable[TokenizedExample]
+    lm: LanguageModel,
+    softmax: TitleTokens | None,
+    examples: Iterable[TokenizedExample],
+    arguments: TrainingArguments,
 ) -> AbstractContextManager[TitleLogits | None]:
     """The output layer of titles' tokens; None for the whole vocabulary."""
     if softmax is None:
@@ -248,7 +250,12 @@ def _head_of_titles(
     read = None
     # A shard of the embeddings could not be put back.
     if lm.base.get_input_embeddings().weight.requires_grad and not is_sharding():
-        read = np.unique(np.concatenate([example["input_ids"] for example in examples]))
+        padding = lm.tokenizer.pad_token_id or 0
+        rows = [[padding], *(example["input_ids"] for example in examples)]
+        read = np.unique(np.concatenate(rows))
+        with main_process_first():
+            if not keeps_tokens(Path(str(arguments.output_dir)), np.union1d(read, softmax.ids)):
+                read = None
     return logits_of(lm.base, softmax.ids, read=read)
 
 
@@ -337,6 +344,8 @@ def _training_arguments(
         seed=seed,
         data_seed=seed,
     )
+    # One process, one device: DataParallel would split a batch whose labels the output layer knows.
+    arguments._n_gpu = min(arguments.n_gpu, 1)
     batch_size, per_device = settings.batch_size, settings.per_device_batch_size
     if batch_size % (per_device * arguments.world_size):
         raise ValueError(

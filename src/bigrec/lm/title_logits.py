@@ -20,11 +20,14 @@ class TitleLogits:
             then ``[n, v]``. None is all that the model passes on, ``[b, keep, v]``.
     """
 
-    def __init__(self, head: Any, rows: torch.Tensor) -> None:
+    def __init__(self, head: Any, ids: IntArray, *, rows: IntArray) -> None:
         self.positions: torch.Tensor | None = None
         self._head = head
-        self._rows = rows
-        self._frozen = None if head.weight.requires_grad else head.weight[rows]
+        # The bias is never reduced.
+        self._ids, self._rows = (
+            torch.from_numpy(numbers).to(head.weight.device) for numbers in (ids, rows)
+        )
+        self._frozen = None if head.weight.requires_grad else head.weight[self._rows]
 
     def __call__(self, states: torch.Tensor) -> torch.Tensor:
         """Logits of states."""
@@ -33,7 +36,7 @@ class TitleLogits:
         # What is trained is read anew: its rows change with every step.
         weight = self._head.weight[self._rows] if self._frozen is None else self._frozen
         bias = self._head.bias
-        return functional.linear(states, weight, None if bias is None else bias[self._rows])
+        return functional.linear(states, weight, None if bias is None else bias[self._ids])
 
 
 @contextmanager
@@ -43,10 +46,10 @@ def logits_of(model: Any, ids: IntArray, *, read: IntArray | None = None) -> Ite
     Args:
         model: A transformers model.
         ids: The tokens, ``[v]``, sorted; logits are in their order.
-        read: All tokens that the model reads within the block, sorted, if its weights are trained.
-            Embeddings of others are put aside. They would get no gradient, but take as much time
-            and memory in every step as those that do. None keeps all; so does a model whose
-            embeddings are no plain table.
+        read: All tokens that the model reads within the block, padding included, sorted, if its
+            weights are trained. Embeddings of others are put aside. They would get no gradient,
+            but take as much time and memory in every step as those that do. None keeps all; so does
+            a model whose embeddings are no plain table.
 
     Yields:
         The output layer.
@@ -71,7 +74,7 @@ def logits_of(model: Any, ids: IntArray, *, read: IntArray | None = None) -> Ite
             if is_tied:
                 stack.enter_context(_weight(head, table.weight))
                 rows = np.searchsorted(kept, ids)
-        head.forward = TitleLogits(head, torch.from_numpy(rows).to(head.weight.device))
+        head.forward = TitleLogits(head, ids, rows=rows)
         try:
             yield head.forward
         finally:
@@ -84,7 +87,8 @@ def _embeddings_of(table: torch.nn.Embedding, ids: IntArray) -> Iterator[None]:
     whole = table.weight
     rows = torch.from_numpy(ids).to(whole.device)
     kept = torch.nn.Parameter(whole.detach()[rows].clone(), requires_grad=whole.requires_grad)
-    places = torch.zeros(len(whole), dtype=torch.long, device=whole.device)
+    # A token that is not among them is an error, and not the embedding of another.
+    places = torch.full((len(whole),), -1, device=whole.device)
     places[rows] = torch.arange(len(rows), device=whole.device)
     padding = table.padding_idx
     if padding is not None:

@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
+import torch
+from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from bigrec.errors import SettingsError
@@ -56,15 +58,17 @@ def reporting(
         SettingsError: If a tracker is not installed or, on the first report, cannot be started.
     """
     check_trackers(names)
-    # The state of the processes is made with the right device, before a tracker asks for it.
-    all_processes()
+    if all_processes().index:
+        yield ignore_figures
+        return
     with ExitStack() as stack:
         trackers: list[GeneralTracker] = []
 
         def report(figures: Mapping[str, float], step: int) -> None:
-            for name in names[len(trackers) :]:
-                trackers.append(_start(name, folder=folder, configuration=configuration))
-                stack.callback(trackers[-1].finish)
+            trackers.extend(
+                _start(name, stack, folder=folder, configuration=configuration)
+                for name in names[len(trackers) :]
+            )
             for tracker in trackers:
                 tracker.log(dict(figures), step=step)
 
@@ -75,7 +79,10 @@ def ignore_figures(_: Mapping[str, float], __: int) -> None:
     """A `Report` that goes nowhere."""
 
 
-def _start(name: str, *, folder: Path, configuration: Mapping[str, Any]) -> GeneralTracker:
+def _start(
+    name: str, stack: ExitStack, *, folder: Path, configuration: Mapping[str, Any]
+) -> GeneralTracker:
+    """Start a tracker; it is finished with the stack."""
     make = LOGGER_TYPE_TO_CLASS[name]
     # Trackers take plain values only.
     plain = {
@@ -83,10 +90,13 @@ def _start(name: str, *, folder: Path, configuration: Mapping[str, Any]) -> Gene
         for key, value in configuration.items()
     }
     try:
+        # Trackers ask for it.
+        PartialState(cpu=not torch.cuda.is_available())
         tracker: GeneralTracker = (
             make(_PROJECT, str(folder)) if make.requires_logging_directory else make(_PROJECT)
         )
         tracker.start()
+        stack.callback(tracker.finish)
         tracker.store_init_configuration(plain)
     except Exception as error:
         raise SettingsError(

@@ -1,12 +1,14 @@
 """transformers' Trainer with our batches, schedule and output layer."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from transformers import Trainer, TrainerCallback
 
 from bigrec.lm.batches import SortedBatches, labeled_positions
 from bigrec.lm.divergence import check_gradients
-from bigrec.lm.title_logits import TitleLogits
+
+if TYPE_CHECKING:
+    from bigrec.lm.title_logits import TitleLogits
 
 
 class FinetuneTrainer(Trainer):
@@ -15,18 +17,20 @@ class FinetuneTrainer(Trainer):
     Args:
         schedule_epochs: Epochs over which the learning rate falls to 0, where training may end
             before.
+
+    Attributes:
         head: Told where a batch has labels, if logits are those of titles' tokens alone.
     """
 
-    def __init__(self, *, schedule_epochs: int, head: TitleLogits | None, **options: Any) -> None:
+    def __init__(self, *, schedule_epochs: int, **options: Any) -> None:
         super().__init__(**options)
         self._schedule_epochs = schedule_epochs
-        self._head = head
+        self.head: TitleLogits | None = None
 
     def compute_loss(self, model: Any, inputs: Any, *others: Any, **options: Any) -> Any:
         """The loss of a batch."""
-        if self._head is not None:
-            self._head.positions = labeled_positions(inputs["labels"])
+        if self.head is not None:
+            self.head.positions = labeled_positions(inputs["labels"])
         return super().compute_loss(model, inputs, *others, **options)
 
     def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:

@@ -16,7 +16,9 @@ from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.settings.baselines import CooccurrenceSettings
 from bigrec.types import FloatArray, IntArray, ProgressCallback
 
-_DECAY = CooccurrenceSettings().decay
+DECAY = CooccurrenceSettings().decay
+"""Decay of the bag by default."""
+
 # Columns of an [n, n] matrix that are computed at once.
 _COLUMNS = 512
 # The inverse, [n, n] float64.
@@ -28,7 +30,7 @@ def influence_on_risk(
     sequences: Sequence[IntArray],
     *,
     all_positions: bool,
-    decay: float = _DECAY,
+    decay: float = DECAY,
     progress: ProgressCallback | None = None,
 ) -> FloatArray:
     """How much the risk on all sequences would rise without each of them, to first order.
@@ -107,6 +109,8 @@ def _influence_of_pairs(
     regularization = float(np.square(bags.data).sum()) / n_items
     inverse = inverse_of_gram(bags, regularization=regularization)
     mirror_lower(inverse)
+    # The same matrix with contiguous rows: of one with contiguous columns SciPy makes a copy.
+    inverse = inverse.T
     influence = np.zeros(n_pairs)
     for start in range(0, n_items, _COLUMNS):
         followed = next_items[:, start : start + _COLUMNS].tocsr()

@@ -11,7 +11,7 @@ from bigrec.data.examples import TitleExample
 from bigrec.lm.batches import tokenize_examples
 from bigrec.lm.distributed import main_process_first
 from bigrec.lm.effort import gradient_norms
-from bigrec.models.influence import influence_on_risk
+from bigrec.models.influence import DECAY, influence_on_risk
 from bigrec.recommender.factory import load_truncated_model, make_renderer
 from bigrec.recommender.fit_store import FitStore
 from bigrec.recommender.query_parts import EFFORTS, INFLUENCES, compute_in_parts
@@ -45,7 +45,7 @@ class ExampleScorer:
         """
         with main_process_first():
             stage = self._store.stage("influence")
-            contents = [[items.tolist() for items in sequences], all_positions]
+            contents = [[items.tolist() for items in sequences], all_positions, DECAY]
             file = stage.folder / f"{fingerprint(contents)[:8]}.safetensors"
             if file.is_file():
                 return INFLUENCES.read(file)

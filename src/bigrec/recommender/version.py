@@ -38,9 +38,11 @@ def version_of_fit(
         index: The items' points, as fitted.
         fusion: Signals and rules.
     """
-    # Where models and servers are does not change what was fitted.
+    # Where models and servers are, and who watched, does not change what was fitted.
     values = settings.model_dump(mode="json", exclude={"model", "text"})
     del values["generative"]["decoding"]["server"]
+    for trained in (values["retrieval"], values["generative"]["finetune"]):
+        del trained["report_to"]
     rules = (
         {} if fusion is None else {str(key): rule.to_json() for key, rule in fusion.rules.items()}
     )
