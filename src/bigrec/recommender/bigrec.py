@@ -92,9 +92,8 @@ class BIGRec:
             place = folder or Path(temporary)
             with exclusive(place):
                 store = FolderStore(place)
-                scores = ExampleScorer(
-                    self.settings, store=store, progress_factory=progress_factory
-                )
+                progress = progress_factory
+                scores = ExampleScorer(self.settings, store=store, progress_factory=progress)
                 self._fitted = Fitting(
                     dataset,
                     prepare_examples(dataset, self.settings, scores=scores),
