@@ -238,7 +238,7 @@ SWALLOWING: dict[Mode, tuple[str, ...]] = {
     ),
     "retrieval": (
         "bigrec.experiments.pipeline.load_source",
-        "bigrec.experiments.pipeline.prepare_examples",
+        "bigrec.experiments.pipeline.prepare_scored_examples",
         "bigrec.recommender.retriever_fitting.load_truncated_model",
         "bigrec.recommender.baselines.fit_model",
         "bigrec.recommender.fitting.select_rule",

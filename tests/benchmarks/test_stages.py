@@ -49,8 +49,6 @@ def test_stream_adds_up_shards_to_the_statistics_of_one_pass() -> None:
     figures = bench_stream(n_pairs=25_000, n_items=50, dim=8)
     assert figures["pairs"] == 25_000
     assert figures["shards_apart"] < 1e-12
-    assert figures["stream_s"] >= 0
-    assert figures["update_s"] <= figures["update_and_fit_s"]
 
 
 def test_figures_are_written_by_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

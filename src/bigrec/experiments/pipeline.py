@@ -31,11 +31,11 @@ from bigrec.lm.prompts import control_tokens
 from bigrec.models.registry import POPULARITY
 from bigrec.recommender.approximate import measure_recall
 from bigrec.recommender.bigrec import BIGRec
-from bigrec.recommender.example_scores import ExampleScorer
+from bigrec.recommender.example_scores import prepare_scored_examples
 from bigrec.recommender.factory import make_renderer
 from bigrec.recommender.fitting import GRID_FILE, LOSS_FILE, Fitting
 from bigrec.recommender.title_encoder import check_title_encoder
-from bigrec.recommender.training_data import PreparedData, load_source, prepare_examples
+from bigrec.recommender.training_data import PreparedData, load_source
 from bigrec.settings import Settings
 from bigrec.storage import atomic_file, read_json, write_json
 from bigrec.types import ProgressFactory, no_progress
@@ -102,8 +102,9 @@ class Pipeline(Workspace):
     @cached_property
     def prepared(self) -> PreparedData:
         """The examples."""
-        scores = ExampleScorer(self.settings, store=self, progress_factory=self.progress_factory)
-        return prepare_examples(self.dataset, self.settings, scores=scores)
+        return prepare_scored_examples(
+            self.dataset, self.settings, store=self, progress_factory=self.progress_factory
+        )
 
     @cached_property
     def fitting(self) -> Fitting:

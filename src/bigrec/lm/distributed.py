@@ -85,8 +85,11 @@ def whole_weights(model: torch.nn.Module) -> dict[str, torch.Tensor] | None:
     return weights
 
 
+def process_state() -> PartialState:
+    """The state that the processes share, also of a single one; made if there is none yet."""
+    return PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+
+
 def _state() -> PartialState | None:
     """The state that the processes share; None for a single one."""
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        return None
-    return PartialState(cpu=not torch.cuda.is_available(), timeout=_LONGEST_WAIT)
+    return None if int(os.environ.get("WORLD_SIZE", "1")) == 1 else process_state()

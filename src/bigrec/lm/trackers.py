@@ -7,12 +7,10 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
-from accelerate import PartialState
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, GeneralTracker
 
 from bigrec.errors import SettingsError
-from bigrec.lm.distributed import all_processes
+from bigrec.lm.distributed import all_processes, process_state
 from bigrec.lm.hardware import first_line
 
 Report = Callable[[Mapping[str, float], int], None]
@@ -91,7 +89,7 @@ def _start(
     }
     try:
         # Trackers ask for it.
-        PartialState(cpu=not torch.cuda.is_available())
+        process_state()
         tracker: GeneralTracker = (
             make(_PROJECT, str(folder)) if make.requires_logging_directory else make(_PROJECT)
         )

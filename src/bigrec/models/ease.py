@@ -194,12 +194,8 @@ def _solve_known(seen: csr_array, *, regularization: float) -> FloatArray:
         ) from None
     scale = -1 / np.diag(inverse)
     weights = np.empty((n_items, n_items), dtype=np.float32)
-    # Only the lower triangle is the inverse; the upper one is its mirror image.
     for start in range(0, n_items, ROWS):
         rows = slice(start, start + ROWS)
-        lower = np.tril(inverse[rows], k=start)
-        weights[rows] = lower * scale
-        below = np.tril(inverse[:, rows], k=-start - 1)
-        weights[rows] += below.T * scale
+        weights[rows] = inverse[rows] * scale
     weights[np.diag_indices(n_items)] = 0
     return weights

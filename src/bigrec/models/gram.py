@@ -11,14 +11,14 @@ ROWS = 1024
 
 
 def inverse_of_gram(matrix: csr_array, *, regularization: float) -> FloatArray:
-    """The lower triangle of ``(X^T X + lambda I)^-1``; what is above it is arbitrary.
+    """The matrix ``(X^T X + lambda I)^-1``.
 
     Args:
         matrix: ``X``, ``[p, n]`` float64.
         regularization: ``lambda``.
 
     Returns:
-        ``[n, n]`` float64, with contiguous columns.
+        ``[n, n]`` float64, with contiguous rows, as products with sparse matrices read it.
 
     Raises:
         LinAlgError: If the matrix is singular up to rounding.
@@ -38,10 +38,12 @@ def inverse_of_gram(matrix: csr_array, *, regularization: float) -> FloatArray:
         inverse, failed = lapack.dpotri(factor, lower=1, overwrite_c=1)
     if failed:
         raise LinAlgError("the matrix is singular up to rounding")
-    return np.asarray(inverse)
+    # LAPACK wrote one triangle, in contiguous columns.
+    _mirror_lower(inverse)
+    return np.asarray(inverse.T)
 
 
-def mirror_lower(matrix: FloatArray) -> None:
+def _mirror_lower(matrix: FloatArray) -> None:
     """Make a matrix symmetric in place, by its lower triangle.
 
     Args:

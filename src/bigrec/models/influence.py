@@ -11,7 +11,7 @@ import numpy as np
 from scipy.sparse import csc_array, csr_array
 
 from bigrec.errors import DataError
-from bigrec.models.gram import ROWS, inverse_of_gram, mirror_lower
+from bigrec.models.gram import ROWS, inverse_of_gram
 from bigrec.models.histories import check_decay, decayed_histories
 from bigrec.settings.baselines import CooccurrenceSettings
 from bigrec.types import FloatArray, IntArray, ProgressCallback
@@ -108,9 +108,6 @@ def _influence_of_pairs(
     # The mean of the diagonal of X^T X.
     regularization = float(np.square(bags.data).sum()) / n_items
     inverse = inverse_of_gram(bags, regularization=regularization)
-    mirror_lower(inverse)
-    # The same matrix with contiguous rows: of one with contiguous columns SciPy makes a copy.
-    inverse = inverse.T
     influence = np.zeros(n_pairs)
     for start in range(0, n_items, _COLUMNS):
         followed = next_items[:, start : start + _COLUMNS].tocsr()

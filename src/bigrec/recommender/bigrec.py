@@ -23,7 +23,7 @@ from bigrec.recommender.later_interactions import read_later
 from bigrec.recommender.loading import SETTINGS, Access, load_fitted, stored_settings
 from bigrec.recommender.recommendations import Recommendations
 from bigrec.recommender.similar import similar
-from bigrec.recommender.training_data import load_source, prepare_examples
+from bigrec.recommender.training_data import load_source
 from bigrec.settings import Settings
 from bigrec.storage import atomic_folder, write_json
 from bigrec.storage.locks import exclusive
@@ -76,8 +76,8 @@ class BIGRec:
                 fits in the folder.
             TypeError: If the dataset is of another type.
         """
-        from bigrec.recommender.example_scores import ExampleScorer  # noqa: PLC0415 - torch, seconds
-        from bigrec.recommender.fitting import Fitting  # noqa: PLC0415
+        from bigrec.recommender.example_scores import prepare_scored_examples  # noqa: PLC0415
+        from bigrec.recommender.fitting import Fitting  # noqa: PLC0415 - torch, seconds
 
         if not isinstance(dataset, Dataset):
             if not isinstance(dataset, str | Path):
@@ -92,11 +92,11 @@ class BIGRec:
             place = folder or Path(temporary)
             with exclusive(place):
                 store = FolderStore(place)
-                progress = progress_factory
-                scores = ExampleScorer(self.settings, store=store, progress_factory=progress)
                 self._fitted = Fitting(
                     dataset,
-                    prepare_examples(dataset, self.settings, scores=scores),
+                    prepare_scored_examples(
+                        dataset, self.settings, store=store, progress_factory=progress_factory
+                    ),
                     self.settings,
                     store=store,
                     progress_factory=progress_factory,

@@ -7,6 +7,7 @@ from functools import partial
 
 import numpy as np
 
+from bigrec.data.dataset import Dataset
 from bigrec.data.examples import TitleExample
 from bigrec.lm.batches import tokenize_examples
 from bigrec.lm.distributed import main_process_first
@@ -16,9 +17,27 @@ from bigrec.recommender.factory import load_truncated_model, make_renderer
 from bigrec.recommender.fit_store import FitStore
 from bigrec.recommender.query_parts import EFFORTS, INFLUENCES, compute_in_parts
 from bigrec.recommender.throughput import Throughput
+from bigrec.recommender.training_data import PreparedData, prepare_examples
 from bigrec.settings import Settings
 from bigrec.storage import fingerprint
 from bigrec.types import FloatArray, IntArray, ProgressFactory
+
+
+def prepare_scored_examples(
+    dataset: Dataset,
+    settings: Settings,
+    *,
+    store: FitStore,
+    progress_factory: ProgressFactory,
+    refit: bool = False,
+) -> PreparedData:
+    """`prepare_examples` with the scores of `ExampleScorer`; see both.
+
+    Raises:
+        BigrecError: If the data, the settings or the base model cannot be used.
+    """
+    scores = ExampleScorer(settings, store=store, progress_factory=progress_factory)
+    return prepare_examples(dataset, settings, refit=refit, scores=scores)
 
 
 class ExampleScorer:

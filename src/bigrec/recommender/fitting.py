@@ -22,7 +22,7 @@ from bigrec.models.llm import LLM_RETRIEVAL, LLMRetriever
 from bigrec.models.registry import GAUSSIAN, TrainingData
 from bigrec.models.text import GaussianText
 from bigrec.recommender.baselines import BaselineFitter
-from bigrec.recommender.example_scores import ExampleScorer
+from bigrec.recommender.example_scores import prepare_scored_examples
 from bigrec.recommender.factory import check_trained_on, load_truncated_model, train_model
 from bigrec.recommender.fit_store import TEXT_STAGES, FitStore
 from bigrec.recommender.fitted import FittedRecommender
@@ -44,7 +44,6 @@ from bigrec.recommender.training_data import (
     PreparedData,
     all_training_data,
     few_shot_training_data,
-    prepare_examples,
 )
 from bigrec.recommender.user_histories import UserHistories
 from bigrec.settings import Settings
@@ -101,10 +100,15 @@ class Fitting:
         if self._settings.evaluation.refit == "none" or self._selected is not None:
             return self
         store = self._store.refit()
-        scores = ExampleScorer(self._settings, store=store, progress_factory=self._progress_factory)
         return Fitting(
             self._dataset,
-            prepare_examples(self._dataset, self._settings, refit=True, scores=scores),
+            prepare_scored_examples(
+                self._dataset,
+                self._settings,
+                store=store,
+                progress_factory=self._progress_factory,
+                refit=True,
+            ),
             self._settings,
             store=store,
             progress_factory=self._progress_factory,

@@ -37,7 +37,7 @@ class TrainingReports:
         self._loss_sum += loss_sum
         self._n_targets += n_targets
         is_due = targets_done // self._interval > (targets_done - n_targets) // self._interval
-        if is_due and self._n_targets:
+        if is_due:
             figures = {
                 "train/loss": self._loss_sum / self._n_targets,
                 "train/learning_rate": learning_rate,
