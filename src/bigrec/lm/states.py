@@ -113,9 +113,12 @@ class NextTitleStates:
         done = 0
         for batch in by_token_budget([prompt.ids for prompt in prompts], self._batch_tokens):
             hidden, _ = last_hidden_states(self._lm.base, [prompts[place].ids for place in batch])
-            for row, place in enumerate(batch):
-                positions = hidden[row, prompts[place].positions]
-                states[starts[place] : starts[place + 1]] = positions.float().cpu().numpy()
+            counts = [len(prompts[place].positions) for place in batch]
+            columns = list(chain.from_iterable(prompts[place].positions for place in batch))
+            # One copy for the batch, so that a GPU is waited for once.
+            found = hidden[np.repeat(np.arange(len(batch)), counts), columns].float().cpu().numpy()
+            for place, rows in zip(batch, np.split(found, np.cumsum(counts)[:-1]), strict=True):
+                states[starts[place] : starts[place + 1]] = rows
             done += len(batch)
             if progress is not None:
                 progress(done, len(prompts))
