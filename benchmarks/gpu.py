@@ -25,8 +25,11 @@ from bigrec.settings import Settings
 from bigrec.storage import read_json, write_json
 
 MODES: Mapping[str, tuple[str, ...]] = {
-    "retrieval": ("mode=retrieval",),
-    "generative": ("mode=generative", "generative.finetune.epochs=1"),
+    "retrieval": ("mode=retrieval", "retrieval.epochs=1"),
+    "generative": (
+        *("mode=generative", "generative.finetune.epochs=1"),
+        "generative.decoding.batch_size=128",
+    ),
     "latent": (
         *("mode=generative", "generative.decoding.method=latent"),
         *("generative.finetune.epochs=1", "generative.truncate_layers=10"),
@@ -65,7 +68,8 @@ def settings_of(mode: str, overrides: Sequence[str], *, tiny: bool) -> Settings:
         tiny: A few examples, for a dry run.
     """
     small = _TINY[mode] if tiny else ()
-    common = ("fusion.signals=[]", *_SIZES[tiny])
+    # Titles without a training interaction are placed by the base model: no second model is needed.
+    common = ("fusion.signals=[]", "text.encoder=base", *_SIZES[tiny])
     return Settings.read(overrides=[*MODES[mode], *common, *small, *overrides])
 
 
@@ -82,9 +86,7 @@ def measure(settings: Settings, folder: Path, *, tiny: bool) -> list[Row]:
     """
     pipeline = Pipeline(folder, settings)
     pipeline.evaluate()
-    rows: list[Row] = [
-        {"stage": name.rsplit("-", 1)[0], **timing} for name, timing in read_timings(folder).items()
-    ]
+    rows = _stages(folder)
     model = BIGRec.load(
         pipeline.bundle, base_model=settings.model.base, device=settings.model.device
     )
@@ -104,6 +106,12 @@ def measure(settings: Settings, folder: Path, *, tiny: bool) -> list[Row]:
     return rows
 
 
+def _stages(folder: Path) -> list[Row]:
+    """The stages of a run directory that are complete."""
+    timings = read_timings(folder).items()
+    return [{"stage": name.rsplit("-", 1)[0], **timing} for name, timing in timings]
+
+
 def _served(name: str, ask: Callable[[], object], count: int, times: int) -> Row:
     ask()
     median = float(np.median([timed(ask)[0] for _ in range(times)]))
@@ -114,6 +122,8 @@ def run_matrix(
     folder: Path, options: Sequence[str], *, minutes: float, modes: Sequence[str] = tuple(MODES)
 ) -> list[Row]:
     """Run every mode in a separate process, in equal shares of the time.
+
+    A mode that takes longer has the stages that it completed.
 
     Args:
         folder: For the run directories and the rows.
@@ -130,6 +140,7 @@ def run_matrix(
         try:
             subprocess.run(command, capture_output=True, text=True, check=True, timeout=limit)  # noqa: S603
         except subprocess.TimeoutExpired:
+            rows += [{"mode": mode, **row} for row in _stages(folder / mode)]
             rows.append({"mode": mode, "stage": f"stopped after {limit:.0f} s"})
         except subprocess.CalledProcessError as error:
             reason = (error.stderr.strip().splitlines() or ["no message"])[-1]

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from benchmarks import gpu
 from benchmarks.gpu import MODES, measure, run_matrix, settings_of, table
+from bigrec.storage import write_json
 from tests.conftest import tiny_overrides
 
 pytestmark = pytest.mark.model
@@ -70,7 +71,11 @@ def test_a_mode_that_fails_or_takes_too_long_is_named(tmp_path: Path) -> None:
     assert failed["mode"] == "latent"
     assert failed["stage"].startswith("failed: ")
     assert "no-such-file" in failed["stage"]
-    (stopped,) = run_matrix(tmp_path, options, minutes=1e-4, modes=["latent"])
+    done = tmp_path / "latent" / "data-0"
+    done.mkdir(parents=True)
+    write_json(done / "done.json", {"seconds": 1.5})
+    complete, stopped = run_matrix(tmp_path, options, minutes=1e-4, modes=["latent"])
+    assert complete == {"mode": "latent", "stage": "data", "seconds": 1.5}
     assert stopped["stage"] == "stopped after 0 s"
 
 

@@ -10,6 +10,7 @@ from bigrec.lm import hardware
 from bigrec.lm.hardware import (
     QuickProducts,
     attention_by_products,
+    default_batch_tokens,
     disable_cudnn_attention,
 )
 from bigrec.lm.model import load_language_model
@@ -127,3 +128,8 @@ def test_cudnn_attention_is_off_for_models_on_cuda_alone() -> None:
         assert not torch.backends.cuda.cudnn_sdp_enabled()  # type: ignore[no-untyped-call]
     finally:
         torch.backends.cuda.enable_cudnn_sdp(before)
+
+
+def test_a_gpu_reads_more_tokens_at_once() -> None:
+    by_device = [default_batch_tokens(torch.device(name)) for name in ("cpu", "mps", "cuda:1")]
+    assert by_device == [1024, 4096, 16_384]

@@ -69,8 +69,16 @@ def pick_dtype(dtype: Dtype, device: torch.device) -> torch.dtype:
 
 
 def default_batch_tokens(device: torch.device) -> int:
-    """Tokens of a batch for inference: on a CPU about as many as its caches hold."""
-    return 1024 if device.type == "cpu" else 4096
+    """Tokens of a batch for inference.
+
+    On a CPU about as many as its caches hold. On CUDA enough to hide the launches of a small
+    model's kernels: with SmolLM2-135M on an H200, states of histories took 1.6 times and
+    likelihoods 1.9 times as long with 4,096 tokens.
+
+    Args:
+        device: The device of a language model.
+    """
+    return {"cpu": 1024, "cuda": 16_384}.get(device.type, 4096)
 
 
 def disable_cudnn_attention(device: torch.device) -> None:

@@ -22,11 +22,13 @@ class LikelihoodQueryEncoder(GenerativeQueryEncoder):
     methods: Mapping[BeamMode, MethodId] = {"top1": MethodId("BIGRec, likelihood")}
 
     def _prepare(self) -> None:
+        decoding = self._settings.generative.decoding
         self._likelihood = TitleLikelihood(
             self.lm,
             self._renderer,
             self._catalog.unique_titles,
-            max_read=self._settings.generative.decoding.max_read,
+            max_read=decoding.max_read,
+            batch_size=decoding.batch_size,
         )
 
     def encode(

@@ -39,9 +39,11 @@ def computed(
     *,
     titles: Sequence[str] = MORE,
     max_read: int = 512,
+    batch_size: int = 16,
 ) -> FloatArray:
     prompts = [renderer.prompt_ids(history, "movie") for history in HISTORIES]
-    return TitleLikelihood(lm, renderer, titles, max_read=max_read).log_probs(prompts)
+    likelihood = TitleLikelihood(lm, renderer, titles, max_read=max_read, batch_size=batch_size)
+    return likelihood.log_probs(prompts)
 
 
 def test_they_are_what_training_lowers(lm: LanguageModel, renderer: PromptRenderer) -> None:
@@ -58,6 +60,22 @@ def test_they_are_what_training_lowers(lm: LanguageModel, renderer: PromptRender
                 loss = float(TrieLoss(tokens)(lm.model(**batch), targets, 1))
             assert found[row, column] == pytest.approx(-loss, abs=1e-3)
     np.testing.assert_allclose(np.exp(found).sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_size_of_a_batch_does_not_change_them(
+    lm: LanguageModel, renderer: PromptRenderer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sizes = []
+    read = TitleLikelihood._batch
+
+    def counted(self: TitleLikelihood, prompts: Sequence[Sequence[int]]) -> FloatArray:
+        sizes.append(len(prompts))
+        return read(self, prompts)
+
+    monkeypatch.setattr(TitleLikelihood, "_batch", counted)
+    together = computed(lm, renderer)
+    np.testing.assert_allclose(computed(lm, renderer, batch_size=2), together, atol=1e-4)
+    assert sizes == [3, 2, 1]
 
 
 def test_beams_of_all_titles_have_them(lm: LanguageModel, renderer: PromptRenderer) -> None:

@@ -43,17 +43,25 @@ class TitleLikelihood:
         titles: The titles, ``t`` of them.
         max_read: Most tokens of titles that are read for a prompt; those to the likeliest fork are
             read in any case.
+        batch_size: Most prompts of a batch. It limits memory.
 
     Raises:
         ModelError: If the model does not read a tree of tokens as it reads its branches, or its
             logits are not the product of its states with the output layer.
-        ValueError: If ``max_read`` is below 1, or ``titles`` is empty.
+        ValueError: If ``max_read`` or ``batch_size`` is below 1, or ``titles`` is empty.
     """
 
     def __init__(
-        self, lm: LanguageModel, renderer: PromptRenderer, titles: Sequence[str], *, max_read: int
+        self,
+        lm: LanguageModel,
+        renderer: PromptRenderer,
+        titles: Sequence[str],
+        *,
+        max_read: int,
+        batch_size: int,
     ) -> None:
-        check_least(1, max_read=max_read)
+        check_least(1, max_read=max_read, batch_size=batch_size)
+        self._batch_size = batch_size
         self._lm = lm
         self._max_read = max_read
         self._tree = TitleTree.of(TitleTokens.of(renderer, titles))
@@ -81,8 +89,8 @@ class TitleLikelihood:
         result = np.empty((len(prompts), self._tree.n_titles), dtype=np.float32)
         done = 0
         n_read = min(self._max_read, len(self._tree.read))
-        batch_size = max(1, default_batch_tokens(self._lm.device) // max(1, n_read))
-        for batch in batches_by_length(prompts, batch_size):
+        fitting = max(1, default_batch_tokens(self._lm.device) // max(1, n_read))
+        for batch in batches_by_length(prompts, min(fitting, self._batch_size)):
             result[batch] = self._batch([prompts[place] for place in batch])
             done += len(batch)
             if progress is not None:
