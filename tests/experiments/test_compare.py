@@ -14,6 +14,7 @@ from bigrec.errors import SettingsError
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.metrics import ndcg_at
 from bigrec.evaluation.protocol import MethodResult
+from bigrec.evaluation.query_table import QueryTable
 from bigrec.evaluation.reports.comparison import comparison_from_json
 from bigrec.experiments.compare import compare_pipeline
 from bigrec.experiments.comparison import Comparison
@@ -266,6 +267,11 @@ def test_the_command_prints_and_writes_the_figures(
     read = comparison_from_json(json.loads(pipeline.comparison_file.read_text()))
     assert read.rows == comparison.report.rows
     assert pipeline.comparison_file.with_suffix(".html").read_text().startswith("<!")
+    table = QueryTable.load(pipeline.comparison_file.with_suffix(".parquet"))
+    for result in comparison.results:
+        ranks = table.ranks(result.method, exclude_seen=result.exclude_seen)
+        np.testing.assert_array_equal(ranks, result.ranks)
+    assert table.frame["user_id"].to_list() == pipeline.prepared.test_queries.user_ids
 
 
 def test_the_public_function_is_the_same_comparison(

@@ -8,7 +8,7 @@ from bigrec.errors import SettingsError
 from bigrec.evaluation.method import MethodId
 from bigrec.evaluation.reports.comparison import comparison_json, write_comparison
 from bigrec.experiments.comparison import Comparison, compare_methods, seed_rows
-from bigrec.experiments.evaluate import text_statistics
+from bigrec.experiments.evaluate import make_query_table, text_statistics
 from bigrec.experiments.fitted_to import fitted_to
 from bigrec.experiments.fusions import fused_ids, parse_fusions
 from bigrec.experiments.methods import recommender_ids
@@ -63,8 +63,9 @@ def compare(
 def compare_pipeline(pipeline: Pipeline) -> Comparison:
     """Compare a pipeline's recommender with baselines and fusions, under every seed.
 
-    Writes ``comparison.json`` and ``comparison.html`` beside the evaluation. Complete stages,
-    generated texts and networks included, are reused.
+    Writes ``comparison.json`` and ``comparison.html`` beside the evaluation, and the target ranks
+    of every method under the first seed as ``comparison.parquet``, to be paired with those of other
+    runs. Complete stages, generated texts and networks included, are reused.
 
     Raises:
         BigrecError: If the data, the settings or the model cannot be used.
@@ -79,25 +80,25 @@ def compare_pipeline(pipeline: Pipeline) -> Comparison:
         seed: comparison.results for seed, comparison in zip(seeds, [first, *others], strict=True)
     }
     tested = pipeline.fitting.tested
+    catalog, queries = pipeline.dataset.catalog, tested.prepared.test_queries
+    texts = tested.encode("test").texts
     report = replace(
         first.report,
         fitted_to=fitted_to(
             list(dict.fromkeys(result.method for result in first.results)),
             signals=signals.values(),
             recommenders=recommender_ids(settings),
-            catalog=pipeline.dataset.catalog,
+            catalog=catalog,
             prepared=tested.prepared,
             settings=settings,
         ),
         seeds=seed_rows(by_seed),
-        shares=text_statistics(
-            tested.encode("test").texts,
-            pipeline.dataset.catalog,
-            histories=tested.prepared.test_queries.histories,
-        ),
+        shares=text_statistics(texts, catalog, histories=queries.histories),
         settings=settings.to_dict(),
         notes=[*pipeline.notes(), *_notes(pipeline), *_tuning_notes(pipeline)],
     )
+    table = make_query_table(catalog, queries, texts, first.results)
+    table.save(pipeline.comparison_file.with_suffix(".parquet"))
     write_json(pipeline.comparison_file, comparison_json(report))
     write_comparison(pipeline.comparison_file.with_suffix(".html"), report)
     return replace(first, report=report)

@@ -1,6 +1,6 @@
 """Full-ranking evaluation of a recommender beside popularity and a random order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,12 +125,9 @@ def evaluate_recommender(
     ranked = evaluate_methods(methods, scored, progress=progress)
     results = [method.result for method in ranked]
     results += _random_results(catalog.n_titles, scored.targets, scored.seen)
-    table = make_query_table(catalog, queries, texts)
-    for result in results:
-        table = table.with_ranks(result)
     nearest = fitted.encoder.ranker.rank(encoded, k=1, beams="top1").distances[:, 0]
     return EvaluationResult(
-        table=table,
+        table=make_query_table(catalog, queries, texts, results),
         rows=summarize(results, users=number_users(queries.user_ids), seed=0),
         shares=text_statistics(texts, catalog, histories=queries.histories),
         nearest=nearest,
@@ -202,13 +199,26 @@ def _examples(
 
 
 def make_query_table(
-    catalog: Catalog, queries: EvalQueries, texts: Sequence[Sequence[GeneratedText]]
+    catalog: Catalog,
+    queries: EvalQueries,
+    texts: Sequence[Sequence[GeneratedText]],
+    results: Iterable[MethodResult] = (),
 ) -> QueryTable:
-    """The queries with their histories, targets and texts, without ranks."""
-    return QueryTable.build(
+    """The queries with their histories, targets, texts and ranks.
+
+    Args:
+        catalog: The catalog.
+        queries: The queries.
+        texts: Generated texts of each.
+        results: Their target ranks.
+    """
+    table = QueryTable.build(
         user_ids=queries.user_ids,
         histories=[[catalog.item_ids[item] for item in items] for items in queries.histories],
         targets=[catalog.item_ids[item] for item in queries.targets],
         target_titles=[catalog.titles[item] for item in queries.targets],
         texts=texts,
     )
+    for result in results:
+        table = table.with_ranks(result)
+    return table

@@ -18,7 +18,8 @@ A changed setting starts a new folder beside the old one; changing back finds th
     text-<key>/              text mode: hyperparameters with their figures, grid.json
     models-<key>/            tuned hyperparameters and networks of signals and baselines, and
                              vectors of the titles
-    evaluation-<key>/        queries.parquet, metrics.json, report.html, comparison.{json,html}
+    evaluation-<key>/        queries.parquet, metrics.json, report.html,
+                             comparison.{json,html,parquet}
     tuning-<key>/            trials of `bigrec tune`
     tuned-<model>.yaml       settings of its best trial
     bundle/                  the recommender, ready to be copied elsewhere

@@ -116,9 +116,8 @@ def _run_variant(variant: Variant, pipeline: Pipeline) -> QueryTable:
             *map(Method, _SIGNALS),
             *(method for method in fusion.methods if method.id.fusion == "tuned"),
         ]
-    table = make_query_table(dataset.catalog, prepared.test_queries, [[]] * len(test))
-    for ranked in evaluate_methods(methods, test):
-        table = table.with_ranks(ranked.result)
+    results = (method.result for method in evaluate_methods(methods, test))
+    table = make_query_table(dataset.catalog, prepared.test_queries, [[]] * len(test), results)
     table.save(path)
     return table
 

@@ -109,12 +109,13 @@ def run_arm(
         return QueryTable.load(path)
     results = compare_pipeline(pipeline).results
     tested = pipeline.fitting.tested
-    table = make_query_table(
-        pipeline.dataset.catalog, tested.prepared.test_queries, tested.encode("test").texts
-    )
     own = {method.model for method in recommender_ids(settings)}
-    for result in results:
-        table = table.with_ranks(_with_budget(result, arm, own))
+    table = make_query_table(
+        pipeline.dataset.catalog,
+        tested.prepared.test_queries,
+        tested.encode("test").texts,
+        [_with_budget(result, arm, own) for result in results],
+    )
     table.save(path)
     return table
 

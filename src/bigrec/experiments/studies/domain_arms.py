@@ -180,11 +180,10 @@ def _rank(arm: DomainArm, pipeline: Pipeline) -> QueryTable:
         for beams, method in recommender.encoder.methods.items()
     ]
     methods += map(Method, labels.values())
-    table = make_query_table(dataset.catalog, queries, encoded.texts)
     scored = recommender.score(encoded, queries, signals=signals)
-    for ranked in evaluate_methods({False: methods, True: methods}, scored):
-        table = table.with_ranks(ranked.result)
-    return table
+    ranked = evaluate_methods({False: methods, True: methods}, scored)
+    results = (method.result for method in ranked)
+    return make_query_table(dataset.catalog, queries, encoded.texts, results)
 
 
 def _placed_by_title(pipeline: Pipeline) -> FittedRecommender:
