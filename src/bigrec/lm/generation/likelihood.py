@@ -7,7 +7,8 @@ probabilities of thousands of titles, which sum to 1.
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -17,7 +18,7 @@ from bigrec.errors import ModelError
 from bigrec.lm.decoder import check_states
 from bigrec.lm.generation.base import batches_by_length, check_least, check_prompts
 from bigrec.lm.generation.kv_cache import has_plain_cache
-from bigrec.lm.generation.title_tree import TitleSearch, TitleTree
+from bigrec.lm.generation.title_tree import Choices, TitleSearch, TitleTree
 from bigrec.lm.hardware import QuickProducts, default_batch_tokens
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
@@ -65,7 +66,7 @@ class TitleLikelihood:
         self._lm = lm
         self._max_read = max_read
         self._tree = TitleTree.of(TitleTokens.of(renderer, titles))
-        self._weights, self._bias = _output_layer(lm, self._tree)
+        self._output = _OutputLayer.of(lm, self._tree)
         if not _reads_trees(lm, self._tree):
             raise ModelError(
                 f"{lm.source.name} does not read a tree of tokens as it reads its branches, which "
@@ -100,14 +101,32 @@ class TitleLikelihood:
     def _batch(self, prompts: Sequence[Sequence[int]]) -> FloatArray:
         tree = self._tree
         reader = _Reader(self._lm, tree, prompts)
-        searches = [TitleSearch(tree, self._weights, self._bias) for _ in prompts]
-        states = reader.read_prompts()
-        for search, state in zip(searches, states, strict=True):
-            search.add(np.zeros(1, dtype=np.int64), state[None])
+        searches = [TitleSearch(tree) for _ in prompts]
+        root = np.zeros(1, dtype=np.int64)
+        self._add(searches, [root] * len(prompts), reader.read_prompts()[:, None])
         for nodes in self._passes(searches):
-            for search, read, state in zip(searches, nodes, reader.read(nodes), strict=True):
-                search.add(read, state)
+            self._add(searches, nodes, reader.read(nodes))
         return np.stack([search.log_probs() for search in searches])
+
+    def _add(
+        self, searches: Sequence[TitleSearch], nodes: Sequence[IntArray], states: torch.Tensor
+    ) -> None:
+        """Add the choices at the nodes of each prompt, whose states are ``[b, width, d]``."""
+        choices: list[Choices] = []
+        for some in nodes:
+            # Where all nodes are read, they are those of the prompt before.
+            again = choices and some is nodes[len(choices) - 1]
+            choices.append(choices[-1] if again else self._tree.choices(some))
+        logits = [
+            self._output.logits(rows, chosen.rows, self._tree.places[chosen.children])
+            for rows, chosen in zip(states, choices, strict=True)
+        ]
+        # Together, so that a GPU is waited for once.
+        values: FloatArray = torch.cat(logits).cpu().numpy()
+        check_states(values)
+        ends = np.cumsum([len(chosen.rows) for chosen in choices])
+        for search, chosen, own in zip(searches, choices, np.split(values, ends[:-1]), strict=True):
+            search.add(chosen, own)
 
     def _passes(self, searches: Sequence[TitleSearch]) -> Iterator[list[IntArray]]:
         """Nodes to read in each pass, for each prompt."""
@@ -143,16 +162,14 @@ class _Reader:
         self._read = np.empty((len(prompts), 0), dtype=np.int64)
         self._sees = np.empty((len(prompts), 0, 0), dtype=np.bool_)
 
-    def read_prompts(self) -> FloatArray:
+    def read_prompts(self) -> torch.Tensor:
         """States at the end of each prompt, ``[b, d]`` float32."""
         options = self._lm.forward_options(self._mask, keep=1)
         options.pop("logits_to_keep", None)
-        states: FloatArray = self._states(self._ids, self._mask, options)[:, -1]
-        check_states(states)
-        return states
+        return self._states(self._ids, self._mask, options)[:, -1]
 
-    def read(self, nodes: Sequence[IntArray]) -> list[FloatArray]:
-        """States after some nodes of each prompt, ``[m, d]`` float32 each.
+    def read(self, nodes: Sequence[IntArray]) -> torch.Tensor:
+        """States after some nodes of each prompt, ``[b, width, d]`` float32; the first ``m`` count.
 
         Args:
             nodes: Nodes of each prompt, ascending, ``m`` of them. The parent of each is the root,
@@ -168,6 +185,9 @@ class _Reader:
         places = np.arange(n_before, n_before + width)
         sees[:, places, places] = True
         for row, some in enumerate(nodes):
+            if row and not n_before and some is nodes[0]:
+                sees[row] = sees[0]
+                continue
             column = {node: place for place, node in enumerate(self._read[row].tolist())}
             for place, parent in enumerate(self._tree.parents[some].tolist(), start=n_before):
                 if parent:
@@ -186,9 +206,7 @@ class _Reader:
         positions = first + torch.from_numpy(self._tree.depths[known]) - 1
         # A byte for each pair travels to the device, not a number.
         additive = _additive(mask.to(self._lm.device), self._dtype)
-        states = self._states(ids, additive, {"position_ids": positions})
-        check_states(states)
-        return [state[: len(some)] for state, some in zip(states, nodes, strict=True)]
+        return self._states(ids, additive, {"position_ids": positions})
 
     @property
     def _dtype(self) -> torch.dtype:
@@ -198,7 +216,7 @@ class _Reader:
     @torch.inference_mode()
     def _states(
         self, ids: torch.Tensor, mask: torch.Tensor, options: dict[str, torch.Tensor]
-    ) -> FloatArray:
+    ) -> torch.Tensor:
         device = self._lm.device
         with QuickProducts():
             output = self._lm.base.get_decoder()(
@@ -208,7 +226,7 @@ class _Reader:
                 use_cache=True,
                 **{name: value.to(device) for name, value in options.items()},
             )
-        states: FloatArray = output.last_hidden_state.float().cpu().numpy()
+        states: torch.Tensor = output.last_hidden_state.float()
         return states
 
 
@@ -218,35 +236,61 @@ def _additive(mask: torch.Tensor, dtype: torch.dtype) -> torch.Tensor:
     return zeros.masked_fill(~mask, torch.finfo(dtype).min)[:, None]
 
 
-def _output_layer(lm: LanguageModel, tree: TitleTree) -> tuple[FloatArray, FloatArray | None]:
-    """Weights ``[v, d]`` and bias ``[v]``, if there is any, that give the logits of the vocabulary.
+@dataclass(frozen=True, eq=False)
+class _OutputLayer:
+    """What gives the logits of the titles' tokens, ``v`` of them.
 
-    Raises:
-        ModelError: If the model's logits are others, by a trial.
+    Attributes:
+        weights: Rows of the vocabulary's weights, ``[v, d]`` float32.
+        bias: Of each, ``[v]``; None for none.
     """
-    head: Any = lm.base.get_output_embeddings()
-    weights = _rows(head.weight, tree.titles.ids)
-    bias = None if getattr(head, "bias", None) is None else _rows(head.bias, tree.titles.ids)
-    prompt = tree.titles.ids[:3].tolist()
-    with torch.inference_mode():
-        logits = lm.base(input_ids=torch.tensor([prompt], device=lm.device)).logits[0, -1]
-    expected = logits.float().cpu().numpy()[tree.titles.ids]
-    found = _Reader(lm, tree, [prompt]).read_prompts()[0] @ weights.T
-    found += 0 if bias is None else bias
-    if np.linalg.norm(found - expected) > _TOLERANCE * np.linalg.norm(expected):
-        raise ModelError(
-            f"{lm.source.name} changes the logits of its output layer, or has another one than a "
-            "plain product. generative.decoding.method: likelihood needs a plain one: use beams or "
-            "latent."
+
+    weights: torch.Tensor
+    bias: torch.Tensor | None
+
+    def logits(self, states: torch.Tensor, rows: IntArray, tokens: IntArray) -> torch.Tensor:
+        """A logit for each pair of a state and a token, ``[e]``.
+
+        Args:
+            states: ``[m, d]``.
+            rows: Row of the state of each pair, ``[e]``.
+            tokens: Place of the token of each pair, ``[e]``.
+        """
+        row, token = (torch.from_numpy(places).to(states.device) for places in (rows, tokens))
+        logits = torch.einsum("ed,ed->e", states[row], self.weights[token])
+        return logits if self.bias is None else logits + self.bias[token]
+
+    @classmethod
+    def of(cls, lm: LanguageModel, tree: TitleTree) -> Self:
+        """That of a language model.
+
+        Raises:
+            ModelError: If the model's logits are others, by a trial.
+        """
+        head: Any = lm.base.get_output_embeddings()
+        ids = torch.from_numpy(tree.titles.ids).to(lm.device)
+        bias = getattr(head, "bias", None)
+        layer = cls(
+            head.weight.detach()[ids].float(), None if bias is None else bias.detach()[ids].float()
         )
-    return weights, bias
+        prompt = tree.titles.ids[:3].tolist()
+        with torch.inference_mode():
+            logits = lm.base(input_ids=torch.tensor([prompt], device=lm.device)).logits[0, -1]
+        tokens = np.arange(len(ids))
+        state = _Reader(lm, tree, [prompt]).read_prompts()
+        check_states(state.cpu().numpy())
+        if not _agree(layer.logits(state, np.zeros_like(tokens), tokens), logits.float()[ids]):
+            raise ModelError(
+                f"{lm.source.name} changes the logits of its output layer, or has another one than "
+                "a plain product. generative.decoding.method: likelihood needs a plain one: use "
+                "beams or latent."
+            )
+        return layer
 
 
-def _rows(weights: torch.Tensor, rows: IntArray) -> FloatArray:
-    """Some rows of a weight, float32."""
-    chosen = torch.from_numpy(rows).to(weights.device)
-    found: FloatArray = weights.detach()[chosen].float().cpu().numpy()
-    return found
+def _agree(found: torch.Tensor, expected: torch.Tensor) -> bool:
+    """Whether numbers are the same up to rounding."""
+    return bool((found - expected).norm() <= _TOLERANCE * expected.norm())
 
 
 def _reads_trees(lm: LanguageModel, tree: TitleTree) -> bool:
@@ -268,9 +312,8 @@ def _reads_trees(lm: LanguageModel, tree: TitleTree) -> bool:
         (states,) = reader.read([together])
         for branch in branches:
             alone = _Reader(lm, tree, [[*prompt, *tree.tokens(branch).tolist()]])
-            expected = alone.read_prompts()[0]
-            found = states[np.searchsorted(together, branch[-1])]
-            if np.linalg.norm(found - expected) > _TOLERANCE * np.linalg.norm(expected):
+            found = states[int(np.searchsorted(together, branch[-1]))]
+            if not _agree(found, alone.read_prompts()[0]):
                 return False
     except (RuntimeError, TypeError, ValueError, KeyError, AttributeError, NotImplementedError):
         return False

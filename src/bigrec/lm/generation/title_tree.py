@@ -1,4 +1,4 @@
-"""The tree of a catalog's titles, and the log-probabilities of titles from states at its forks."""
+"""The tree of a catalog's titles, and the log-probabilities of titles from logits at its forks."""
 
 from dataclasses import dataclass, field
 from typing import Self
@@ -7,6 +7,24 @@ import numpy as np
 
 from bigrec.lm.title_tokens import TitleTokens
 from bigrec.types import BoolArray, FloatArray, IntArray
+
+
+@dataclass(frozen=True, eq=False)
+class Choices:
+    """The steps from nodes at which several tokens go on, ``e`` steps from ``f`` nodes.
+
+    Attributes:
+        forks: The nodes, ``[f]``.
+        rows: Place of the node before each step among all nodes that were asked for, ``[e]``,
+            ascending.
+        starts: First step from each fork, ``[f]``.
+        children: Node that each step leads to, ``[e]``.
+    """
+
+    forks: IntArray = field(repr=False)
+    rows: IntArray = field(repr=False)
+    starts: IntArray = field(repr=False)
+    children: IntArray = field(repr=False)
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +72,13 @@ class TitleTree:
         tokens: IntArray = self.titles.ids[self.places[nodes]]
         return tokens
 
+    def choices(self, nodes: IntArray) -> Choices:
+        """The steps from those of some nodes that are forks."""
+        places = np.flatnonzero(self.is_fork[nodes])
+        row, _, children = self.titles.trie.steps(nodes[places])
+        starts = np.flatnonzero(np.diff(row, prepend=-1))
+        return Choices(nodes[places], places[row], starts, children)
+
     @classmethod
     def of(cls, titles: TitleTokens) -> Self:
         """Derive the rest from the titles."""
@@ -94,43 +119,36 @@ class TitleSearch:
 
     Args:
         tree: The titles.
-        weights: Row of the output layer of each of the titles' tokens, ``[v, d]``.
-        bias: Of each, ``[v]``; None for none.
     """
 
-    def __init__(self, tree: TitleTree, weights: FloatArray, bias: FloatArray | None) -> None:
+    def __init__(self, tree: TitleTree) -> None:
         self._tree = tree
-        self._weights = weights
-        self._bias = bias
         # The beginnings, as nodes, and the log-probability of each.
         self._nodes = np.zeros(1, dtype=np.int64)
         self._log_probs = np.zeros(1)
-        self._states = np.empty((0, weights.shape[1]), dtype=np.float32)
-        # Row of the states of each node; -1 if it is not read.
-        self._rows = np.full(len(tree.parents), -1)
+        # Log-probability of the step to each node, after forks that are known.
+        self._steps = np.empty(len(tree.parents))
+        self._is_known = np.zeros(len(tree.parents), dtype=np.bool_)
 
-    def add(self, nodes: IntArray, states: FloatArray) -> None:
-        """Add the states ``[m, d]`` of nodes ``[m]``, and read on from what they follow."""
-        self._rows[nodes] = np.arange(len(nodes)) + len(self._states)
-        self._states = np.concatenate([self._states, states])
+    def add(self, choices: Choices, logits: FloatArray) -> None:
+        """Add the logits of choices, ``[e]``, and read on from what they follow."""
+        if len(choices.forks):
+            totals = np.logaddexp.reduceat(logits.astype(np.float64), choices.starts)
+            counts = np.diff(choices.starts, append=len(choices.rows))
+            self._steps[choices.children] = logits - np.repeat(totals, counts)
+            self._is_known[choices.forks] = True
         while self._read_on():
             pass
 
     def _read_on(self) -> bool:
-        """Replace beginnings whose fork has a state by those after it; whether there was any."""
+        """Replace beginnings whose fork is known by those after it; whether there was any."""
         tree = self._tree
         forks = tree.forks[self._nodes]
-        ready = tree.is_fork[forks] & (self._rows[forks] >= 0)
+        ready = self._is_known[forks]
         if not ready.any():
             return False
         row, _, child = tree.titles.trie.steps(forks[ready])
-        states = self._states[self._rows[forks[ready]]]
-        logits = np.einsum("ed,ed->e", states[row], self._weights[tree.places[child]])
-        if self._bias is not None:
-            logits += self._bias[tree.places[child]]
-        starts = np.flatnonzero(np.diff(row, prepend=-1))
-        totals = np.logaddexp.reduceat(logits.astype(np.float64), starts)
-        log_probs = self._log_probs[ready][row] + logits - totals[row]
+        log_probs = self._log_probs[ready][row] + self._steps[child]
         self._nodes = np.concatenate([self._nodes[~ready], child])
         self._log_probs = np.concatenate([self._log_probs[~ready], log_probs])
         return True
