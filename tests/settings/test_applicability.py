@@ -64,6 +64,10 @@ from bigrec.settings import Settings
             "decoding.server.retries: .*backend: openai",
         ),
         (
+            ["mode=generative", "generative.decoding={method: latent, batch_size: 8}"],
+            "batch_size: .*generative.decoding.method: beams, both or likelihood",
+        ),
+        (
             ["mode=generative", "generative.prompt={style: list, response_prefix: Next}"],
             "response_prefix: .*style: plain",
         ),
@@ -103,6 +107,7 @@ def test_what_has_no_effect_is_refused(overrides: list[str], needs: str) -> None
         ["fusion.signals=[EASE]", "fusion.method=product", "fusion.gammas={EASE: 0.5}"],
         ["generative={finetune: {softmax: trie}, decoding: {method: latent}}", "mode=generative"],
         ["mode=generative", "generative.decoding={backend: openai, server: {retries: 2}}"],
+        ["mode=generative", "generative.decoding={method: likelihood, batch_size: 8}"],
     ],
 )
 def test_the_same_settings_are_taken_where_they_have_an_effect(overrides: list[str]) -> None:

@@ -67,7 +67,12 @@ _CONDITIONS = (
     *(
         _Condition(f"generative.decoding.{name}", lambda s: s.writes_texts, _BEAMS)
         for name in DecodingSettings.model_fields
-        if name not in {"method", "max_read"}
+        if name not in {"method", "batch_size", "max_read"}
+    ),
+    _Condition(
+        "generative.decoding.batch_size",
+        lambda s: s.writes_texts or s.ranks_by_likelihood,
+        "mode: generative, with generative.decoding.method: beams, both or likelihood",
     ),
     _Condition(
         "generative.decoding.max_read",

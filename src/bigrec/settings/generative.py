@@ -120,7 +120,7 @@ class DecodingSettings(Section):
     max_new_tokens: Annotated[int, Field(ge=1, le=256)] | None = None
     """Longest text in tokens; None takes the longest title of the catalog, at most 64."""
     batch_size: Annotated[int, Field(ge=1, le=4096)] = 16
-    """Histories in a batch. Lower it to save memory."""
+    """Histories in a batch, with likelihood at most. Lower it to save memory."""
     length_penalty: float = 1.0
     """Exponent of the length that divides a beam's log-probability (paper: 1)."""
     backend: Literal["auto", "transformers", "ctranslate2", "openai"] = "auto"
