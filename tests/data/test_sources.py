@@ -1,6 +1,5 @@
 import json
 import os
-import time
 from pathlib import Path
 from typing import Any
 
@@ -273,11 +272,9 @@ def test_a_missing_file_of_paper_examples_is_reported(tmp_path: Path) -> None:
 
 @pytest.mark.real
 @pytest.mark.skipif(not installed("recbole"), reason="recbole is not installed")
-def test_movielens_100k_is_read_whole_and_fast() -> None:
-    started = time.monotonic()
+def test_movielens_100k_is_read_whole() -> None:
     made = load_dataset("ml-100k")
     split = split_dataset(made.interactions, method="auto", max_history_length=10, min_history=10)
-    assert time.monotonic() - started < 5
     assert (made.name, made.item_type) == ("ml-100k", "movie")
     assert len(made.interactions.user_ids) == 943
     assert len(made.interactions) == 100_000

@@ -2,7 +2,6 @@
 
 import shutil
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -56,9 +55,7 @@ def test_a_busy_service_is_alive_refuses_what_is_too_much_and_answers_the_rest(
     for thread in more:
         thread.start()
     wait_for(lambda: "bigrec_waiting 2.0" in client.get("/metrics").text)
-    started = time.perf_counter()
     assert client.get("/health/live").status_code == 200
-    assert time.perf_counter() - started < 1
     answer = client.post("/v1/recommend", json={"history": HISTORY})
     assert (answer.status_code, answer.json()["code"]) == (429, "overloaded")
     assert answer.headers["Retry-After"] == "1"
