@@ -202,7 +202,7 @@ def make_query_table(
     catalog: Catalog,
     queries: EvalQueries,
     texts: Sequence[Sequence[GeneratedText]],
-    results: Iterable[MethodResult] = (),
+    results: Iterable[MethodResult],
 ) -> QueryTable:
     """The queries with their histories, targets, texts and ranks.
 

@@ -18,7 +18,7 @@ from bigrec.errors import ModelError
 from bigrec.lm.decoder import check_states
 from bigrec.lm.generation.base import batches_by_length, check_least, check_prompts
 from bigrec.lm.generation.kv_cache import has_plain_cache
-from bigrec.lm.generation.title_tree import Choices, TitleSearch, TitleTree
+from bigrec.lm.generation.title_tree import TitleSearch, TitleTree
 from bigrec.lm.hardware import QuickProducts, default_batch_tokens
 from bigrec.lm.model import LanguageModel
 from bigrec.lm.padding import left_padded
@@ -62,9 +62,9 @@ class TitleLikelihood:
         batch_size: int,
     ) -> None:
         check_least(1, max_read=max_read, batch_size=batch_size)
-        self._batch_size = batch_size
         self._lm = lm
         self._max_read = max_read
+        self._batch_size = batch_size
         self._tree = TitleTree.of(TitleTokens.of(renderer, titles))
         self._output = _OutputLayer.of(lm, self._tree)
         if not _reads_trees(lm, self._tree):
@@ -112,11 +112,7 @@ class TitleLikelihood:
         self, searches: Sequence[TitleSearch], nodes: Sequence[IntArray], states: torch.Tensor
     ) -> None:
         """Add the choices at the nodes of each prompt, whose states are ``[b, width, d]``."""
-        choices: list[Choices] = []
-        for some in nodes:
-            # Where all nodes are read, they are those of the prompt before.
-            again = choices and some is nodes[len(choices) - 1]
-            choices.append(choices[-1] if again else self._tree.choices(some))
+        choices = [self._tree.choices(some) for some in nodes]
         logits = [
             self._output.logits(rows, chosen.rows, self._tree.places[chosen.children])
             for rows, chosen in zip(states, choices, strict=True)
@@ -180,18 +176,15 @@ class _Reader:
         for row, some in enumerate(nodes):
             padded[row, : len(some)] = some
         self._read = np.concatenate([self._read, padded], axis=1)
+        known = np.maximum(padded, 0)
         sees = np.zeros((len(nodes), n_before + width, n_before + width), dtype=np.bool_)
         sees[:, :n_before, :n_before] = self._sees
         places = np.arange(n_before, n_before + width)
         sees[:, places, places] = True
-        for row, some in enumerate(nodes):
-            if row and not n_before and some is nodes[0]:
-                sees[row] = sees[0]
-                continue
-            column = {node: place for place, node in enumerate(self._read[row].tolist())}
-            for place, parent in enumerate(self._tree.parents[some].tolist(), start=n_before):
-                if parent:
-                    sees[row, place] |= sees[row, column[parent]]
+        rows = np.arange(len(nodes))
+        # Parents are before their children.
+        for place, above in zip(places, self._places_above(known, places).T, strict=True):
+            sees[rows, place] |= sees[rows, above]
         self._sees = sees
         mask = torch.cat(
             [
@@ -200,13 +193,28 @@ class _Reader:
             ],
             dim=-1,
         )
-        known = np.maximum(padded, 0)
         ids = torch.from_numpy(self._tree.tokens(known))
         first = self._mask.sum(dim=1, keepdim=True)
         positions = first + torch.from_numpy(self._tree.depths[known]) - 1
         # A byte for each pair travels to the device, not a number.
         additive = _additive(mask.to(self._lm.device), self._dtype)
         return self._states(ids, additive, {"position_ids": positions})
+
+    def _places_above(self, nodes: IntArray, places: IntArray) -> IntArray:
+        """Place of each node's parent among those that were read; its own where that is the root.
+
+        Args:
+            nodes: Nodes of each prompt, ``[b, width]``.
+            places: Their places, ``[width]``.
+        """
+        parents = self._tree.parents[nodes]
+        found = np.empty_like(parents)
+        for row, read in enumerate(self._read):
+            order = np.argsort(read)
+            at = np.minimum(np.searchsorted(read, parents[row], sorter=order), len(read) - 1)
+            found[row] = order[at]
+        above: IntArray = np.where(parents > 0, found, places)
+        return above
 
     @property
     def _dtype(self) -> torch.dtype:
