@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a language model of a few layers, made on the spot."""
 
+import gc
 import importlib.metadata
 import os
 import signal
@@ -76,6 +77,15 @@ def _float32() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("bigrec.lm.hardware._cpu_has_bf16", lambda: False)
         yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _frozen_imports() -> None:
+    """No collection of garbage looks at what is imported: half a second each on slow cores."""
+    import bigrec.experiments.compare  # noqa: F401
+
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -165,7 +165,7 @@ def test_training_that_was_killed_ends_with_the_same_weights(  # noqa: PLR0917
         "generative": "adapter/adapter_model.safetensors",
         "retrieval": "all/checkpoint/arrays.safetensors",
     }[mode]
-    changes = [f"{section}.epochs=60", f"{section}.early_stopping_patience=60"]
+    changes = [f"{section}.epochs=25", f"{section}.early_stopping_patience=25"]
     overrides = [*tiny_overrides(tiny_model, mode=mode), f"data.source={tiny_files}", *changes]
     command = [sys.executable, "-m", "bigrec", "train", "--run-dir", str(tmp_path / "killed")]
     command += [part for override in overrides for part in ("--set", override)]

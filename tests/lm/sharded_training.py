@@ -23,7 +23,7 @@ from bigrec.lm.model import load_language_model
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.settings.generative import FinetuneSettings
 from tests.lm.test_finetune import EXAMPLES, SETTINGS
-from tests.models.llm.fakes import fit
+from tests.models.llm.fakes import extra_catalog, fit
 
 # The rest are times, those of each process.
 _LOSSES = ("loss", "eval_loss")
@@ -35,23 +35,26 @@ def main() -> None:
     if os.environ.get("ACCELERATE_USE_FSDP") == "true":
         take_for_accelerators()
     results = {
-        name: train(model, out / name, changes) for name, changes in json.loads(sys.argv[3]).items()
+        name: train(model, out / name, training)
+        for name, training in json.loads(sys.argv[3]).items()
     }
     (out / f"{all_processes().index}.json").write_text(json.dumps(results))
 
 
-def train(model: Path, folder: Path, changes: dict[str, Any] | None) -> dict[str, Any]:
-    """Losses and the number of sharded weights.
+def train(model: Path, folder: Path, training: int | dict[str, Any]) -> dict[str, Any]:
+    """Losses, the number of sharded weights, and the fingerprint of a retriever.
 
     Args:
         model: The base model.
         folder: For checkpoints.
-        changes: Settings of fine-tuning; None trains for retrieval.
+        training: Settings of fine-tuning, or for retrieval the number of other catalogs.
     """
     lm = load_language_model(str(model), device="cpu", dtype="float32")
     counts = [0]
-    if changes is None:
-        log = [dict(entry) for entry in fit(lm, epochs=2).log]
+    fingerprint = None
+    if isinstance(training, int):
+        fitted = fit(lm, epochs=2, folder=folder, extra=[extra_catalog(lm)] * training)
+        fingerprint, log = fitted.fingerprint, [dict(entry) for entry in fitted.log]
     else:
         begin: Any = CheckpointCallback.on_train_begin
 
@@ -63,7 +66,7 @@ def train(model: Path, folder: Path, changes: dict[str, Any] | None) -> dict[str
         log = finetune(
             lm,
             PromptRenderer(lm.tokenizer, None),
-            settings=FinetuneSettings(**{**SETTINGS, "epochs": 2, "lora_dropout": 0, **changes}),
+            settings=FinetuneSettings(**{**SETTINGS, "epochs": 2, "lora_dropout": 0, **training}),
             train=EXAMPLES[:8],
             valid=EXAMPLES[8:],
             folder=folder,
@@ -74,7 +77,7 @@ def train(model: Path, folder: Path, changes: dict[str, Any] | None) -> dict[str
         with torch.inference_mode():
             lm.model(torch.tensor([[5, 6, 7]]))
     losses = [{name: entry[name] for name in entry if name in _LOSSES} for entry in log]
-    return {"losses": losses, "sharded": counts[-1]}
+    return {"losses": losses, "sharded": counts[-1], "fingerprint": fingerprint}
 
 
 def take_for_accelerators() -> None:

@@ -1,11 +1,8 @@
 """Fine-tuning: the loss, seeds, early stopping and resumption."""
 
 import json
-import os
 import shutil
 import signal
-import subprocess
-import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -362,36 +359,6 @@ def test_the_base_model_is_unchanged_when_the_adapter_is_off(
         with lm.base_only() as base:
             torch.testing.assert_close(base(ids).logits, before)
         assert not torch.equal(lm.model(ids).logits, before)
-
-
-def test_two_processes_train_together(tiny_model: Path, tmp_path: Path) -> None:
-    script = tmp_path / "train.py"
-    script.write_text(
-        "import sys\n"
-        "from pathlib import Path\n"
-        "from bigrec.lm.distributed import all_processes\n"
-        "from tests.lm.test_finetune import run\n"
-        "assert all_processes().count == 2\n"
-        "run(Path(sys.argv[1]), Path(sys.argv[2]))\n"
-    )
-    root = Path(__file__).parents[2]
-    # `accelerate launch --cpu` starts one process unless there is MPI.
-    command = [
-        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2",
-        str(script), str(tiny_model), str(tmp_path / "out"),
-    ]  # fmt: skip
-    # After the paths of this process, which may test a copy that is not the installed one.
-    paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(root)]))
-    environment = {**os.environ, "PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
-        command, env=environment, cwd=root, capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    log = json.loads((tmp_path / "out" / "loss.json").read_text())
-    # 8 examples in batches of 4, two epochs' worth for each of 4 epochs: 2 steps an epoch.
-    assert max(entry["step"] for entry in log) == 8
-    lm = load_language_model(str(tiny_model), device="cpu")
-    lm.load_adapter(tmp_path / "out" / "adapter")
 
 
 @pytest.mark.parametrize("method", ["lora", "full"])

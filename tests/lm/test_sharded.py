@@ -20,11 +20,12 @@ from tests.lm import sharded_training
 pytestmark = pytest.mark.model
 
 ROOT = Path(__file__).parents[2]
-# Settings of fine-tuning; None trains for retrieval.
-TRAININGS: dict[str, dict[str, Any] | None] = {
+# Settings of fine-tuning, or for retrieval the number of other catalogs.
+TRAININGS: dict[str, int | dict[str, Any]] = {
     "adapter": {"method": "lora"},
     "full": {"method": "full", "learning_rate": 1e-3},
-    "retrieval": None,
+    "retrieval": 0,
+    "retrieval of two catalogs": 1,
 }
 
 
@@ -38,48 +39,60 @@ def environment(config: str) -> dict[str, str]:
     return set_there
 
 
-def train(model: Path, out: Path, *, config: str | None) -> dict[str, dict[str, Any]]:
-    """Losses and the number of sharded weights of each training, all in the same processes."""
+def train_together(model: Path, out: Path, *, config: str) -> dict[str, dict[str, Any]]:
+    """What each training gives, all in the same two processes."""
     out.mkdir()
+    # `accelerate launch` starts one process on a CPU unless there is MPI.
     launcher = "torch.distributed.run", "--standalone", "--nproc_per_node", "2"
     command = [
-        *(sys.executable, "-m", *(launcher if config else ())),
-        *(() if config is None else ("-m",)),
-        sharded_training.__name__, str(model), str(out), json.dumps(TRAININGS),
-    ]  # fmt: skip
-    variables = dict(os.environ) if config is None else environment(config)
+        *(sys.executable, "-m", *launcher, "-m", sharded_training.__name__),
+        *(str(model), str(out), json.dumps(TRAININGS)),
+    ]
     # After the paths of this process, which may test a copy that is not the installed one.
     paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
-    variables |= {"PYTHONPATH": paths, "PYTHONWARNINGS": "ignore", "OMP_NUM_THREADS": "1"}
+    variables = environment(config) | {"PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
-        command, env=variables, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False
+        command,
+        env=variables | {"OMP_NUM_THREADS": "1"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
-    results = [json.loads(file.read_text()) for file in sorted(out.glob("*.json"))]
-    assert len(results) == (1 if config is None else 2)
-    assert all(result == results[0] for result in results)
-    first: dict[str, dict[str, Any]] = results[0]
-    return first
+    first, second = (json.loads((out / f"{index}.json").read_text()) for index in (0, 1))
+    assert first == second
+    trained: dict[str, dict[str, Any]] = first
+    return trained
 
 
-def test_two_processes_of_either_configuration_have_the_losses_of_one(
-    tiny_model: Path, tmp_path: Path
+@pytest.fixture(scope="module")
+def alone(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
+    """What each training gives in one process."""
+    folder = tmp_path_factory.mktemp("alone")
+    return {
+        name: sharded_training.train(tiny_model, folder / name, training)
+        for name, training in TRAININGS.items()
+    }
+
+
+@pytest.mark.parametrize("config", ["accelerate-ddp.yaml", "accelerate-fsdp.yaml"])
+def test_two_processes_have_the_losses_of_one(
+    config: str, alone: dict[str, dict[str, Any]], tiny_model: Path, tmp_path: Path
 ) -> None:
-    alone = train(tiny_model, tmp_path / "alone", config=None)
-    for config in ("accelerate-ddp.yaml", "accelerate-fsdp.yaml"):
-        together = train(tiny_model, tmp_path / config, config=config)
-        for name, changes in TRAININGS.items():
-            is_sharded = changes is not None and "fsdp" in config
-            assert alone[name]["sharded"] == 0
-            assert (together[name]["sharded"] > 0) == is_sharded
-            assert len(together[name]["losses"]) == len(alone[name]["losses"]) > 2
-            for entry, expected in zip(
-                together[name]["losses"], alone[name]["losses"], strict=True
-            ):
-                assert entry == pytest.approx(expected, rel=1e-4)
-            if changes is not None:
-                lm = load_language_model(str(tiny_model), device="cpu")
-                load_trained(lm, tmp_path / config / name, method=changes["method"])
+    together = train_together(tiny_model, tmp_path / "out", config=config)
+    for name, training in TRAININGS.items():
+        is_retrieval = isinstance(training, int)
+        assert alone[name]["sharded"] == 0
+        assert (together[name]["sharded"] > 0) == ("fsdp" in config and not is_retrieval)
+        assert (together[name]["fingerprint"] is not None) == is_retrieval
+        assert len(together[name]["losses"]) == len(alone[name]["losses"]) > 2
+        for entry, expected in zip(together[name]["losses"], alone[name]["losses"], strict=True):
+            assert entry == pytest.approx(expected, rel=1e-4)
+        if isinstance(training, dict):
+            lm = load_language_model(str(tiny_model), device="cpu")
+            load_trained(lm, tmp_path / "out" / name, method=training["method"])
 
 
 def test_the_first_version_of_sharding_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

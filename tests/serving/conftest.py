@@ -28,6 +28,14 @@ def _plain_logs() -> Iterator[None]:
     structlog.reset_defaults()
 
 
+@pytest.fixture(scope="package", autouse=True)
+def _not_settled() -> Iterator[None]:
+    """Without a look at every object that the tests have imported, seconds for each start."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bigrec.serving.app.settle", lambda: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def text_bundle(tiny_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A bundle of text mode with two signals."""
