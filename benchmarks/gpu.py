@@ -184,6 +184,7 @@ def main() -> None:
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE")
     parser.add_argument("--minutes", type=float, default=9.5)
     parser.add_argument("--json", type=Path)
+    parser.add_argument("--modes", nargs="+", choices=list(MODES), default=list(MODES))
     parser.add_argument("--mode", choices=list(MODES), help=argparse.SUPPRESS)
     parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -197,7 +198,7 @@ def main() -> None:
     options = ["--device", arguments.device, *(["--tiny"] if arguments.tiny else [])]
     options += [part for value in arguments.set for part in ("--set", value)]
     with tempfile.TemporaryDirectory() as folder:
-        rows = run_matrix(Path(folder), options, minutes=arguments.minutes)
+        rows = run_matrix(Path(folder), options, minutes=arguments.minutes, modes=arguments.modes)
     Console().print(table(rows, title=name))
     if arguments.json:
         write_json(arguments.json, {"device": name, "rows": rows})

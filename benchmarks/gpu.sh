@@ -3,6 +3,7 @@
 # generative mode, latent decoding and likelihood, on SmolLM2-135M and MovieLens-100K. One table at the end.
 #
 #   benchmarks/gpu.sh                       on the GPU
+#   benchmarks/gpu.sh --modes generative    one mode, which then has all of the time
 #   benchmarks/gpu.sh --device cpu --tiny   a dry run anywhere
 set -eu
 cd "$(dirname "$0")/.."

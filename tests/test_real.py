@@ -70,6 +70,7 @@ _SMALL: dict[Mode, list[str]] = {
     "generative": [
         "fusion.signals=[]",
         "data.max_train_examples=16",
+        "generative.truncate_layers=4",
         "generative.finetune.batch_size=8",
         "generative.finetune.epochs=1",
         "generative.finetune.learning_rate=0.002",
@@ -91,6 +92,7 @@ _SMALL: dict[Mode, list[str]] = {
     ],
     "text": [],
     "retrieval": [
+        "fusion.signals=[popularity]",
         "data.max_train_examples=16",
         "retrieval.train_on=examples",
         "retrieval.truncate_layers=2",
