@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import signal
 import time
+from base64 import b64decode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Literal
@@ -86,6 +87,28 @@ def _frozen_imports() -> None:
 
     gc.collect()
     gc.freeze()
+
+
+_PIXEL = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAAAAAA6fptVAAAACklEQVR4nGNgAAAAAgABSK+kcQAAAABJRU5ErkJggg=="
+)
+
+
+@pytest.fixture(scope="module")
+def plots_of_a_pixel() -> Iterator[None]:
+    """Reports of runs without their plots, which take longer than all the rest.
+
+    The tests of the reports draw them, and those of hostile text draw the reports of commands.
+    """
+    import bigrec.evaluation.reports.comparison
+    import bigrec.experiments.pipeline
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (bigrec.evaluation.reports.comparison, bigrec.experiments.pipeline):
+            for name in [name for name in vars(module) if name.startswith("draw_")]:
+                patch.setattr(module, name, lambda *_, **__: None)
+            patch.setattr(module, "to_png", lambda _: _PIXEL)
+        yield
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from bigrec.evaluation.query_table import QueryTable
 from bigrec.storage import interrupts
 from tests.conftest import MODES, Mode, tiny_overrides, wait_for
 
-pytestmark = pytest.mark.model
+pytestmark = [pytest.mark.model, pytest.mark.usefixtures("plots_of_a_pixel")]
 
 
 def arguments(

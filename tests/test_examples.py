@@ -70,7 +70,7 @@ def test_getting_started_and_then_every_how_to_runs_as_it_stands(
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, str]:
-    """What each script prints in a folder of its own; one process for all imports only once."""
+    """What each script prints, each in another folder; one process for all imports only once."""
     folder = tmp_path_factory.mktemp("examples")
     root = EXAMPLES.parent
     scripts = {name: (EXAMPLES / name).read_text(encoding="utf-8") for name in PRINTED}

@@ -22,7 +22,7 @@ HISTORIES = [np.array([-1, -1, 0]), np.array([2, 3]), np.arange(N), np.array([5,
 def test_a_ring_of_items_is_learned(architecture: Architecture, options: dict[str, Any]) -> None:
     histories, targets = [np.array([item]) for item in range(N)], (np.arange(N) + 1) % N
     validation = {"valid_histories": histories, "valid_targets": targets}
-    model = fit(architecture, epochs=80, early_stopping_patience=80, **validation, **options)
+    model = fit(architecture, epochs=30, early_stopping_patience=30, **validation, **options)
     np.testing.assert_array_equal(model.scores(histories).argmax(axis=1), targets)
 
 
