@@ -21,6 +21,9 @@ from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
 from tests.conftest import tiny_dataset, tiny_frames, tiny_overrides, tiny_settings
 
+# These read files; tracing takes half of their time.
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 PAGES = [

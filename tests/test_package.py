@@ -10,6 +10,9 @@ import pytest
 import bigrec
 from bigrec import errors
 
+# These read files; tracing takes half of their time.
+pytestmark = pytest.mark.no_cover
+
 SOURCES = Path(bigrec.__file__).parent
 
 

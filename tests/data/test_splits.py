@@ -21,6 +21,9 @@ from bigrec.data.splits import (
 from bigrec.errors import DataError
 from bigrec.types import IntArray
 
+# Other tests cover the same lines, and tracing takes half of the time.
+pytestmark = pytest.mark.no_cover
+
 LENGTHS: Any = {"max_history_length": 10, "min_history": 1}
 global_time = partial(split_global_time, max_history_length=10, min_history=1)
 leave_one_out = partial(split_leave_one_out, max_history_length=10, min_history=1)

@@ -18,7 +18,8 @@ from bigrec.storage import read_json, write_json
 from bigrec.types import FloatArray
 from tests.conftest import MODES, TITLES, Mode, tiny_dataset, tiny_settings
 
-pytestmark = pytest.mark.model
+# Other tests cover the same lines, and tracing takes half of the time.
+pytestmark = [pytest.mark.model, pytest.mark.no_cover]
 
 HISTORY = ["i0", "i3", "i5"]
 SIGNALS = "[popularity, co-occurrence, EASE, tf-idf, text kNN, Gaussian]"

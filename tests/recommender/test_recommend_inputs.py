@@ -143,6 +143,8 @@ def test_two_titles_and_one_user_are_enough(tiny_model: Path, mode: Mode) -> Non
     if mode == "generative":
         changes.append("generative.decoding.constraint=unseen")
         signals = "[]"
+    else:
+        changes.append("baselines.sequential.epochs=2")
     settings = tiny_settings(tiny_model, *changes, mode=mode, signals=signals)
     model = BIGRec(settings).fit(dataset)
     every = model.recommend(["i0"], k=10, exclude_seen=False)

@@ -16,7 +16,8 @@ from bigrec.serving.app import create_app
 from bigrec.serving.options import ServingOptions
 from tests.conftest import wait_for
 
-pytestmark = pytest.mark.model
+# Other tests cover the same lines, and tracing takes half of the time.
+pytestmark = [pytest.mark.model, pytest.mark.no_cover]
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,8 @@ from bigrec.errors import BundleError
 from torture.bundles import WITH_GRAPH, Outcome, answer, make_bundles, outcome
 from torture.damage import DAMAGES, GRAPHS_EDITED
 
-pytestmark = pytest.mark.model
+# Other tests cover the same lines, and tracing takes half of the time.
+pytestmark = [pytest.mark.model, pytest.mark.no_cover]
 
 
 @pytest.fixture(scope="module")
