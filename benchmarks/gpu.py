@@ -119,7 +119,7 @@ def _served(name: str, ask: Callable[[], object], count: int, times: int) -> Row
 
 
 def run_matrix(
-    folder: Path, options: Sequence[str], *, minutes: float, modes: Sequence[str] = tuple(MODES)
+    folder: Path, options: Sequence[str], *, minutes: float, modes: Sequence[str]
 ) -> list[Row]:
     """Run every mode in a separate process, in equal shares of the time.
 

@@ -172,6 +172,10 @@ def installed(package: str) -> bool:
     return True
 
 
+UNTRACED = pytest.mark.no_cover
+"""Of tests that read files or repeat lines that others cover: without tracing they take half."""
+
+
 def needs(package: str) -> pytest.MarkDecorator:
     """Skips a test, visibly, where a package is not installed."""
     return pytest.mark.skipif(not installed(package), reason=f"{package} is not installed")

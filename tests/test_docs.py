@@ -19,10 +19,9 @@ from bigrec.data.dataset import Dataset
 from bigrec.experiments.evaluate import evaluate
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
-from tests.conftest import tiny_dataset, tiny_frames, tiny_overrides, tiny_settings
+from tests.conftest import UNTRACED, tiny_dataset, tiny_frames, tiny_overrides, tiny_settings
 
-# These read files; tracing takes half of their time.
-pytestmark = pytest.mark.no_cover
+pytestmark = UNTRACED
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"

@@ -9,9 +9,9 @@ import pytest
 
 import bigrec
 from bigrec import errors
+from tests.conftest import UNTRACED
 
-# These read files; tracing takes half of their time.
-pytestmark = pytest.mark.no_cover
+pytestmark = UNTRACED
 
 SOURCES = Path(bigrec.__file__).parent
 

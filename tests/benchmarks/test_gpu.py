@@ -66,6 +66,19 @@ def test_the_script_runs_a_mode_in_a_process_and_draws_one_table(
     assert "Throughput" in done.stdout
 
 
+def test_all_modes_are_run_unless_some_are_chosen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(_: Path, __: list[str], *, minutes: float, modes: list[str]) -> list[gpu.Row]:
+        return [{"mode": mode, "stage": "data", "seconds": minutes} for mode in modes]
+
+    out = tmp_path / "out.json"
+    monkeypatch.setattr(gpu, "run_matrix", run)
+    monkeypatch.setattr(sys, "argv", ["gpu", "--device", "cpu", "--json", str(out)])
+    gpu.main()
+    assert {row["mode"] for row in json.loads(out.read_text())["rows"]} == set(MODES)
+
+
 def test_a_mode_that_fails_or_takes_too_long_is_named(tmp_path: Path) -> None:
     options = ["--device", "cpu", "--tiny", "--set", "data.source=no-such-file"]
     (failed,) = run_matrix(tmp_path, options, minutes=5, modes=["latent"])

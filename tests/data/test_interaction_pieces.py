@@ -15,9 +15,9 @@ from bigrec.data.interactions import Interactions
 from bigrec.data.repairs import Repairs
 from bigrec.data.tables import scan_table
 from bigrec.errors import DataError
+from tests.conftest import UNTRACED
 
-# Other tests cover the same lines, and tracing takes half of the time.
-pytestmark = pytest.mark.no_cover
+pytestmark = UNTRACED
 
 CATALOG = Catalog.from_frame(
     pl.DataFrame({"item_id": ["a", "b", "c", "12", "007"], "title": list("ABCDE")})

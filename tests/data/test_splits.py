@@ -20,6 +20,7 @@ from bigrec.data.splits import (
 )
 from bigrec.errors import DataError
 from bigrec.types import IntArray
+from tests.conftest import UNTRACED
 
 LENGTHS: Any = {"max_history_length": 10, "min_history": 1}
 global_time = partial(split_global_time, max_history_length=10, min_history=1)
@@ -225,7 +226,7 @@ def times_of(split: Split, rows: IntArray) -> IntArray:
     return times[rows]
 
 
-@pytest.mark.no_cover
+@UNTRACED
 @given(TABLES, st.integers(1, 3))
 def test_no_part_reaches_past_the_start_of_the_next(
     table: list[tuple[str, int]], min_history: int
@@ -240,7 +241,7 @@ def test_no_part_reaches_past_the_start_of_the_next(
         assert (np.diff(moments) >= 0).all()
 
 
-@pytest.mark.no_cover
+@UNTRACED
 @given(TABLES, st.integers(1, 3))
 def test_no_history_holds_its_target_or_anything_later(
     table: list[tuple[str, int]], min_history: int
@@ -255,7 +256,7 @@ def test_no_history_holds_its_target_or_anything_later(
             np.testing.assert_array_equal(history[history >= 0], before)
 
 
-@pytest.mark.no_cover
+@UNTRACED
 @given(TABLES, st.integers(1, 3))
 def test_training_counts_hold_nothing_from_the_first_validation_target_on(
     table: list[tuple[str, int]], min_history: int
@@ -268,7 +269,7 @@ def test_training_counts_hold_nothing_from_the_first_validation_target_on(
     np.testing.assert_array_equal(split.train_counts(10), expected)
 
 
-@pytest.mark.no_cover
+@UNTRACED
 @given(TABLES, st.integers(1, 3))
 def test_every_target_is_in_one_part(table: list[tuple[str, int]], min_history: int) -> None:
     split = split_or_skip(table, min_history)

@@ -26,7 +26,7 @@ from tests.lm.test_finetune import EXAMPLES, SETTINGS
 from tests.models.llm.fakes import extra_catalog, fit
 
 # The rest are times, those of each process.
-_LOSSES = ("loss", "eval_loss")
+_LOSSES = ("step", "loss", "eval_loss")
 
 
 def main() -> None:
@@ -53,7 +53,7 @@ def train(model: Path, folder: Path, training: int | dict[str, Any]) -> dict[str
     counts = [0]
     fingerprint = None
     if isinstance(training, int):
-        fitted = fit(lm, epochs=2, folder=folder, extra=[extra_catalog(lm)] * training)
+        fitted = fit(lm, epochs=3, folder=folder, extra=[extra_catalog(lm)] * training)
         fingerprint, log = fitted.fingerprint, [dict(entry) for entry in fitted.log]
     else:
         begin: Any = CheckpointCallback.on_train_begin

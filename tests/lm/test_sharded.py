@@ -50,10 +50,14 @@ def train_together(model: Path, out: Path, *, config: str) -> dict[str, dict[str
     ]
     # After the paths of this process, which may test a copy that is not the installed one.
     paths = os.pathsep.join(filter(None, [os.environ.get("PYTHONPATH"), str(ROOT)]))
-    variables = environment(config) | {"PYTHONPATH": paths, "PYTHONWARNINGS": "ignore"}
+    variables = environment(config) | {
+        "PYTHONPATH": paths,
+        "PYTHONWARNINGS": "ignore",
+        "OMP_NUM_THREADS": "1",
+    }
     done = subprocess.run(
         command,
-        env=variables | {"OMP_NUM_THREADS": "1"},
+        env=variables,
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -90,7 +94,11 @@ def test_two_processes_have_the_losses_of_one(
         assert len(together[name]["losses"]) == len(alone[name]["losses"]) > 2
         for entry, expected in zip(together[name]["losses"], alone[name]["losses"], strict=True):
             assert entry == pytest.approx(expected, rel=1e-4)
+        if is_retrieval:
+            assert len(alone[name]["losses"]) == 4
         if isinstance(training, dict):
+            # 8 examples in batches of 4, two epochs.
+            assert max(entry["step"] for entry in together[name]["losses"]) == 4
             lm = load_language_model(str(tiny_model), device="cpu")
             load_trained(lm, tmp_path / "out" / name, method=training["method"])
 

@@ -16,10 +16,9 @@ from bigrec.errors import BundleError
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.storage import read_json, write_json
 from bigrec.types import FloatArray
-from tests.conftest import MODES, TITLES, Mode, tiny_dataset, tiny_settings
+from tests.conftest import MODES, TITLES, UNTRACED, Mode, tiny_dataset, tiny_settings
 
-# Other tests cover the same lines, and tracing takes half of the time.
-pytestmark = [pytest.mark.model, pytest.mark.no_cover]
+pytestmark = [pytest.mark.model, UNTRACED]
 
 HISTORY = ["i0", "i3", "i5"]
 SIGNALS = "[popularity, co-occurrence, EASE, tf-idf, text kNN, Gaussian]"

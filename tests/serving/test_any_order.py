@@ -14,10 +14,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 from bigrec.recommender.bigrec import BIGRec
 from bigrec.serving.app import create_app
 from bigrec.serving.options import ServingOptions
-from tests.conftest import TITLES, tiny_dataset, tiny_settings, wait_for
+from tests.conftest import TITLES, UNTRACED, tiny_dataset, tiny_settings, wait_for
 
-# Other tests cover the same lines, and tracing takes half of the time.
-pytestmark = [pytest.mark.model, pytest.mark.no_cover]
+pytestmark = [pytest.mark.model, UNTRACED]
 
 IDS = st.sampled_from([*(f"i{number}" for number in range(0, 12, 3)), "a", "b", "c/d e"])
 NAMES = st.sampled_from(["Heat (1995)", "Casino (1995)", TITLES[3]])

@@ -14,10 +14,9 @@ from schemathesis.specs.openapi.checks import positive_data_acceptance
 from bigrec.serving.api_keys import add_key
 from bigrec.serving.app import create_app
 from bigrec.serving.options import ServingOptions
-from tests.conftest import wait_for
+from tests.conftest import UNTRACED, wait_for
 
-# Other tests cover the same lines, and tracing takes half of the time.
-pytestmark = [pytest.mark.model, pytest.mark.no_cover]
+pytestmark = [pytest.mark.model, UNTRACED]
 
 
 @pytest.fixture(scope="module")

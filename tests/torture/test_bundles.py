@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 
 from bigrec.errors import BundleError
+from tests.conftest import UNTRACED
 from torture.bundles import WITH_GRAPH, Outcome, answer, make_bundles, outcome
 from torture.damage import DAMAGES, GRAPHS_EDITED
 
-# Other tests cover the same lines, and tracing takes half of the time.
-pytestmark = [pytest.mark.model, pytest.mark.no_cover]
+pytestmark = [pytest.mark.model, UNTRACED]
 
 
 @pytest.fixture(scope="module")
